@@ -1,0 +1,157 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake answers with what the test put in and remembers what it was told.
+type fake struct {
+	plan     Plan
+	err      error
+	approved map[string]Approval
+}
+
+func (f *fake) Status(context.Context) (Status, error) { return Status{Site: "sae303"}, f.err }
+func (f *fake) Plan(context.Context) (Plan, error)     { return f.plan, f.err }
+func (f *fake) Apply(context.Context) (Plan, error)    { return f.plan, f.err }
+func (f *fake) Leases(context.Context) ([]Lease, error) {
+	return []Lease{{Address: "192.168.1.10", MAC: "00:15:65:12:34:56", State: "bound"}}, f.err
+}
+func (f *fake) Phones(context.Context) ([]Phone, error) { return nil, f.err }
+func (f *fake) ApprovePhone(_ context.Context, mac string, a Approval) error {
+	f.approved[mac] = a
+	return f.err
+}
+func (f *fake) ForgetPhone(context.Context, string) error { return f.err }
+func (f *fake) RearmPhone(context.Context, string) error  { return f.err }
+func (f *fake) SoftphoneLink(_ context.Context, ext string) (Link, error) {
+	return Link{URL: "http://192.168.1.1:9303/linphone/" + ext}, f.err
+}
+
+// start runs a server in dir until the test ends.
+func start(t *testing.T, dir string, b Backend, log *slog.Logger) *Client {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- NewServer(dir, b, log).Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("server: %v", err)
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if c, err := net.Dial("unix", filepath.Join(dir, SocketName)); err == nil {
+			c.Close()
+			return NewClient(dir)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not answer")
+		}
+	}
+}
+
+func TestQuestionsAndOrders(t *testing.T) {
+	var log bytes.Buffer
+	want := Plan{Config: []Change{{Path: "dhcp.lease_time", Old: "12h", New: "1h"}}, Machine: []string{"add 192.168.1.1/24 to ens34"}}
+	b := &fake{plan: want, approved: make(map[string]Approval)}
+	dir := t.TempDir()
+	c := start(t, dir, b, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx := t.Context()
+
+	if st, err := c.Status(ctx); err != nil || st.Site != "sae303" {
+		t.Errorf("Status() = %+v, %v", st, err)
+	}
+	if l, err := c.Leases(ctx); err != nil || len(l) != 1 || l[0].MAC != "00:15:65:12:34:56" {
+		t.Errorf("Leases() = %+v, %v", l, err)
+	}
+	got, err := c.Apply(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Apply() differs (-want +got):\n%s", d)
+	}
+	if err := c.ApprovePhone(ctx, "00:15:65:12:34:56", Approval{Extension: "102"}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]Approval{"00:15:65:12:34:56": {Extension: "102"}}, b.approved); d != "" {
+		t.Errorf("approvals differ (-want +got):\n%s", d)
+	}
+	if l, err := c.SoftphoneLink(ctx, "100"); err != nil || l.URL != "http://192.168.1.1:9303/linphone/100" {
+		t.Errorf("SoftphoneLink() = %+v, %v", l, err)
+	}
+
+	if fi, err := os.Stat(filepath.Join(dir, SocketName)); err != nil || fi.Mode().Perm()&0o007 != 0 {
+		t.Errorf("socket mode %v, %v: others may not open it", fi.Mode(), err)
+	}
+	for _, want := range []string{`order=apply`, `order="approve phone"`, fmt.Sprintf("uid=%d", os.Getuid()), "mac=00:15:65:12:34:56"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log lacks %s:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "leases") {
+		t.Errorf("a question was logged as an order:\n%s", log.String())
+	}
+}
+
+func TestErrorsReachTheOperator(t *testing.T) {
+	bad := &Error{Code: http.StatusUnprocessableEntity, Message: "config.yaml has 2 errors", Details: []string{"config.yaml:3:5: …", "config.yaml:9:1: …"}}
+	b := &fake{err: fmt.Errorf("apply: %w", bad)}
+	c := start(t, t.TempDir(), b, slog.New(slog.DiscardHandler))
+	_, err := c.Apply(t.Context())
+	var got *Error
+	if !errors.As(err, &got) {
+		t.Fatalf("Apply() error is %T: %v", err, err)
+	}
+	if d := cmp.Diff(bad, got); d != "" {
+		t.Errorf("error differs (-want +got):\n%s", d)
+	}
+
+	b.err = errors.New("disk full")
+	if _, err := c.Plan(t.Context()); err == nil || err.Error() != "disk full" {
+		t.Errorf("Plan() error = %v", err)
+	}
+}
+
+func TestSecondDaemonIsRefusedAndDeadOneReplaced(t *testing.T) {
+	dir := t.TempDir()
+	b := &fake{}
+	start(t, dir, b, slog.New(slog.DiscardHandler))
+	err := NewServer(dir, b, slog.New(slog.DiscardHandler)).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "another sae-agent") {
+		t.Errorf("second daemon: %v", err)
+	}
+
+	dead := t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dead, SocketName), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	start(t, dead, b, slog.New(slog.DiscardHandler))
+}
+
+func TestNoDaemonIsExplained(t *testing.T) {
+	_, err := NewClient(t.TempDir()).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "sae-agent does not run") {
+		t.Errorf("error = %v", err)
+	}
+}
