@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/sae-agent/sae-agent/agent/durable"
 )
 
 // Keep is the number of configurations kept.
@@ -107,10 +107,7 @@ func (h *History) Add(data []byte, at time.Time) (Entry, error) {
 		e.Seq = all[len(all)-1].Seq + 1
 	}
 	e.path = filepath.Join(h.dir, fmt.Sprintf("%06d-%s.yaml", e.Seq, e.AppliedAt.Format(stamp)))
-	if err := renameio.WriteFile(e.path, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
-		return Entry{}, fmt.Errorf("history: record the configuration: %w", err)
-	}
-	if err := syncDir(h.dir); err != nil {
+	if err := durable.WriteFile(e.path, data, 0o600); err != nil {
 		return Entry{}, fmt.Errorf("history: record the configuration: %w", err)
 	}
 	for len(all) >= Keep {
@@ -119,15 +116,6 @@ func (h *History) Add(data []byte, at time.Time) (Entry, error) {
 		all = all[1:]
 	}
 	return e, nil
-}
-
-// syncDir makes a rename in dir survive a power cut; renaming alone does not.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // parseName reads 000007-20260102T030405Z.yaml.

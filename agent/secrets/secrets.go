@@ -12,7 +12,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/google/renameio/v2"
+	"github.com/sae-agent/sae-agent/agent/durable"
 )
 
 // Store is a file of generated passwords, mode 0600. Its methods may be called
@@ -79,7 +79,7 @@ func (s *Store) save(made map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(s.path, append(data, '\n'), 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+	if err := durable.WriteFile(s.path, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
 	s.values = all

@@ -1,0 +1,24 @@
+// Package durable writes small files so that they survive a power cut: after
+// WriteFile returns, the file is the new one, whole; until then the old one.
+package durable
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// WriteFile replaces the file at path. On error the old file is still there.
+func WriteFile(path string, data []byte, mode os.FileMode) error {
+	if err := renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode)); err != nil {
+		return err
+	}
+	// A rename alone may be lost in a power cut: it is the directory that changed.
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
