@@ -26,6 +26,7 @@ type Backend interface {
 	Apply(ctx context.Context) (Plan, error)
 	Leases(ctx context.Context) ([]Lease, error)
 	Phones(ctx context.Context) ([]Phone, error)
+	Phone(ctx context.Context, mac string) (Phone, error)
 	ApprovePhone(ctx context.Context, mac string, a Approval) error
 	ForgetPhone(ctx context.Context, mac string) error
 	RearmPhone(ctx context.Context, mac string) error

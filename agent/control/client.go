@@ -55,6 +55,11 @@ func (c *Client) Phones(ctx context.Context) ([]Phone, error) {
 	return call[[]Phone](ctx, c, http.MethodGet, "/v1/phones", nil)
 }
 
+// Phone tells all that is known of one phone; mac may be written in any of the usual ways.
+func (c *Client) Phone(ctx context.Context, mac string) (Phone, error) {
+	return call[Phone](ctx, c, http.MethodGet, "/v1/phones/"+url.PathEscape(mac), nil)
+}
+
 // ApprovePhone gives an unknown phone its extension.
 func (c *Client) ApprovePhone(ctx context.Context, mac string, a Approval) error {
 	_, err := call[any](ctx, c, http.MethodPost, "/v1/phones/"+url.PathEscape(mac)+"/approve", a)

@@ -34,6 +34,9 @@ func (f *fake) Leases(context.Context) ([]Lease, error) {
 	return []Lease{{Address: "192.168.1.10", MAC: "00:15:65:12:34:56", State: "bound"}}, f.err
 }
 func (f *fake) Phones(context.Context) ([]Phone, error) { return nil, f.err }
+func (f *fake) Phone(_ context.Context, mac string) (Phone, error) {
+	return Phone{MAC: mac}, f.err
+}
 func (f *fake) ApprovePhone(_ context.Context, mac string, a Approval) error {
 	f.approved[mac] = a
 	return f.err
@@ -80,6 +83,9 @@ func TestQuestionsAndOrders(t *testing.T) {
 	}
 	if l, err := c.Leases(ctx); err != nil || len(l) != 1 || l[0].MAC != "00:15:65:12:34:56" {
 		t.Errorf("Leases() = %+v, %v", l, err)
+	}
+	if p, err := c.Phone(ctx, "00:15:65:12:34:56"); err != nil || p.MAC != "00:15:65:12:34:56" {
+		t.Errorf("Phone() = %+v, %v", p, err)
 	}
 	got, err := c.Apply(ctx)
 	if err != nil {

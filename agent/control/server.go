@@ -136,6 +136,10 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /v1/plan", ask(b.Plan))
 	mux.Handle("GET /v1/leases", ask(b.Leases))
 	mux.Handle("GET /v1/phones", ask(b.Phones))
+	mux.Handle("GET /v1/phones/{mac}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := b.Phone(r.Context(), r.PathValue("mac"))
+		reply(w, p, err)
+	}))
 	mux.Handle("POST /v1/apply", s.change("apply", func(r *http.Request) (any, error) {
 		return b.Apply(r.Context())
 	}))
