@@ -1,0 +1,220 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// stageEnv tells a re-executed program which of the three processes of the package comment it is.
+const (
+	stageEnv    = "SAE_LAB_STAGE"
+	stageInit   = "init"
+	stageInside = "inside"
+)
+
+// forwarded are the signals that travel from the outermost process to the program inside.
+var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2}
+
+// Inside reports whether this process is in a lab already.
+func Inside() bool { return os.Getenv(stageEnv) == stageInside }
+
+// Main is the body of a TestMain: it runs the tests inside a lab, then the functions of after (a goroutine leak
+// check, say), and exits. It never returns.
+func Main(m interface{ Run() int }, after ...func() error) {
+	if err := Enter(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	for _, f := range after {
+		if err := f(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Enter moves the calling program into a lab. It must be the first thing that the program does, and returns only in
+// the copy that runs inside; the process that called it exits with that copy's status. The files (sockets of the
+// machine's own network, say) are handed to the copy, which finds them with Inherited.
+func Enter(files ...*os.File) error {
+	switch os.Getenv(stageEnv) {
+	case stageInside:
+		return nil
+	case stageInit:
+		if os.Getpid() != 1 {
+			return fmt.Errorf("lab: %s=%s is set, but this is not the first process of a lab", stageEnv, stageInit)
+		}
+		if err := prepare(); err != nil {
+			return fmt.Errorf("lab: prepare namespaces: %w", err)
+		}
+		return beInit(len(files))
+	default:
+		return startInit(files)
+	}
+}
+
+// Inherited returns the i-th file that was given to Enter.
+func Inherited(i int) *os.File {
+	return os.NewFile(uintptr(3+i), fmt.Sprintf("inherited-%d", i))
+}
+
+// startInit runs the lab's first process and exits with its status.
+func startInit(files []*os.File) error {
+	// The parent death signal fires when the creating thread ends, so this thread must live as long as we do.
+	runtime.LockOSThread()
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), stageEnv+"="+stageInit)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("lab: cannot create namespaces, run as root or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1): %w", err)
+	}
+	go func() {
+		for s := range signals {
+			_ = cmd.Process.Signal(s)
+		}
+	}()
+	err := cmd.Wait()
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		return fmt.Errorf("lab: wait: %w", err)
+	}
+	exit(cmd.ProcessState.Sys().(syscall.WaitStatus))
+	return nil
+}
+
+// beInit is PID 1 of the lab: it starts the program proper, reaps whatever ends and exits with the program's
+// status, upon which the kernel kills everything that is left.
+func beInit(files int) error {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+
+	if err := os.Setenv(stageEnv, stageInside); err != nil {
+		return err
+	}
+	attr := &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}}
+	for i := range files {
+		attr.Files = append(attr.Files, Inherited(i))
+	}
+	child, err := os.StartProcess("/proc/self/exe", os.Args, attr)
+	if err != nil {
+		return fmt.Errorf("lab: start %s: %w", os.Args[0], err)
+	}
+	go func() {
+		for s := range signals {
+			_ = syscall.Kill(child.Pid, s.(syscall.Signal))
+		}
+	}()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		if err != nil && err != syscall.EINTR {
+			return fmt.Errorf("lab: wait: %w", err)
+		}
+		if pid == child.Pid {
+			exit(status)
+		}
+	}
+}
+
+// exit passes on how a child ended. These processes have nothing to finish, and os.Exit takes a second in a program
+// with the race detector.
+func exit(s syscall.WaitStatus) {
+	if s.Signaled() {
+		syscall.Exit(128 + int(s.Signal()))
+	}
+	syscall.Exit(s.ExitStatus())
+}
+
+// prepare makes the fresh namespaces usable: no mount leaks out, /proc shows the lab's processes, /run is empty
+// (no pid files, control sockets or D-Bus of the machine), and the loopback interface is up.
+func prepare() error {
+	if err := privateMounts(); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := mountTmpfs("/run"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(netnsDir, 0o755); err != nil {
+		return err
+	}
+	if err := mountTmpfs(netnsDir); err != nil {
+		return err
+	}
+	// The names of namespaces are mounts, made before or after the mount namespaces of the hosts that shall see them.
+	if err := unix.Mount("", netnsDir, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share %s: %w", netnsDir, err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo: %w", err)
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// privateMounts stops mount events between this mount namespace and the machine's. Inside a chroot "/" is no mount
+// point and cannot be made private by that name, so a throw-away thread first goes to the root of the mount
+// namespace, which is where setns puts it.
+func privateMounts() error {
+	return onThread(func() error {
+		ns, err := os.Open("/proc/thread-self/ns/mnt")
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("unshare fs: %w", err)
+		}
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("go to the root of the mount namespace: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		return nil
+	})
+}
+
+func mountTmpfs(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+	}
+	return nil
+}
+
+// onThread runs fn on an operating system thread of its own, which ends with it: whatever fn does to the thread's
+// namespaces touches nobody else.
+func onThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime then drops the thread
+		done <- fn()
+	}()
+	return <-done
+}
