@@ -217,7 +217,7 @@ func TestProcess(t *testing.T) {
 	l := labtest.New(t)
 	h := l.Host("a")
 
-	p := h.Start("sh", "-c", "echo one; echo two >&2; trap 'echo bye; exit 3' TERM; while :; do sleep 0.01; done")
+	p := h.Start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo one; echo two >&2; while :; do sleep 0.01; done")
 	p.WaitOutput("two")
 	err := p.Stop()
 	var exit *exec.ExitError
