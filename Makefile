@@ -1,0 +1,61 @@
+# `sudo make demo` and `sudo make test` are all there is to set up on a Debian 12 machine: they install what they
+# need (packaging/setup/install has the lists) and say so.
+
+GO          := packaging/setup/go
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 10s
+PHONES      ?= 5
+ONCE        ?=
+
+# Only the race detector needs a C compiler. The version is set below; git may refuse to tell root about a user's tree.
+export CGO_ENABLED = 0
+export GOFLAGS    += -buildvcs=false
+
+.PHONY: help
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+.PHONY: build
+build: deps-build  ## build the programs into build/
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/... ./packaging/lab/demo
+	@[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
+
+.PHONY: demo
+demo: deps-demo build  ## show phones booting in a lab on this machine (PHONES=200, ONCE=1 to end by itself)
+	build/demo -phones $(PHONES) $(if $(ONCE),-once)
+
+.PHONY: test
+test: root deps-test  ## unit tests, and tests against real programs in network namespaces
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+
+.PHONY: lint
+lint: deps-build  ## gofmt, go vet, staticcheck
+	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && \
+	    { [ -z "$$files" ] || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: bench
+bench: root deps-bench  ## measure against other servers, which Debian's packages bring
+	$(GO) run ./packaging/bench
+
+.PHONY: fuzz
+fuzz: root deps-build  ## run every fuzz target for FUZZTIME
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r package target; do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$package" || exit 1; \
+	done
+
+.PHONY: clean
+clean:  ## remove what was built
+	rm -rf build
+
+deps-%:
+	@packaging/setup/install $*
+
+# Tests make networks and run daemons under accounts of their own, which needs root even in a namespace.
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "This needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
