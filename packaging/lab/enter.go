@@ -44,9 +44,9 @@ func Main(m interface{ Run() int }, after ...func() error) {
 }
 
 // Enter moves the calling program into a lab. It must be the first thing that the program does, and returns only in
-// the copy that runs inside; the process that called it exits with that copy's status. The files (sockets of the
-// machine's own network, say) are handed to the copy, which finds them with Inherited.
-func Enter(files ...*os.File) error {
+// the copy that runs inside; the process that called it exits with that copy's status. The functions of open are
+// called before, in the machine's own namespaces; the copy finds the files (listening sockets, say) with Inherited.
+func Enter(open ...func() (*os.File, error)) error {
 	switch os.Getenv(stageEnv) {
 	case stageInside:
 		return nil
@@ -57,13 +57,21 @@ func Enter(files ...*os.File) error {
 		if err := prepare(); err != nil {
 			return fmt.Errorf("lab: prepare namespaces: %w", err)
 		}
-		return beInit(len(files))
+		return beInit(len(open))
 	default:
+		var files []*os.File
+		for _, f := range open {
+			file, err := f()
+			if err != nil {
+				return err
+			}
+			files = append(files, file)
+		}
 		return startInit(files)
 	}
 }
 
-// Inherited returns the i-th file that was given to Enter.
+// Inherited returns the file that the i-th function given to Enter has opened.
 func Inherited(i int) *os.File {
 	return os.NewFile(uintptr(3+i), fmt.Sprintf("inherited-%d", i))
 }
