@@ -13,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stageEnv tells a re-executed program which of the three processes of the package comment it is.
+// stageEnv tells a re-executed program how far it is on its way into the lab.
 const (
 	stageEnv    = "SAE_LAB_STAGE"
-	stageInit   = "init"
-	stageInside = "inside"
+	stageRoot   = "root"   // PID 1 of the lab, still with the machine's mounts
+	stageInit   = "init"   // PID 1 of the lab
+	stageInside = "inside" // the program proper
 )
 
 // forwarded are the signals that travel from the outermost process to the program inside.
@@ -47,28 +48,36 @@ func Main(m interface{ Run() int }, after ...func() error) {
 // the copy that runs inside; the process that called it exits with that copy's status. The functions of open are
 // called before, in the machine's own namespaces; the copy finds the files (listening sockets, say) with Inherited.
 func Enter(open ...func() (*os.File, error)) error {
-	switch os.Getenv(stageEnv) {
-	case stageInside:
-		return nil
-	case stageInit:
-		if os.Getpid() != 1 {
-			return fmt.Errorf("lab: %s=%s is set, but this is not the first process of a lab", stageEnv, stageInit)
+	if os.Args[0] == execName {
+		return becomeCommand(os.Args[1:])
+	}
+	stage := os.Getenv(stageEnv)
+	if (stage == stageRoot || stage == stageInit) && os.Getpid() != 1 {
+		return fmt.Errorf("lab: %s=%s is set, but this is not the first process of a lab", stageEnv, stage)
+	}
+	switch stage {
+	case stageRoot:
+		if err := onThread(ownMounts); err != nil {
+			return fmt.Errorf("lab: mounts of its own: %w", err)
 		}
+		return errors.New("lab: not executed again")
+	case stageInit:
 		if err := prepare(); err != nil {
 			return fmt.Errorf("lab: prepare namespaces: %w", err)
 		}
 		return beInit(len(open))
-	default:
-		var files []*os.File
-		for _, f := range open {
-			file, err := f()
-			if err != nil {
-				return err
-			}
-			files = append(files, file)
-		}
-		return startInit(files)
+	case stageInside:
+		return nil
 	}
+	var files []*os.File
+	for _, f := range open {
+		file, err := f()
+		if err != nil {
+			return err
+		}
+		files = append(files, file)
+	}
+	return startInit(files)
 }
 
 // Inherited returns the file that the i-th function given to Enter has opened.
@@ -85,7 +94,7 @@ func startInit(files []*os.File) error {
 
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), stageEnv+"="+stageInit)
+	cmd.Env = append(os.Environ(), stageEnv+"="+stageRoot)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -157,12 +166,80 @@ func exit(s syscall.WaitStatus) {
 	syscall.Exit(s.ExitStatus())
 }
 
-// prepare makes the fresh namespaces usable: no mount leaks out, /proc shows the lab's processes, /run is empty
-// (no pid files, control sockets or D-Bus of the machine), and the loopback interface is up.
-func prepare() error {
-	if err := privateMounts(); err != nil {
+// ownMounts detaches this mount namespace from the machine's, makes the program's root directory its root, and
+// executes the program again for the next stage. It takes over the calling thread.
+//
+// In a chroot the root directory is no mount point, and the root of the mount namespace lies outside of it. Nothing
+// in the lab may see that outside: setns(2) goes to the root of a mount namespace, so a program run on a host would
+// find itself with the machine's files.
+func ownMounts() error {
+	dir, err := os.Getwd()
+	if err != nil {
 		return err
 	}
+	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /: %w", err)
+	}
+	ns, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the mount namespace: %w", err)
+	}
+	if err := enterMounts(ns); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Fchdir(root); err != nil {
+		return fmt.Errorf("go to the root directory: %w", err)
+	}
+	chroot, err := syscall.Getwd() // not os.Getwd, which believes $PWD
+	if err != nil {
+		return err
+	}
+	if chroot != "/" {
+		if err := pivot(chroot); err != nil {
+			return fmt.Errorf("make %s the root: %w", chroot, err)
+		}
+	}
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	if err := os.Setenv(stageEnv, stageInit); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+}
+
+// pivot makes dir the root of the mount namespace, see pivot_root(2), "pivot_root(".", ".")".
+func pivot(dir string) error {
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return err
+	}
+	return unix.Unmount(".", unix.MNT_DETACH)
+}
+
+// enterMounts moves the calling thread, which must not be used for anything else, to the root of a mount namespace.
+func enterMounts(ns int) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare fs: %w", err)
+	}
+	if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter mount namespace: %w", err)
+	}
+	return nil
+}
+
+// prepare makes the fresh namespaces usable: /proc shows the lab's processes, /run is empty (no pid files, control
+// sockets or D-Bus of the machine), and the loopback interface is up.
+func prepare() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
@@ -184,29 +261,6 @@ func prepare() error {
 		return fmt.Errorf("find lo: %w", err)
 	}
 	return netlink.LinkSetUp(lo)
-}
-
-// privateMounts stops mount events between this mount namespace and the machine's. Inside a chroot "/" is no mount
-// point and cannot be made private by that name, so a throw-away thread first goes to the root of the mount
-// namespace, which is where setns puts it.
-func privateMounts() error {
-	return onThread(func() error {
-		ns, err := os.Open("/proc/thread-self/ns/mnt")
-		if err != nil {
-			return err
-		}
-		defer ns.Close()
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return fmt.Errorf("unshare fs: %w", err)
-		}
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("go to the root of the mount namespace: %w", err)
-		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("make mounts private: %w", err)
-		}
-		return nil
-	})
 }
 
 func mountTmpfs(dir string) error {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -144,79 +142,6 @@ func (h *Host) Do(fn func() error) error {
 		return fmt.Errorf("lab: enter %s: %w", h.name, err)
 	}
 	return fn()
-}
-
-// Command returns a command that runs in the host's namespaces, killed when ctx ends. The program is looked for in
-// PATH and in the sbin directories; when it is missing, running the command fails with the name of its package.
-func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	program, err := lookPath(name)
-	// Debian confines some of our peers by AppArmor to files in their usual places; a lab keeps files elsewhere.
-	// Without AppArmor the write fails, which changes nothing.
-	const unconfined = `{ echo "exec unconfined" >/proc/self/attr/exec; } 2>/dev/null; exec "$@"`
-	wrapper := []string{
-		fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), h.ns),
-		fmt.Sprintf("--mount=/proc/%d/fd/%d", os.Getpid(), h.mnt.Fd()),
-		"--", "/bin/sh", "-c", unconfined, "sh",
-	}
-	nsenter, missing := lookPath("nsenter")
-	cmd := exec.CommandContext(ctx, nsenter, append(append(wrapper, program), args...)...)
-	if err := errors.Join(err, missing); err != nil {
-		cmd.Err = err
-	}
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":"+sbin)
-	return cmd
-}
-
-// programOf returns the program that a command made by Command runs, for messages.
-func programOf(cmd *exec.Cmd) string {
-	if i := slices.Index(cmd.Args, "sh"); i >= 0 && i+1 < len(cmd.Args) {
-		return cmd.Args[i+1]
-	}
-	return cmd.Path
-}
-
-// sbin are the directories of daemons, which an ordinary user's PATH lacks.
-const sbin = "/usr/local/sbin:/usr/sbin:/sbin"
-
-func lookPath(name string) (string, error) {
-	program, err := exec.LookPath(name)
-	if err == nil || strings.Contains(name, "/") {
-		return program, err
-	}
-	for _, dir := range filepath.SplitList(sbin) {
-		if program, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return program, nil
-		}
-	}
-	if pkg := debianPackages[name]; pkg != "" {
-		return name, fmt.Errorf("lab: %s is missing: apt install %s", name, pkg)
-	}
-	return name, fmt.Errorf("lab: %s is missing: %w", name, err)
-}
-
-// debianPackages tells where the programs come from that tests use as peers.
-var debianPackages = map[string]string{
-	"arping":    "iputils-arping",
-	"atftp":     "atftp",
-	"curl":      "curl",
-	"dhclient":  "isc-dhcp-client",
-	"dhcpcd":    "dhcpcd-base",
-	"dhcpd":     "isc-dhcp-server",
-	"dnsmasq":   "dnsmasq-base",
-	"in.tftpd":  "tftpd-hpa",
-	"ip":        "iproute2",
-	"kea-admin": "kea-admin",
-	"nsenter":   "util-linux",
-	"kea-dhcp4": "kea-dhcp4-server",
-	"nft":       "nftables",
-	"perfdhcp":  "kea-admin",
-	"ping":      "iputils-ping",
-	"ss":        "iproute2",
-	"sysctl":    "procps",
-	"tc":        "iproute2",
-	"tcpdump":   "tcpdump",
-	"tftp":      "tftp-hpa",
-	"udhcpc":    "udhcpc",
 }
 
 // Addr adds an address such as 192.168.1.1/24 to an interface.

@@ -280,6 +280,14 @@ func TestHelper(t *testing.T) {
 		if err := exec.Command("sleep", os.Getenv("LAB_TEST_MARK")).Run(); err != nil {
 			t.Fatal(err)
 		}
+	case "chroot":
+		h := labtest.New(t).Host("a")
+		if got := h.Run("cat", "/marker"); got != "in the chroot" {
+			t.Errorf("marker file: %q", got)
+		}
+		if got := h.Run("ip", "netns", "identify"); got != "a\n" {
+			t.Errorf("namespace identified as %q", got)
+		}
 	case "exit":
 		os.Exit(42)
 	case "suicide":
@@ -351,4 +359,54 @@ func running(args ...string) bool {
 		}
 	}
 	return false
+}
+
+func TestCommandKeepsItsDirectoryAndEnvironment(t *testing.T) {
+	l := labtest.New(t)
+	dir := t.TempDir()
+	cmd := l.Host("a").Command("sh", "-c", `pwd; echo "$GREETING"`)
+	cmd.Dir = dir
+	cmd.Env = []string{"GREETING=hello"}
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != dir+"\nhello\n" {
+		t.Errorf("in %s with GREETING=hello: %v: %s", dir, err, out)
+	}
+}
+
+// Outside of a chroot there are the machine's files, which a host must not see. See ownMounts.
+func TestLabInAChrootStaysInIt(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64", "usr", "proc", "sys", "dev", "tmp", "etc", "var/lib", "run"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64", "usr", "proc", "sys", "dev"} {
+		target := filepath.Join(root, dir)
+		if err := syscall.Mount("/"+dir, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "lab.test"), exe, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "marker"), []byte("in the chroot"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := nested(t.Context(), "chroot")
+	cmd.Path = "/lab.test"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	cmd.Dir = "/"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
 }

@@ -32,7 +32,7 @@ func (h *Host) Start(name string, args ...string) (*Process, error) {
 // StartCommand does the same with a command made by Command, so that its directory or environment can be set. Its
 // output is captured, and copied to Stdout or Stderr where those are set.
 func (h *Host) StartCommand(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{name: programOf(cmd), cmd: cmd, done: make(chan struct{})}
+	p := &Process{name: cmd.Args[execCommand], cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout = tee(&p.output, cmd.Stdout)
 	cmd.Stderr = tee(&p.output, cmd.Stderr)
 	cmd.WaitDelay = time.Second // a child that keeps the output open must not hold us up
