@@ -94,7 +94,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := n.startProvider(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("Starting sae-agent for %d phones ...\n", len(s.Phones))
+	fmt.Printf("Starting sae-agent, phones: %d ...\n", len(s.Phones))
 	a, err := startAppliance(n.appliance, filepath.Join(o.programs, "sae-agent"), filepath.Join(dir, "config.yaml"), dir)
 	if err != nil {
 		return err

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// build returns a directory with the programs that the demo runs, and itself.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "./cmd/...", "./packaging/lab/demo")
+	cmd.Dir = filepath.Join("..", "..", "..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// The whole chain: one file, the built programs, phones that were just plugged in.
+func TestDemo(t *testing.T) {
+	programs := build(t)
+
+	t.Run("every phone gets its file", func(t *testing.T) {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "4", "-once")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for i := range 4 {
+			if mac := fmt.Sprintf("00:15:65:00:00:%02x", i+1); !strings.Contains(string(out), mac) {
+				t.Errorf("phone %s is not shown:\n%s", mac, out)
+			}
+		}
+	})
+
+	t.Run("a phone without its file fails the demo", func(t *testing.T) {
+		broken := t.TempDir()
+		for name, script := range map[string]string{
+			"sae-agent": `#!/bin/sh
+exec ` + programs + `/sae-agent "$@"`,
+			"phonesim": `#!/bin/sh
+sed -i 's/"103"/"999"/' "$4" # another extension than the file will have
+exec ` + programs + `/phonesim "$@"`,
+		} {
+			if err := os.WriteFile(filepath.Join(broken, name), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "4", "-once", "-programs", broken)
+		if out, err := cmd.CombinedOutput(); err == nil {
+			t.Errorf("the demo ended with status 0:\n%s", out)
+		}
+	})
+
+	t.Run("a daemon that does not start is shown", func(t *testing.T) {
+		broken := t.TempDir()
+		script := "#!/bin/sh\necho the reason why >&2\nexit 3\n"
+		if err := os.WriteFile(filepath.Join(broken, "sae-agent"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "1", "-once", "-programs", broken)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "the reason why") {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+
+	t.Run("it stays up until interrupted", func(t *testing.T) { stayUntilInterrupted(t, programs) })
+}
+
+func stayUntilInterrupted(t *testing.T, programs string) {
+	temp := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "2")
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	url, output := "", new(strings.Builder)
+	last := regexp.MustCompile(`Ctrl-C`)
+	metrics := regexp.MustCompile(`http://\S+/metrics`)
+	for lines := bufio.NewScanner(io.TeeReader(stdout, output)); lines.Scan(); {
+		if m := metrics.FindString(lines.Text()); m != "" {
+			url = m
+		}
+		if last.MatchString(lines.Text()) {
+			break
+		}
+	}
+	client := http.Client{Timeout: time.Minute}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "sae_") {
+		t.Errorf("metrics: %v %s\n%s", err, resp.Status, body)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("interrupted: %v\n%s%s", err, output, rest)
+	}
+	left, err := filepath.Glob(filepath.Join(temp, "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
