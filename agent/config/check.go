@@ -1,0 +1,163 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// checker finds what is wrong with a whole Config. Values that could not be read
+// were reported already and are left out of what compares them with others.
+type checker struct {
+	*Config
+	opts  Options
+	file  string
+	marks map[string]mark
+	bad   map[string]bool
+
+	errors   Errors
+	warnings []Diagnostic
+}
+
+func (v *checker) check() {
+	v.site()
+	v.lan()
+	v.wan()
+	v.dhcp()
+	v.reservations()
+	v.dhcpOptions()
+	v.pool()
+	v.provisioning()
+	v.models()
+	v.pbx()
+	v.extensions()
+	v.phones()
+	v.http()
+	v.firewall()
+	v.ports()
+}
+
+func (v *checker) report(at mark, path string, f *fault) {
+	v.errors = append(v.errors, Diagnostic{v.file, at.line, at.column, path, f.problem, f.suggestion})
+}
+
+// fail reports an error at the value of path.
+func (v *checker) fail(path, suggestion, format string, args ...any) {
+	v.report(v.mark(path), path, faultf(suggestion, format, args...))
+}
+
+// warn reports what may be meant so, but probably is not.
+func (v *checker) warn(path, suggestion, format string, args ...any) {
+	at, f := v.mark(path), faultf(suggestion, format, args...)
+	v.warnings = append(v.warnings, Diagnostic{v.file, at.line, at.column, path, f.problem, f.suggestion})
+}
+
+// ok reports whether the values of all paths could be read.
+func (v *checker) ok(paths ...string) bool {
+	return !slices.ContainsFunc(paths, func(p string) bool { return v.bad[p] })
+}
+
+// given reports whether the file has the key.
+func (v *checker) given(path string) bool {
+	_, ok := v.marks[path]
+	return ok
+}
+
+// mark finds the place of path, or else of what it is in.
+func (v *checker) mark(path string) mark {
+	for path != "" {
+		if at, ok := v.marks[path]; ok {
+			return at
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	if v.marks == nil {
+		return mark{}
+	}
+	return mark{1, 1}
+}
+
+// line says where path was set, for messages about another place.
+func (v *checker) line(path string) string {
+	if at, ok := v.marks[path]; ok {
+		return fmt.Sprintf("%s, line %d", path, at.line)
+	}
+	return path
+}
+
+// Languages are the menus that Yealink phones ship with.
+var Languages = []string{
+	"English", "French", "German", "Italian", "Spanish", "Portuguese", "Portuguese_LA", "Spanish_LA", "French_CA",
+	"Polish", "Turkish", "Russian", "Ukrainian", "Czech", "Dutch", "Danish", "Swedish", "Norwegian", "Finnish",
+	"Hungarian", "Slovenian", "Slovak", "Croatian", "Romanian", "Greek", "Hebrew", "Arabic", "Lithuanian", "Latvian",
+	"Estonian", "Japanese", "Korean", "Thai", "Vietnamese", "Chinese_S", "Chinese_T",
+}
+
+func (v *checker) site() {
+	v.text("site.name", v.Site.Name, 64)
+	v.language("site.language", v.Site.Language)
+	if v.given("provisioning.language") {
+		v.language("provisioning.language", v.Provisioning.Language)
+	}
+	if v.ok("site.timezone") && !zoneExists(v.Site.Timezone) {
+		suggestion := "write an IANA name such as Europe/Paris; 'timedatectl list-timezones' shows them"
+		if z := guessZone(v.Site.Timezone); z != "" {
+			suggestion = "did you mean " + z + "?"
+		}
+		v.fail("site.timezone", suggestion, "%q is not a time zone", v.Site.Timezone)
+	}
+}
+
+// text checks a name that people read.
+func (v *checker) text(path, value string, most int) {
+	switch n := utf8.RuneCountInString(value); {
+	case !v.ok(path):
+	case strings.TrimSpace(value) != value || value == "":
+		v.fail(path, "write a name without blanks around it", "%q is empty or has blanks at its ends", value)
+	case n > most:
+		v.fail(path, fmt.Sprintf("use at most %d characters", most), "is %d characters long", n)
+	}
+}
+
+var languageShape = regexp.MustCompile(`^[A-Z][A-Za-z]*(_[A-Za-z]+)*$`)
+
+func (v *checker) language(path, value string) {
+	if !v.ok(path) || slices.Contains(Languages, value) {
+		return
+	}
+	suggestion := "write it in English, such as French or Spanish"
+	if c, ok := closest(value, Languages); ok {
+		suggestion = "did you mean " + c + "?"
+	}
+	if languageShape.MatchString(value) {
+		v.warn(path, suggestion, "%q is not a language that Yealink phones are known to have", value)
+		return
+	}
+	v.fail(path, suggestion, "%q is not the name of a language", value)
+}
+
+func zoneExists(name string) bool {
+	if name == "" || name == "Local" {
+		return false
+	}
+	_, err := time.LoadLocation(name)
+	return err == nil
+}
+
+// guessZone tries the capitals and the continents that people leave out.
+func guessZone(name string) string {
+	words := regexp.MustCompile(`[A-Za-z]+|[^A-Za-z]+`).FindAllString(strings.ReplaceAll(name, " ", "_"), -1)
+	for i, w := range words {
+		words[i] = strings.ToUpper(w[:1]) + strings.ToLower(w[1:])
+	}
+	title := strings.Join(words, "")
+	for _, area := range []string{"", "Europe/", "America/", "Africa/", "Asia/", "Australia/", "Pacific/", "Atlantic/", "Indian/"} {
+		if zoneExists(area + title) {
+			return area + title
+		}
+	}
+	return ""
+}

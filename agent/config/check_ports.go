@@ -1,0 +1,109 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+func (v *checker) http() {
+	seen := make(map[netip.AddrPort]bool)
+	for i, l := range v.HTTP.Listen {
+		at := fmt.Sprintf("http.listen[%d]", i)
+		switch {
+		case !v.ok("http", "http.listen", at):
+		case seen[l]:
+			v.fail(at, "keep one of the two", "%s is listed twice", l)
+		case l.Addr().IsUnspecified():
+			v.warn(at, "name the LAN address and 127.0.0.1", "%s also answers on the WAN", l)
+		case v.ok("lan.address") && l.Addr() != v.LAN.Address.Addr() && !l.Addr().IsLoopback() && l.Addr() != v.WAN.Address.Addr():
+			v.warn(at, "write the LAN address "+v.LAN.Address.Addr().String(), "%s is not an address of the appliance in this file", l.Addr())
+		}
+		seen[l] = true
+	}
+}
+
+func (v *checker) firewall() {
+	for i, s := range v.Firewall.WANAllow {
+		at := fmt.Sprintf("firewall.wan_allow[%d]", i)
+		if !v.ok(at) || s.Protocol != "udp" {
+			continue
+		}
+		for _, p := range []uint16{67, 69} {
+			if s.Ports.overlaps(PortRange{p, p}) {
+				v.fail(at, "remove it: phones are served on the LAN only", "%s would open port %d, DHCP or TFTP, to the Internet", s, p)
+			}
+		}
+	}
+	if u := v.QoS.WANUpload; v.ok("qos.wan_upload") && u != 0 && u < 64_000 {
+		v.fail("qos.wan_upload", "one call needs about 100kbit", "%s is not enough for a call", u)
+	}
+	n := v.Stacks.Jitsi.SIPExtension
+	if v.ok("stacks.jitsi.sip_extension") && !numberShape.MatchString(n) {
+		v.fail("stacks.jitsi.sip_extension", "write 2 to 15 digits", "%q is not an extension number", n)
+	}
+	for i, p := range v.Phones {
+		if v.Stacks.Jitsi.Enabled && p.Extension == n {
+			v.fail(fmt.Sprintf("phones[%d].extension", i), "give the phone another extension", "%s belongs to the SIP gateway (%s)", n, v.line("stacks.jitsi.sip_extension"))
+		}
+	}
+}
+
+// port is one entry of the port plan.
+type port struct {
+	path  string // of the key that sets it; empty for ports that no key sets
+	name  string
+	proto string
+	PortRange
+}
+
+// plan lists the ports that the appliance uses.
+func (v *checker) plan() []port {
+	one := func(p uint16) PortRange { return PortRange{p, p} }
+	list := []port{
+		{"", "SSH", "tcp", one(22)}, {"", "DNS", "tcp", one(53)}, {"", "DNS", "udp", one(53)},
+		{"", "DHCP", "udp", one(67)}, {"", "TFTP", "udp", one(69)}, {"", "NTP", "udp", one(123)},
+	}
+	if v.PBX.Driver != DriverNone {
+		list = append(list,
+			port{"pbx.port", "SIP", "udp", one(v.PBX.Port)}, port{"pbx.port", "SIP", "tcp", one(v.PBX.Port)},
+			port{"pbx.rtp_ports", "voice of the PBX", "udp", v.PBX.RTPPorts})
+	}
+	for i, l := range v.HTTP.Listen {
+		list = append(list, port{fmt.Sprintf("http.listen[%d]", i), "the agent's HTTP server", "tcp", one(l.Port())})
+	}
+	if j := v.Stacks.Jitsi; j.Enabled {
+		list = append(list,
+			port{"stacks.jitsi.https_port", "Jitsi's page", "tcp", one(j.HTTPSPort)},
+			port{"stacks.jitsi.media_port", "Jitsi's video bridge", "udp", one(j.MediaPort)},
+			port{"stacks.jitsi.gateway_ports", "voice of Jitsi's SIP gateway", "udp", j.GatewayPorts})
+	}
+	if n := v.Stacks.Nextcloud; n.Enabled {
+		list = append(list, port{"stacks.nextcloud.https_port", "Nextcloud's page", "tcp", one(n.HTTPSPort)})
+	}
+	return list
+}
+
+func (v *checker) ports() {
+	list := v.plan()
+	for i, b := range list {
+		if b.path == "" || !v.ok(b.path) {
+			continue
+		}
+		if b.First == 0 {
+			v.fail(b.path, "write a port from 1 to 65535", "0 is not a port")
+			continue
+		}
+		for _, a := range list[:i] {
+			if a.proto != b.proto || !a.overlaps(b.PortRange) || !v.ok(a.path) || a.path == b.path ||
+				a.name == b.name { // the HTTP server, on two addresses
+				continue
+			}
+			where := ""
+			if a.path != "" {
+				where = " (" + v.line(a.path) + ")"
+			}
+			v.fail(b.path, "move one of the two", "%s port %s of %s collides with %s of %s%s", b.proto, b.PortRange, b.name, a.PortRange, a.name, where)
+			break
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+)
+
+// httpPort is where /metrics, provisioning and console are unless http.listen says otherwise.
+const httpPort = 9303
+
+// Default returns the configuration of an empty file, before what depends on
+// other keys is filled in. It is not valid: it has no LAN.
+func Default() *Config {
+	return &Config{
+		Site: Site{Name: "sae-agent", Timezone: "UTC", Language: "English"},
+		WAN:  WAN{Method: WANDHCP},
+		DHCP: DHCP{Enabled: true, LeaseTime: 12 * time.Hour},
+		Provisioning: Provisioning{
+			Root:          "/tftpboot",
+			Secrets:       SecretsLease,
+			UnknownPhones: UnknownApprove,
+			Transport:     TransportUDP,
+			Codecs:        []Codec{CodecPCMA, CodecPCMU, CodecG722},
+			Resync:        TimeWindow{Start: 2 * 60, End: 4 * 60},
+			BLF:           true,
+		},
+		PBX: PBX{
+			// The promise is a PBX on this machine, and FreePBX is what 'sae-agent pbx install' brings.
+			Driver:    DriverFreePBX,
+			RTPPorts:  PortRange{10100, 19999}, // keeps clear of Jitsi's 10000 and 20000-20050
+			Voicemail: "*97",
+		},
+		Firewall: Firewall{Enabled: true},
+		Stacks: Stacks{
+			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000"},
+			Nextcloud: Nextcloud{HTTPSPort: 7443},
+		},
+	}
+}
+
+// setDefaults fills a new entry of a list.
+func setDefaults(v reflect.Value) {
+	if e, ok := v.Addr().Interface().(*Extension); ok {
+		e.Voicemail = true
+	}
+}
+
+// fill sets the defaults that depend on other keys. Filling twice changes nothing.
+func (c *Config) fill() {
+	lan := c.LAN.Address.Addr()
+	if c.Provisioning.Language == "" {
+		c.Provisioning.Language = c.Site.Language
+	}
+	for i := range c.Extensions {
+		if c.Extensions[i].Name == "" {
+			c.Extensions[i].Name = c.Extensions[i].Number
+		}
+	}
+	if c.PBX.Port == 0 {
+		c.PBX.Port = 5060
+		if c.Provisioning.Transport == TransportTLS {
+			c.PBX.Port = 5061
+		}
+	}
+	if !lan.IsValid() {
+		return
+	}
+	if c.Provisioning.URL == "" {
+		c.Provisioning.URL = fmt.Sprintf("tftp://%s", lan)
+	}
+	if !c.DHCP.Gateway.IsValid() {
+		c.DHCP.Gateway = lan
+	}
+	if !c.PBX.Address.IsValid() {
+		c.PBX.Address = lan
+	}
+	if c.HTTP.Listen == nil {
+		c.HTTP.Listen = []netip.AddrPort{
+			netip.AddrPortFrom(lan, httpPort),
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), httpPort),
+		}
+	}
+}

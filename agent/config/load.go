@@ -1,0 +1,166 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // a minimal Debian has no time zones
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxSize bounds a file, in bytes.
+const maxSize = 4 << 20
+
+// Options are what the file is checked against besides itself. The zero value
+// leaves those checks out.
+type Options struct {
+	// Now is compared with times in the file. Leave it zero for a configuration that
+	// was accepted before: it must load again whatever the clock says at boot.
+	Now time.Time
+	// ModelKnown says whether a model of phone exists, and if not, the model that was
+	// probably meant ("" when there is none).
+	ModelKnown func(model string) (suggestion string, ok bool)
+}
+
+// Load reads the operator's file: parsed, defaulted, checked, also against the
+// clock. A file with something wrong in it gives an error of type Errors.
+func Load(path string) (*Config, error) {
+	c, _, err := Options{Now: time.Now()}.Load(path)
+	return c, err
+}
+
+// Parse reads a configuration from data, as Load does but without regard to the
+// clock. The name is only for messages.
+func Parse(name string, data []byte) (*Config, error) {
+	c, _, err := Options{}.Parse(name, data)
+	return c, err
+}
+
+// Load reads the file at path. The diagnostics are warnings, which may come with
+// or without an error.
+func (o Options) Load(path string) (*Config, []Diagnostic, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	return o.Parse(path, data)
+}
+
+// Parse is Load for data at hand.
+func (o Options) Parse(name string, data []byte) (*Config, []Diagnostic, error) {
+	c := Default()
+	v := &checker{Config: c, opts: o, file: name, marks: make(map[string]mark), bad: make(map[string]bool)}
+	root := v.document(data)
+	if root != nil {
+		d := &decoder{errs: v.report, marks: v.marks, bad: v.bad}
+		d.decode(root, reflect.ValueOf(c).Elem(), "", false)
+		c.fill()
+		v.check()
+	}
+	sortDiagnostics(v.warnings)
+	if len(v.errors) > 0 {
+		sortDiagnostics(v.errors)
+		return nil, v.warnings, v.errors
+	}
+	return c, v.warnings, nil
+}
+
+// Check says what is wrong with a configuration that was made, not read.
+func (o Options) Check(c *Config) (warnings []Diagnostic, err error) {
+	v := &checker{Config: c, opts: o}
+	v.check()
+	if len(v.errors) > 0 {
+		return v.warnings, v.errors
+	}
+	return v.warnings, nil
+}
+
+// document parses the YAML and returns its root, or nil after reporting why not.
+func (v *checker) document(data []byte) *yaml.Node {
+	start := mark{1, 1}
+	if len(data) > maxSize {
+		v.report(start, "", faultf("keep only the configuration in it", "the file is larger than %d MB", maxSize>>20))
+		return nil
+	}
+	if at, ok := firstInvalid(data); ok {
+		v.report(at, "", faultf("save the file as UTF-8", "the text is not UTF-8"))
+		return nil
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	err := dec.Decode(&doc)
+	if err == nil && len(doc.Content) == 1 && doc.Content[0].Tag != "!!null" {
+		if err = dec.Decode(&second); errors.Is(err, io.EOF) {
+			return doc.Content[0]
+		}
+		if err == nil {
+			v.report(mark{second.Line, 1}, "", faultf("keep one document and remove the line \"---\"", "the file holds more than one YAML document"))
+			return nil
+		}
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		v.report(start, "", faultf("'sae-agent init' writes one from what the machine has", "the file is empty"))
+		return nil
+	}
+	v.syntax(data, err)
+	return nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// syntax reports what the YAML parser could not read.
+func (v *checker) syntax(data []byte, err error) {
+	if at, ok := firstTab(data); ok {
+		v.report(at, "", faultf("indent with spaces", "a tab indents the line, which YAML does not allow"))
+		return
+	}
+	at, problem := mark{1, 1}, err.Error()
+	if m := yamlLine.FindStringSubmatch(problem); m != nil {
+		problem = m[2]
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.line = line
+		}
+	}
+	v.report(at, "", faultf("look at this line and the one before it: indentation, quotes, a missing colon", "not valid YAML: %s", problem))
+}
+
+func firstInvalid(data []byte) (mark, bool) {
+	if utf8.Valid(data) {
+		return mark{}, false
+	}
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 {
+			head := string(data[:i])
+			line := strings.Count(head, "\n") + 1
+			return mark{line, utf8.RuneCountInString(head[strings.LastIndexByte(head, '\n')+1:]) + 1}, true
+		}
+		i += size
+	}
+	return mark{}, false
+}
+
+// firstTab finds a tab within a line's indentation.
+func firstTab(data []byte) (mark, bool) {
+	for i, line := range strings.Split(string(data), "\n") {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+		if at := strings.IndexByte(indent, '\t'); at >= 0 && strings.TrimSpace(line) != "" {
+			return mark{i + 1, at + 1}, true
+		}
+	}
+	return mark{}, false
+}
