@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/packaging/lab"
+)
+
+// stormPhones is how many phones are powered on at the same instant.
+const stormPhones = 1000
+
+// phone is one entry of phonesim's inventory.
+type phone struct {
+	MAC       string `json:"mac"`
+	Model     string `json:"model"`
+	Extension string `json:"extension"`
+}
+
+const (
+	phoneModel = "T42U"
+	commonFile = "y000000000116.cfg" // of that model
+)
+
+func newFleet(n int) []phone {
+	fleet := make([]phone, n)
+	for i := range fleet {
+		fleet[i] = phone{MAC: fmt.Sprintf("001565%06x", i+1), Model: phoneModel, Extension: fmt.Sprint(1000 + i)}
+	}
+	return fleet
+}
+
+// writeFleetFiles writes what a peer serves to the fleet: the common file and one of
+// 2 kB for each phone, with the key that phonesim looks at. Boot files are missing,
+// as they are at ours.
+func writeFleetFiles(root string, fleet []phone) error {
+	const head = "#!version:1.0.0.1\n"
+	if err := os.WriteFile(filepath.Join(root, commonFile), []byte(head), 0o644); err != nil {
+		return err
+	}
+	for _, p := range fleet {
+		b := bytes.NewBufferString(head)
+		fmt.Fprintf(b, "account.1.enable = 1\naccount.1.user_name = %[1]s\naccount.1.auth_name = %[1]s\naccount.1.display_name = Phone %[1]s\n", p.Extension)
+		for i := 1; b.Len() < smallSize; i++ {
+			fmt.Fprintf(b, "linekey.%d.label = Extension %d\n", i, 1000+i)
+		}
+		if err := os.WriteFile(filepath.Join(root, p.MAC+".cfg"), b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startAgent runs sae-agent as the demo does. Phones are configured for the storm
+// only: with leases present, the clients are strangers to it as they are to the peers.
+func startAgent(ctx context.Context, s *site) ([]*lab.Process, error) {
+	var c strings.Builder
+	fmt.Fprintf(&c, `site: {name: bench, timezone: Europe/Paris, language: English}
+wan: {interface: %s, method: static, address: 198.51.100.2/24, gateway: 198.51.100.1, dns: [198.51.100.1]}
+lan: {interface: %s, address: %s/%d}
+dhcp: {range: %s-%s, lease_time: %s, force: true}
+provisioning: {root: %s}
+pbx: {driver: none}
+firewall: {enabled: false}
+`, wanLink, lanLink, serverAddr, subnet.Bits(), poolFirst, poolLast, leaseTime, s.root)
+	if s.leases == 0 {
+		c.WriteString("extensions:\n")
+		for _, p := range s.fleet {
+			fmt.Fprintf(&c, "  - {number: %q, name: Phone %s}\n", p.Extension, p.Extension)
+		}
+		c.WriteString("phones:\n")
+		for _, p := range s.fleet {
+			fmt.Fprintf(&c, "  - {mac: %q, model: %s, extension: %q}\n", p.MAC, p.Model, p.Extension)
+		}
+	}
+	conf, err := s.write("config.yaml", c.String())
+	if err != nil {
+		return nil, err
+	}
+	agent := filepath.Join(s.build, "sae-agent")
+	processes, err := one(s.server.StartCommand(s.server.Command(ctx, agent, "run", "--config", conf,
+		"--state-dir", filepath.Join(s.dir, "state"), "--runtime-dir", filepath.Join(s.dir, "run"))))
+	return processes, err
+}

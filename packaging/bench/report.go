@@ -1,0 +1,225 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// measure is one line of the table.
+type measure struct {
+	key    string
+	label  string
+	unit   string
+	higher bool // is better
+	// target says what ours should reach, and met whether it does; value returns
+	// the median of a measure for a server, NaN when there is none.
+	target string
+	met    func(value func(server string, m measure) float64) bool
+}
+
+const (
+	ours = "sae-agent"
+	kea  = "kea + tftpd-hpa"
+	isc  = "isc-dhcpd + tftpd-hpa"
+	masq = "dnsmasq"
+)
+
+var (
+	stormTime     = measure{key: "storm", label: "1,000 phones at once, last one done", unit: "s", target: "under 2 s"}
+	stormRepeats  = measure{key: "repeats", label: "… DHCP messages sent again", target: "none"}
+	stormFailed   = measure{key: "failed", label: "… phones without their file", target: "none"}
+	exchangesFew  = measure{key: "few", label: "DHCP exchanges, 1,000 leases", unit: "/s", higher: true, target: "2 x kea"}
+	exchangesMany = measure{key: "many", label: "DHCP exchanges, 50,000 leases", unit: "/s", higher: true, target: "no slower than with 1,000"}
+	exchangesNew  = measure{key: "new", label: "DHCP exchanges, clients never seen", unit: "/s", higher: true, target: "2 x kea, 50 x isc-dhcpd"}
+	perfdhcpRate  = measure{key: "perfdhcp", label: "… perfdhcp, 1,000 leases, ≤ 2.5 % lost", unit: "/s", higher: true}
+	filesRate     = measure{key: "files", label: "TFTP files of 2 kB, 64 clients", unit: "/s", higher: true, target: "dnsmasq's rate"}
+	memory        = measure{key: "memory", label: "resident memory, 1,000 leases", unit: "MB", target: "under 40 MB"}
+	startTime     = measure{key: "start", label: "start to first offer", unit: "ms", target: "under 300 ms"}
+)
+
+// noise is the difference between two runs that means nothing.
+const noise = 0.9
+
+// lines are the table's, in order, with the judgement on each.
+func lines() []measure {
+	judge := func(m measure, met func(value func(string, measure) float64) bool) measure {
+		m.met = met
+		return m
+	}
+	type value = func(string, measure) float64
+	below := func(m measure, limit float64) measure {
+		return judge(m, func(v value) bool { return v(ours, m) < limit })
+	}
+	return []measure{
+		below(stormTime, 2),
+		below(stormRepeats, 1),
+		below(stormFailed, 1),
+		judge(exchangesFew, func(v value) bool { return v(ours, exchangesFew) >= 2*v(kea, exchangesFew) }),
+		judge(exchangesMany, func(v value) bool { return v(ours, exchangesMany) >= noise*v(ours, exchangesFew) }),
+		judge(exchangesNew, func(v value) bool {
+			return v(ours, exchangesNew) >= 2*v(kea, exchangesNew) && v(ours, exchangesNew) >= 50*v(isc, exchangesNew)
+		}),
+		perfdhcpRate,
+		judge(filesRate, func(v value) bool { return v(ours, filesRate) >= v(masq, filesRate) }),
+		below(memory, 40),
+		below(startTime, 300),
+	}
+}
+
+// format writes a value with three figures.
+func (m measure) format(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	var s string
+	switch {
+	case v != math.Trunc(v) && math.Abs(v) < 10:
+		s = fmt.Sprintf("%.2f", v)
+	case v != math.Trunc(v) && math.Abs(v) < 100:
+		s = fmt.Sprintf("%.1f", v)
+	default:
+		s = thousands(int(math.Round(v)))
+	}
+	return strings.TrimSpace(s + " " + strings.TrimPrefix(m.unit, "/s"))
+}
+
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// ratio says how many times better our value is than a peer's; empty where that
+// means nothing.
+func (m measure) ratio(our, peer float64) string {
+	if m.unit == "" || math.IsNaN(our) || math.IsNaN(peer) || our == 0 || peer == 0 {
+		return ""
+	}
+	r := peer / our
+	if m.higher {
+		r = our / peer
+	}
+	return fmt.Sprintf("%.2gx", r)
+}
+
+// results holds every value by server and measure.
+type results map[string]map[string][]float64
+
+func (r results) add(server, key string, v float64) {
+	if r[server] == nil {
+		r[server] = map[string][]float64{}
+	}
+	r[server][key] = append(r[server][key], v)
+}
+
+func (r results) median(server, key string) float64 {
+	v := slices.Sorted(slices.Values(r[server][key]))
+	if len(v) == 0 {
+		return math.NaN()
+	}
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// report is the outcome of a run.
+type report struct {
+	machine    machine
+	command    string
+	contenders []contender
+	results    results
+	notes      []string
+}
+
+// table returns a head and one row per measure: our value, then each peer's with the
+// ratio, then the target.
+func (r report) table() [][]string {
+	head := []string{"median of all rounds"}
+	for _, c := range r.contenders {
+		head = append(head, c.name)
+	}
+	rows := [][]string{append(head, "target")}
+	value := func(server string, m measure) float64 { return r.results.median(server, m.key) }
+	for _, m := range lines() {
+		label := m.label
+		if m.unit == "/s" {
+			label += ", per second"
+		}
+		row := []string{label}
+		for _, c := range r.contenders {
+			cell := m.format(value(c.name, m))
+			if ratio := m.ratio(value(ours, m), value(c.name, m)); c.name != ours && ratio != "" {
+				cell += " (" + ratio + ")"
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, append(row, r.judged(m, value)))
+	}
+	return rows
+}
+
+// judged returns the target and whether it is met.
+func (r report) judged(m measure, value func(string, measure) float64) string {
+	switch {
+	case m.met == nil:
+		return ""
+	case math.IsNaN(value(ours, m)):
+		return m.target
+	case m.met(value):
+		return m.target + ": met"
+	}
+	return m.target + ": MISSED"
+}
+
+const ratioNote = "In brackets: how many times better sae-agent is."
+
+// text renders the report for a terminal.
+func (r report) text() string {
+	rows := r.table()
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
+			switch i {
+			case 0:
+				b.WriteString(cell + pad)
+			case len(row) - 1:
+				b.WriteString("   " + cell)
+			default:
+				b.WriteString("   " + pad + cell)
+			}
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%s\n", ratioNote)
+	for _, n := range r.notes {
+		fmt.Fprintf(&b, "! %s\n", n)
+	}
+	fmt.Fprintf(&b, "%s\n", r.command)
+	return b.String()
+}
+
+// markdown renders it for docs/performance.md.
+func (r report) markdown() string {
+	var b strings.Builder
+	for i, row := range r.table() {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			fmt.Fprintf(&b, "|---%s|\n", strings.Repeat("|---:", len(row)-2)+"|---")
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", ratioNote)
+	for _, n := range r.notes {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	fmt.Fprintf(&b, "\nMeasured with `%s`:\n\n```\n%s\n```\n", r.command, r.machine.text())
+	return b.String()
+}
