@@ -266,6 +266,8 @@ func TestVerificationThatFails(t *testing.T) {
 		"usage error":     {t.Context(), run("echo unknown command >&2; exit 2")},
 		"does nothing":    {t.Context(), run("exit 0")},
 		"killed":          {t.Context(), run("echo verifying; kill -9 $$")},
+		"no memory":       {t.Context(), run("echo verifying; echo 'fatal error: runtime: cannot allocate memory' >&2; exit 2")},
+		"no threads":      {t.Context(), run("echo verifying; echo 'runtime: failed to create new OS thread' >&2; exit 2")},
 		"cannot read":     {t.Context(), run("echo verifying; exit 4")},
 		"service stopped": {ctx, run("echo verifying; sleep 60")},
 	}
@@ -283,6 +285,8 @@ func TestVerificationThatFails(t *testing.T) {
 func TestVerificationThatCrashes(t *testing.T) {
 	for name, script := range map[string]string{
 		"panic":     "echo verifying; echo 'panic: page 3' >&2; exit 2",
+		"fault":     "echo verifying; echo 'unexpected fault address 0x7f0000000000' >&2; exit 2",
+		"recursion": "echo verifying; echo 'runtime: goroutine stack exceeds 16777216-byte limit' >&2; exit 2",
 		"bus error": "echo verifying; kill -BUS $$",
 		"damaged":   "echo verifying; exit 3",
 	} {

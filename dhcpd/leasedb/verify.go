@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	runtimemetrics "runtime/metrics"
 	"strings"
 	"syscall"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	verifyCPU     = 20 * time.Second
 	verifyTimeout = time.Minute
-	verifyMemory  = 512 << 20 // bytes
+	verifyMemory  = 256 << 20 // bytes
 	verifyStack   = 16 << 20  // bytes
 	verifyOutput  = 2 << 10   // bytes of what the child says that are kept
 )
@@ -89,24 +90,26 @@ func verifyHere(_ context.Context, path string) error {
 	})
 }
 
-// VerifyMain is the whole life of a verifying child: it limits itself, runs
-// Verify and returns the exit status that VerifyBy understands.
+// VerifyMain is the whole life of a verifying child: it runs Verify, watches what
+// that takes, and returns the exit status that VerifyBy understands.
+//
+// The bounds are its own and not the kernel's: a process that hits a limit of the
+// system cannot tell a bad file from a machine that is short of something.
 func VerifyMain(path string, stdout, stderr io.Writer) int {
 	debug.SetMaxStack(verifyStack)
-	_ = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: verifyMemory, Max: verifyMemory})
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	fmt.Fprint(stdout, verifyHello)
 	done := make(chan error, 1)
 	go func() { done <- Verify(path) }()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-done:
 			return exitStatus(err, stderr)
 		case <-tick.C:
-			if usedCPU() > verifyCPU {
-				fmt.Fprintln(stderr, "no end after", verifyCPU)
+			if usedCPU() > verifyCPU || usedMemory() > verifyMemory {
+				fmt.Fprintf(stderr, "walking its pages has no end (%v, %d bytes)\n", usedCPU(), usedMemory())
 				return exitCorrupt
 			}
 		}
@@ -136,10 +139,16 @@ func usedCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+func usedMemory() uint64 {
+	sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	runtimemetrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
 // VerifyBy returns an Options.Verify that runs command, which must end in
-// os.Exit(VerifyMain(path, os.Stdout, os.Stderr)). A child that panics, faults or runs out
-// of its memory says that the file is damaged; one that cannot be started, is
-// killed by somebody else or sees no end within a minute says nothing.
+// os.Exit(VerifyMain(path, os.Stdout, os.Stderr)). A child that panics or faults says
+// that the file is damaged; one that cannot be started, is killed, lacks memory or
+// sees no end within a minute says nothing.
 func VerifyBy(command func(ctx context.Context, path string) *exec.Cmd) func(ctx context.Context, path string) error {
 	return func(ctx context.Context, path string) error {
 		ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
@@ -153,11 +162,11 @@ func VerifyBy(command func(ctx context.Context, path string) *exec.Cmd) func(ctx
 		case ctx.Err() != nil:
 			return fmt.Errorf("verification was cut short: %w", ctx.Err())
 		case string(hello.buf) != verifyHello:
-			return fmt.Errorf("verification did not start: %w: %s", err, said.first())
+			return fmt.Errorf("verification did not start: %w: %s", err, firstLine(string(said.buf)))
 		case err == nil:
 			return nil
 		}
-		return verdict(err, said.first())
+		return verdict(err, string(said.buf))
 	}
 }
 
@@ -169,12 +178,30 @@ func verdict(err error, said string) error {
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)
 	switch {
-	case status.Signaled() && status.Signal() == syscall.SIGKILL, status.ExitStatus() == exitUnknown:
-		return fmt.Errorf("verification failed: %w: %s", err, said)
 	case status.ExitStatus() == exitNewer:
 		return ErrNewer
+	case status.ExitStatus() == exitCorrupt, crashed(status, said):
+		return fmt.Errorf("%w: %v: %s", ErrCorrupt, err, firstLine(said))
 	}
-	return fmt.Errorf("%w: %v: %s", ErrCorrupt, err, said)
+	return fmt.Errorf("verification failed: %w: %s", err, firstLine(said))
+}
+
+// crashed reports whether the child ended as bad pages end it. A runtime that gives
+// up for want of memory or threads ends with the same status, and is no proof.
+func crashed(status syscall.WaitStatus, said string) bool {
+	const ofRuntime = 2
+	switch {
+	case status.Signaled():
+		return status.Signal() == syscall.SIGSEGV || status.Signal() == syscall.SIGBUS
+	case status.ExitStatus() != ofRuntime:
+		return false
+	}
+	for _, sign := range []string{"panic: ", "unexpected fault address", "[signal SIG", "stack exceeds"} {
+		if strings.Contains(said, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 // head keeps the first bytes written to it: a crash prints its reason first and
@@ -191,7 +218,7 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (h *head) first() string {
-	line, _, _ := strings.Cut(strings.TrimSpace(string(h.buf)), "\n")
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	return line
 }
