@@ -37,7 +37,7 @@ lint: deps-build  ## gofmt, go vet, staticcheck
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: bench
-bench: root deps-bench  ## measure against other servers, which Debian's packages bring
+bench: root deps-bench build  ## measure against other servers, which Debian's packages bring
 	$(GO) run ./packaging/bench
 
 .PHONY: fuzz
