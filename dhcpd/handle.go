@@ -1,0 +1,327 @@
+package dhcpd
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// query is one message from a client and what was learned by reading it.
+type query struct {
+	*dhcpv4.DHCPv4
+	mac       mac
+	requested netip.Addr // option 50, or zero
+	serverID  netip.Addr // option 54, or zero
+	ciaddr    netip.Addr // or zero
+	giaddr    netip.Addr // or zero
+}
+
+// decision is what the server does about one message.
+type decision struct {
+	reply   *dhcpv4.DHCPv4 // nil: silence
+	record  *record        // whose change must be on disk before the reply leaves
+	gen     uint64         // of that change
+	changes []Lease        // to be stored, in order
+	probe   netip.Addr     // an address to look for on the LAN before the reply leaves
+	event   *Event
+	drop    string // why there is silence, a metric's label
+}
+
+// Reasons for silence, the label of sae_dhcp_dropped_total.
+const (
+	dropMalformed   = "malformed"
+	dropNotForUs    = "not_for_us" // another server's, another subnet's
+	dropUnknown     = "unknown_client"
+	dropFull        = "pool_full"
+	dropNotItsOwn   = "not_its_own" // DECLINE or RELEASE of an address the client does not have
+	dropRival       = "rival"
+	dropOverload    = "overload"
+	dropStore       = "store"
+	dropUnsupported = "unsupported"
+)
+
+func silence(why string) decision { return decision{drop: why} }
+
+// read checks a message before anything is decided by it.
+func read(m *dhcpv4.DHCPv4) (query, error) {
+	q := query{DHCPv4: m}
+	if m.OpCode != dhcpv4.OpcodeBootRequest {
+		return q, fmt.Errorf("opcode %v", m.OpCode)
+	}
+	if m.HWType != 1 {
+		return q, fmt.Errorf("hardware type %v", m.HWType)
+	}
+	var ok bool
+	if q.mac, ok = toMAC(m.ClientHWAddr); !ok {
+		return q, fmt.Errorf("client hardware address %v", m.ClientHWAddr)
+	}
+	for _, f := range []struct {
+		ip net.IP
+		to *netip.Addr
+	}{
+		{m.ClientIPAddr, &q.ciaddr}, {m.GatewayIPAddr, &q.giaddr},
+		{m.Options.Get(dhcpv4.OptionRequestedIPAddress), &q.requested},
+		{m.Options.Get(dhcpv4.OptionServerIdentifier), &q.serverID},
+	} {
+		if len(f.ip) == 0 || f.ip.IsUnspecified() {
+			continue
+		}
+		v4 := f.ip.To4()
+		if v4 == nil {
+			return q, fmt.Errorf("address %v", f.ip)
+		}
+		*f.to, _ = netip.AddrFromSlice(v4)
+	}
+	return q, nil
+}
+
+// handle decides about one message. It changes the table; what it puts into
+// changes must be stored before the reply leaves, or undone by t.revert.
+func (t *table) handle(now time.Time, recovering bool, q query) decision {
+	if q.giaddr.IsValid() && !t.plan.Subnet.Contains(q.giaddr) {
+		return silence(dropNotForUs) // a relay of a network that we do not serve
+	}
+	switch q.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		return t.discover(now, q)
+	case dhcpv4.MessageTypeRequest:
+		return t.request(now, recovering, q)
+	case dhcpv4.MessageTypeDecline:
+		return t.decline(now, q)
+	case dhcpv4.MessageTypeRelease:
+		return t.release(now, q)
+	case dhcpv4.MessageTypeInform:
+		return t.inform(q)
+	}
+	return silence(dropUnsupported)
+}
+
+// discover offers an address. RFC 2131 4.3.1: the client's current address, or
+// its previous one if that is available, or the one it asks for, or a new one.
+func (t *table) discover(now time.Time, q query) decision {
+	r := t.byMAC[q.mac]
+	if r != nil && !t.usable(q.mac, r.Addr) {
+		r = nil // the configuration moved it, or its reservation is free now
+	}
+	fresh := r == nil
+	if fresh {
+		if r = t.take(q); r == nil {
+			d := silence(dropFull)
+			d.event = q.event(EventFull, netip.Addr{})
+			return d
+		}
+	}
+	if r.State != StateBound {
+		t.set(r, StateOffered, now.Add(offerTime))
+	}
+	d := decision{reply: t.reply(q, dhcpv4.MessageTypeOffer, r.Addr), event: q.event(EventDiscover, r.Addr)}
+	if fresh {
+		d.probe = r.Addr
+	}
+	return d
+}
+
+// take finds an address for a client without one and makes it the client's.
+func (t *table) take(q query) *record {
+	addr, old, ok := t.wanted(q), (*record)(nil), true
+	if !addr.IsValid() {
+		if addr, old, ok = t.choose(q.mac); !ok {
+			return nil
+		}
+	}
+	return t.claim(q, addr, old)
+}
+
+// wanted returns the address that a client asks for if it may have it at once.
+func (t *table) wanted(q query) netip.Addr {
+	a := q.requested
+	if !a.IsValid() || !t.usable(q.mac, a) || t.byAddr[a] != nil {
+		return netip.Addr{}
+	}
+	if !t.plan.known[q.mac] && !t.strangersMayTake() {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// claim makes an address the client's, in place of what was there, and lets the
+// client's earlier address go.
+func (t *table) claim(q query, addr netip.Addr, old *record) *record {
+	r := &record{owner: q.mac}
+	if old != nil {
+		r.disk = old.disk
+		t.forget(old)
+	}
+	if prev := t.byMAC[q.mac]; prev != nil {
+		t.forget(prev)
+		if prev.disk != nil {
+			r.leaves = prev.Addr
+		}
+	}
+	r.Addr, r.MAC = addr, q.mac.hw()
+	r.State = StateOffered
+	t.put(r)
+	return r
+}
+
+// request answers a REQUEST. RFC 2131 4.3.2 tells its four kinds apart by the
+// server identifier, the requested address and ciaddr.
+func (t *table) request(now time.Time, recovering bool, q query) decision {
+	switch {
+	case q.serverID.IsValid():
+		return t.selecting(now, q)
+	case q.requested.IsValid():
+		return t.confirm(now, recovering, q, q.requested) // INIT-REBOOT
+	case q.ciaddr.IsValid():
+		return t.confirm(now, recovering, q, q.ciaddr) // RENEWING, REBINDING
+	}
+	return silence(dropMalformed)
+}
+
+// selecting: the client has taken an offer, ours or another server's.
+func (t *table) selecting(now time.Time, q query) decision {
+	r := t.byMAC[q.mac]
+	if q.serverID != t.plan.ServerID {
+		if r != nil && r.State == StateOffered {
+			t.set(r, StateOffered, now) // let the offer go with the next expire
+		}
+		return silence(dropNotForUs)
+	}
+	addr := q.requested
+	if !addr.IsValid() {
+		addr = q.ciaddr // some clients renew with the server identifier
+	}
+	if r == nil || r.Addr != addr {
+		// The offer has run out, or was made before a restart: it holds if nobody has the address.
+		if !addr.IsValid() || t.byAddr[addr] != nil || !t.usable(q.mac, addr) {
+			return t.nak(q, addr, "not offered to this client")
+		}
+		r = t.move(q, addr)
+	}
+	return t.bind(now, q, r)
+}
+
+// confirm: the client has an address and wants to keep it.
+func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr) decision {
+	if !t.plan.Subnet.Contains(addr) {
+		return t.nak(q, addr, "wrong network")
+	}
+	r := t.byMAC[q.mac]
+	switch {
+	case r != nil && r.Addr == addr && t.usable(q.mac, addr):
+		return t.bind(now, q, r)
+	case r != nil:
+		return t.nak(q, addr, fmt.Sprintf("its address is %v", r.Addr))
+	case recovering && t.found(q.mac, addr) && t.plan.dynamic(addr):
+		return t.bind(now, q, t.move(q, addr)) // ARP showed it at this address before it spoke to us
+	case t.byAddr[addr] != nil || !t.usable(q.mac, addr):
+		return t.nak(q, addr, "not its address")
+	case recovering:
+		return t.bind(now, q, t.move(q, addr)) // our leases were lost; the client still has its own
+	}
+	// "If the DHCP server has no record of this client, then it MUST remain silent."
+	return silence(dropUnknown)
+}
+
+// found reports whether an address is out of use because this client answers there.
+func (t *table) found(m mac, addr netip.Addr) bool {
+	r := t.byAddr[addr]
+	return r != nil && r.State == StateDeclined && r.owner == m
+}
+
+// move gives the client another address than the one it has.
+func (t *table) move(q query, addr netip.Addr) *record { return t.claim(q, addr, t.byAddr[addr]) }
+
+// bind makes r the client's lease and prepares the ACK.
+func (t *table) bind(now time.Time, q query, r *record) decision {
+	r.ClientID = q.Options.Get(dhcpv4.OptionClientIdentifier)
+	r.Hostname = clean(q.HostName())
+	r.VendorClass = clean(q.ClassIdentifier())
+	r.Start = now
+	t.set(r, StateBound, now.Add(t.plan.leaseTime(q.mac)))
+	changes := []Lease{r.lease()}
+	if r.leaves.IsValid() {
+		changes = append(changes, Lease{Addr: r.leaves, State: StateFree})
+		r.leaves = netip.Addr{}
+	}
+	return decision{
+		reply:   t.reply(q, dhcpv4.MessageTypeAck, r.Addr),
+		record:  r,
+		gen:     r.gen,
+		changes: changes,
+		event:   q.event(EventAck, r.Addr),
+	}
+}
+
+// decline: the client found somebody else at its address. Who declines an
+// address that it was not given only wants to empty the pool.
+func (t *table) decline(now time.Time, q query) decision {
+	r := t.byMAC[q.mac]
+	if r == nil || r.Addr != q.requested || q.serverID.IsValid() && q.serverID != t.plan.ServerID {
+		return silence(dropNotItsOwn)
+	}
+	if t.quarantineFull() {
+		t.set(r, StateOffered, now) // let it go with the next expire
+		return silence(dropNotItsOwn)
+	}
+	return t.quarantine(now, r, q.event(EventConflict, r.Addr))
+}
+
+// quarantine takes an address out of use that somebody else has.
+func (t *table) quarantine(now time.Time, r *record, e *Event) decision {
+	t.set(r, StateDeclined, now.Add(declineTime))
+	return decision{record: r, gen: r.gen, changes: []Lease{r.lease()}, event: e}
+}
+
+func (t *table) release(now time.Time, q query) decision {
+	r := t.byMAC[q.mac]
+	if r == nil || r.State != StateBound || r.Addr != q.ciaddr || q.serverID.IsValid() && q.serverID != t.plan.ServerID {
+		return silence(dropNotItsOwn)
+	}
+	t.set(r, StateReleased, now)
+	return decision{record: r, gen: r.gen, changes: []Lease{r.lease()}, event: q.event(EventRelease, r.Addr)}
+}
+
+// inform: the client has an address of its own and wants the options (RFC 2131 4.3.5).
+func (t *table) inform(q query) decision {
+	if !q.ciaddr.IsValid() || !t.plan.Subnet.Contains(q.ciaddr) {
+		return silence(dropNotForUs)
+	}
+	return decision{reply: t.reply(q, dhcpv4.MessageTypeAck, netip.Addr{})}
+}
+
+func (t *table) nak(q query, addr netip.Addr, why string) decision {
+	e := q.event(EventNak, addr)
+	e.Detail = why
+	return decision{reply: t.naked(q, why), event: e}
+}
+
+func (q query) event(what EventType, addr netip.Addr) *Event {
+	e := &Event{
+		Type: what, MAC: q.mac.hw(), Addr: addr,
+		Hostname: clean(q.HostName()), VendorClass: clean(q.ClassIdentifier()),
+		ParamList: q.Options.Get(dhcpv4.OptionParameterRequestList),
+	}
+	if relay := q.Options.Get(dhcpv4.OptionRelayAgentInformation); relay != nil {
+		e.Circuit = fmt.Sprintf("%x", relay)
+	}
+	return e
+}
+
+// clean removes what a client could break a log or a terminal with, and bounds it.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > 64 {
+		s = strings.ToValidUTF8(s[:64], "")
+	}
+	return s
+}

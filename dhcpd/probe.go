@@ -1,0 +1,265 @@
+package dhcpd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// probeWait is how long an OFFER waits for somebody to claim its address.
+	probeWait = 100 * time.Millisecond
+	// cleanFor is how long an address that nobody claimed counts as unused.
+	cleanFor = 10 * time.Minute
+	// sweepRate bounds the addresses that are looked for ahead of need, per second.
+	sweepRate = 50
+)
+
+// waitingOffer is an OFFER that leaves when nobody has claimed its address.
+type waitingOffer struct {
+	query query
+	out   outgoing
+	due   time.Time
+}
+
+// arpConn sends ARP probes and hears the answers.
+type arpConn struct {
+	ifi  *net.Interface
+	conn *packet.Conn
+}
+
+func openARP(ifi *net.Interface) (*arpConn, error) {
+	c, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ARP, nil)
+	if err != nil {
+		return nil, fmt.Errorf("dhcpd: ARP socket on %s: %w", ifi.Name, err)
+	}
+	return &arpConn{ifi: ifi, conn: c}, nil
+}
+
+func (a *arpConn) close() error { return a.conn.Close() }
+
+// probe asks who has addr, without an address of our own (RFC 5227 2.1.1).
+func (a *arpConn) probe(addr netip.Addr) error {
+	broadcast := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	p, err := arp.NewPacket(arp.OperationRequest, a.ifi.HardwareAddr, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), addr)
+	if err != nil {
+		return err
+	}
+	body, err := p.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	f := make([]byte, 0, 14+len(body))
+	f = append(f, broadcast...)
+	f = append(f, a.ifi.HardwareAddr...)
+	f = append(f, 0x08, 0x06)
+	_, err = a.conn.WriteTo(append(f, body...), &packet.Addr{HardwareAddr: broadcast})
+	return err
+}
+
+// next returns the next claim of an address by another machine.
+func (a *arpConn) next() (netip.Addr, net.HardwareAddr, error) {
+	buf := make([]byte, 256)
+	for {
+		n, _, err := a.conn.ReadFrom(buf)
+		if err != nil {
+			return netip.Addr{}, nil, err
+		}
+		var p arp.Packet
+		if n < 14 || p.UnmarshalBinary(buf[14:n]) != nil || p.Operation != arp.OperationReply {
+			continue
+		}
+		if p.SenderIP.Is4() && string(p.SenderHardwareAddr) != string(a.ifi.HardwareAddr) {
+			return p.SenderIP, p.SenderHardwareAddr, nil
+		}
+	}
+}
+
+// isClean reports whether an address was looked for lately. The caller holds s.mu.
+func (s *Server) isClean(a netip.Addr, now time.Time) bool {
+	seen, ok := s.clean[a]
+	return ok && now.Sub(seen) < cleanFor
+}
+
+// wait keeps an OFFER back until its address was looked for. The caller holds s.mu.
+func (s *Server) wait(a netip.Addr, q query, out outgoing) {
+	if w := s.waiting[a]; w != nil {
+		w.out = out // the client asked again; one answer is enough
+		return
+	}
+	s.waiting[a] = &waitingOffer{query: q, out: out}
+	select {
+	case s.probeWake <- struct{}{}:
+	default:
+	}
+}
+
+// probeLoop looks for addresses on the LAN: those that an OFFER waits for at
+// once and all together, the others slowly, ahead of need.
+func (s *Server) probeLoop(ctx context.Context, a *arpConn) error {
+	heard := make(chan error, 1)
+	go func() { heard <- s.hearClaims(ctx, a) }()
+	sweep := time.NewTicker(time.Second)
+	defer sweep.Stop()
+	release := time.NewTimer(time.Hour)
+	defer release.Stop()
+	for {
+		select {
+		case err := <-heard:
+			return err
+		case <-s.probeWake:
+			release.Reset(min(s.askForWaiting(a), probeWait))
+		case <-release.C:
+			if next := s.releaseOffers(); next > 0 {
+				release.Reset(next)
+			}
+		case <-sweep.C:
+			s.sweep(a)
+		}
+	}
+}
+
+// askForWaiting sends a probe for every OFFER that has none yet, and returns
+// when the first of all is due.
+func (s *Server) askForWaiting(a *arpConn) time.Duration {
+	now := s.clock.now()
+	var ask []netip.Addr
+	first := probeWait
+	s.mu.Lock()
+	for addr, w := range s.waiting {
+		if w.due.IsZero() {
+			w.due = now.Add(probeWait)
+			ask = append(ask, addr)
+		}
+		first = min(first, w.due.Sub(now))
+	}
+	s.mu.Unlock()
+	s.probeAll(a, ask)
+	return max(first, time.Millisecond)
+}
+
+func (s *Server) probeAll(a *arpConn, addrs []netip.Addr) {
+	for _, addr := range addrs {
+		if err := a.probe(addr); err != nil {
+			s.log.Debug("cannot send an ARP probe", "addr", addr, "err", err)
+		}
+	}
+}
+
+// releaseOffers lets the OFFERs leave whose addresses nobody claimed in time,
+// and returns how long until the next is due; zero when none waits.
+func (s *Server) releaseOffers() time.Duration {
+	now := s.clock.now()
+	var out []outgoing
+	var next time.Duration
+	s.mu.Lock()
+	for addr, w := range s.waiting {
+		switch left := w.due.Sub(now); {
+		case w.due.IsZero(): // its probe is about to be sent
+		case left <= 0:
+			delete(s.waiting, addr)
+			s.clean[addr] = now
+			out = append(out, w.out)
+		case next == 0 || left < next:
+			next = left
+		}
+	}
+	s.mu.Unlock()
+	s.sendAll(out)
+	return next
+}
+
+// sweep probes some addresses of the pool that nobody has.
+func (s *Server) sweep(a *arpConn) {
+	now := s.clock.now()
+	var ask []netip.Addr
+	s.mu.Lock()
+	for len(ask) < sweepRate && s.serving {
+		n, ok := s.table.free.next(s.table.plan.next(s.swept))
+		if !ok || s.isClean(toAddr(n), now) {
+			break // nothing to look for until something ends
+		}
+		s.swept = n
+		s.clean[toAddr(n)] = now
+		ask = append(ask, toAddr(n))
+	}
+	s.mu.Unlock()
+	s.probeAll(a, ask)
+}
+
+// hearClaims takes addresses out of use that other machines answer for.
+func (s *Server) hearClaims(ctx context.Context, a *arpConn) error {
+	for {
+		addr, hw, err := a.next()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("dhcpd: hear ARP on %s: %w", a.ifi.Name, err)
+		}
+		s.claimed(addr, hw)
+	}
+}
+
+// claimed takes an address out of use that a machine answers for, unless it is
+// the address's client.
+func (s *Server) claimed(addr netip.Addr, hw net.HardwareAddr) {
+	m, ok := toMAC(hw)
+	if !ok {
+		return
+	}
+	now := s.clock.now()
+	s.mu.Lock()
+	out := s.conflict(now, addr, m)
+	s.mu.Unlock()
+	s.sendAll(out)
+}
+
+// conflict is claimed under s.mu. It returns what may leave at once.
+func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoing {
+	t := s.table
+	r := t.byAddr[addr]
+	w := s.waiting[addr]
+	switch {
+	case addr == t.plan.ServerID || r != nil && r.owner == claimer:
+		return nil
+	case r == nil && !t.plan.dynamic(addr):
+		return nil
+	case r != nil && (r.State == StateDeclined || r.State == StateBound && w == nil):
+		return s.conflictOfLease(addr, r, claimer)
+	case t.quarantineFull():
+		return nil // who answers for everything only wants to empty the pool
+	}
+	delete(s.clean, addr)
+	delete(s.waiting, addr)
+	if r == nil {
+		r = &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: StateDeclined}, owner: claimer}
+		t.put(r)
+	}
+	s.metrics.conflicts.Inc()
+	e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP"}
+	d := t.quarantine(now, r, e)
+	s.queue.add(pendingCommit{record: r, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
+	if w == nil {
+		return nil
+	}
+	return s.decide(now, w.query) // another address for who was about to get this one
+}
+
+// conflictOfLease tells, once a claimer, that somebody else has a leased address too.
+func (s *Server) conflictOfLease(addr netip.Addr, r *record, claimer mac) []outgoing {
+	if r.State != StateBound || r.claimer == claimer {
+		return nil
+	}
+	r.claimer = claimer
+	s.metrics.conflicts.Inc()
+	return []outgoing{{event: &Event{
+		Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP for the address of " + r.MAC.String(),
+	}}}
+}

@@ -1,0 +1,362 @@
+package dhcpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sync/errgroup"
+)
+
+// Options are what the server needs besides its configuration.
+type Options struct {
+	Logger *slog.Logger
+	// OnEvent is told what happens. It is called from the server's loops and MUST
+	// NOT block. Nil: nobody is told.
+	OnEvent func(Event)
+	// Wall is the wall clock; nil means time.Now.
+	Wall func() time.Time
+	// RecoverUntil is until when (wall clock) leases may be missing from the
+	// store: clients that have an address keep it, and every address is looked for
+	// on the LAN before it is offered.
+	RecoverUntil time.Time
+}
+
+// Server is a DHCP server on one link.
+type Server struct {
+	store   Store
+	opts    Options
+	log     *slog.Logger
+	clock   clock
+	metrics *metrics
+	queue   *commitQueue
+	recover time.Time // server's time
+	// probeWake tells that an OFFER waits for its address to be looked for.
+	probeWake chan struct{}
+
+	mu      sync.RWMutex // guards the following
+	table   *table
+	link    *link
+	serving bool
+	reason  string // why not serving
+	rivals  map[netip.Addr]Rival
+	waiting map[netip.Addr]*waitingOffer
+	clean   map[netip.Addr]time.Time // when an address was last looked for ahead of need
+	swept   uint32                   // the last of these
+}
+
+// New returns a server that Run starts.
+func New(cfg Config, store Store, opts Options) (*Server, error) {
+	p, err := compile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.OnEvent == nil {
+		opts.OnEvent = func(Event) {}
+	}
+	if opts.Wall == nil {
+		opts.Wall = time.Now
+	}
+	s := &Server{
+		store: store, opts: opts, log: opts.Logger, clock: newClock(opts.Wall), metrics: newMetrics(),
+		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), table: newTable(p), reason: "not started",
+		rivals: make(map[netip.Addr]Rival), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
+	}
+	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())
+	return s, nil
+}
+
+// Run serves until ctx ends, or until something fails that a new start may mend
+// (the interface is gone, another program holds the port). It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.loadLeases(ctx); err != nil {
+		return err
+	}
+	cfg := s.plan().Config
+	l, err := openLink(ctx, cfg.Interface, cfg.ServerID)
+	if err != nil {
+		return err
+	}
+	arp, err := openARP(l.ifi)
+	if err != nil {
+		return errors.Join(err, l.close())
+	}
+	rivals, err := openRivals(l.ifi)
+	if err != nil {
+		return errors.Join(err, arp.close(), l.close())
+	}
+	s.mu.Lock()
+	s.link = l
+	s.mu.Unlock()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.receive(ctx, l) })
+	g.Go(func() error { return s.commitLoop(ctx) })
+	g.Go(func() error { return s.probeLoop(ctx, arp) })
+	g.Go(func() error { return s.watchRivals(ctx, rivals) })
+	g.Go(func() error { return s.housekeeping(ctx) })
+	<-ctx.Done()
+	err = errors.Join(l.close(), arp.close(), rivals.close()) // wakes the readers
+	return errors.Join(g.Wait(), err)
+}
+
+func (s *Server) loadLeases(ctx context.Context) error {
+	leases, err := s.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("dhcpd: load leases: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range leases {
+		s.table.load(fromWall(l, s.clock, s.table.plan.LeaseTime), s.clock.now())
+	}
+	return nil
+}
+
+// Apply gives the server a new configuration. Interface and ServerID cannot
+// change while it runs.
+func (s *Server) Apply(cfg Config) error {
+	p, err := compile(cfg)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.table.plan; cfg.Interface != old.Interface || cfg.ServerID != old.ServerID || cfg.Force != old.Force {
+		return errors.New("dhcpd: interface, server address and force cannot change while the server runs: start a new one")
+	}
+	s.table.setPlan(p)
+	return nil
+}
+
+func (s *Server) plan() *plan {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.table.plan
+}
+
+// receive takes messages from the socket and decides about them, a batch at a time.
+func (s *Server) receive(ctx context.Context, l *link) error {
+	msgs := make([]ipv4.Message, batchSize)
+	for i := range msgs {
+		msgs[i].Buffers = [][]byte{make([]byte, maxDatagram)}
+	}
+	for {
+		n, err := l.ip4.ReadBatch(msgs, 0)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("dhcpd: receive on %s: %w", l.ifi.Name, err)
+		}
+		s.handleBatch(msgs[:n])
+	}
+}
+
+func (s *Server) handleBatch(msgs []ipv4.Message) {
+	arrived := s.clock.now()
+	var queries []query
+	for _, m := range msgs {
+		if q, ok := s.decode(m.Buffers[0][:m.N]); ok {
+			queries = append(queries, q)
+		}
+	}
+	s.mu.Lock()
+	s.expire(arrived)
+	var now []outgoing
+	for _, q := range queries {
+		now = append(now, s.decide(arrived, q)...)
+	}
+	s.mu.Unlock()
+	s.sendAll(now)
+}
+
+// decode reads one message; what is malformed is counted and dropped.
+func (s *Server) decode(b []byte) (q query, ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.drop(dropMalformed)
+			ok = false
+		}
+	}()
+	m, err := dhcpv4.FromBytes(b)
+	if err != nil { // some clients forget the end option, and the library insists
+		m, err = dhcpv4.FromBytes(append(slices.Clone(b), 255))
+	}
+	if err == nil {
+		q, err = read(m)
+	}
+	if err != nil {
+		s.metrics.drop(dropMalformed)
+		return q, false
+	}
+	s.metrics.in(q.MessageType())
+	return q, true
+}
+
+// outgoing is a reply that is ready to leave, with what is said about it then.
+type outgoing struct {
+	reply   *dhcpv4.DHCPv4
+	event   *Event
+	arrived time.Time // of its question
+}
+
+// decide decides about one message and returns what may leave at once. The
+// caller holds s.mu.
+func (s *Server) decide(arrived time.Time, q query) []outgoing {
+	if !s.serving {
+		s.metrics.drop(dropRival)
+		return nil
+	}
+	d := s.table.handle(arrived, arrived.Before(s.recover), q)
+	if d.drop != "" {
+		s.metrics.drop(d.drop)
+	}
+	out := outgoing{reply: d.reply, event: d.event, arrived: arrived}
+	switch {
+	case d.record != nil:
+		if !s.queue.add(pendingCommit{record: d.record, gen: d.gen, changes: d.changes, out: out}) {
+			s.table.revert(d.record, d.gen, arrived)
+			s.metrics.drop(dropOverload)
+		}
+		return nil
+	case d.probe.IsValid() && !s.isClean(d.probe, arrived):
+		s.wait(d.probe, q, out)
+		return nil
+	}
+	return []outgoing{out}
+}
+
+// sendAll sends replies and tells about them. The caller does not hold s.mu.
+func (s *Server) sendAll(all []outgoing) {
+	s.mu.RLock()
+	l, serving := s.link, s.serving
+	s.mu.RUnlock()
+	for _, o := range all {
+		if o.reply != nil && serving {
+			if err := l.send(o.reply); err != nil {
+				s.metrics.sendErrors.Inc()
+				s.log.Debug("cannot send a reply", "mac", o.reply.ClientHWAddr, "err", err)
+				continue
+			}
+			s.metrics.out(o.reply.MessageType(), s.clock.now().Sub(o.arrived))
+		}
+		s.tell(o.event)
+	}
+}
+
+func (s *Server) tell(e *Event) {
+	if e == nil {
+		return
+	}
+	e.At = s.opts.Wall()
+	s.opts.OnEvent(*e)
+}
+
+// expire ends what is over. The caller holds s.mu.
+func (s *Server) expire(now time.Time) {
+	s.table.expire(now, func(l Lease) {
+		s.tell(&Event{Type: EventExpire, MAC: l.MAC, Addr: l.Addr, Hostname: l.Hostname, VendorClass: l.VendorClass})
+	})
+}
+
+// housekeeping ends leases when no message comes by, and stores all leases anew
+// when somebody set the wall clock.
+func (s *Server) housekeeping(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	ahead := s.clock.ahead()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		s.expire(s.clock.now())
+		if a := s.clock.ahead(); (a - ahead).Abs() > 2*time.Second {
+			s.log.Warn("the wall clock was set, storing all leases with the new time", "by", a-ahead)
+			ahead = a
+			s.storeAll()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// storeAll puts every bound lease into the queue. The caller holds s.mu.
+func (s *Server) storeAll() {
+	for _, r := range s.table.byAddr {
+		if r.State == StateBound {
+			s.queue.add(pendingCommit{record: r, gen: r.gen, changes: []Lease{r.lease()}})
+		}
+	}
+}
+
+// Leases returns all addresses that somebody has, had or was offered, by address.
+func (s *Server) Leases() []Lease {
+	ahead := s.clock.ahead()
+	s.mu.RLock()
+	out := make([]Lease, 0, len(s.table.byAddr))
+	for _, r := range s.table.byAddr {
+		out = append(out, toWall(r.lease(), ahead))
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(out, func(a, b Lease) int { return a.Addr.Compare(b.Addr) })
+	return out
+}
+
+// Lookup returns the lease of an address that is bound now.
+func (s *Server) Lookup(addr netip.Addr) (Lease, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := s.table.byAddr[addr]
+	if r == nil || r.State != StateBound || !r.Expires.After(s.clock.now()) {
+		return Lease{}, false
+	}
+	return toWall(r.lease(), s.clock.ahead()), true
+}
+
+// Status tells whether the server serves, and how full the pool is.
+type Status struct {
+	Serving  bool
+	Reason   string // why not
+	Rivals   []Rival
+	PoolSize int // addresses of the range that can be given out
+	PoolUsed int // of these, not free
+	Bound    int
+	Declined int
+}
+
+// Rival is another DHCP server that answers on the link.
+type Rival struct {
+	ServerID netip.Addr
+	MAC      net.HardwareAddr
+	Seen     time.Time // wall clock
+}
+
+// Status returns the server's state.
+func (s *Server) Status() Status {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st := Status{
+		Serving: s.serving, Reason: s.reason, PoolSize: s.table.size,
+		PoolUsed: s.table.size - s.table.free.count,
+		Bound:    s.table.states[StateBound], Declined: s.table.states[StateDeclined],
+	}
+	for _, r := range s.rivals {
+		st.Rivals = append(st.Rivals, r)
+	}
+	slices.SortFunc(st.Rivals, func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
+	return st
+}
