@@ -16,6 +16,7 @@ request subnet-mask, routers, domain-name-servers, domain-name, ntp-servers, tft
 
 // A lease of real dhclient holds option 66: what the manual procedure sets up.
 func TestDhclientGetsAnAddressWithOption66(t *testing.T) {
+	t.Parallel()
 	s := serve(t, seedConfig())
 	c := s.client("phone", "00:15:65:aa:bb:cc")
 	c.Run("sh", "-c", "cat > /etc/dhclient-test.conf <<'X'\n"+dhclientConf+"X")
@@ -42,6 +43,7 @@ func TestDhclientGetsAnAddressWithOption66(t *testing.T) {
 }
 
 func TestUdhcpcGetsAnAddressWithOption66(t *testing.T) {
+	t.Parallel()
 	s := serve(t, seedConfig())
 	c := s.client("phone", "00:15:65:aa:bb:cc")
 	c.Run("sh", "-c", `printf '#!/bin/sh\necho "tftp=$tftp ntpsrv=$ntpsrv router=$router lease=$lease"\n' > /run/script && chmod 755 /run/script`)
@@ -56,6 +58,7 @@ func TestUdhcpcGetsAnAddressWithOption66(t *testing.T) {
 // dhcpcd probes its address by ARP, sends a DUID as its client identifier, and
 // asks for the same address when it starts again.
 func TestDhcpcdKeepsItsAddress(t *testing.T) {
+	t.Parallel()
 	s := serve(t, seedConfig())
 	c := s.client("pc", "")
 	bound := regexp.MustCompile(`leased (\S+) for`)

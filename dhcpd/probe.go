@@ -238,14 +238,16 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 	}
 	delete(s.clean, addr)
 	delete(s.waiting, addr)
-	if r == nil {
-		r = &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: StateDeclined}, owner: claimer}
-		t.put(r)
+	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: StateDeclined}, owner: claimer}
+	if r != nil {
+		found.disk = r.disk
+		t.forget(r)
 	}
+	t.put(found)
 	s.metrics.conflicts.Inc()
 	e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP"}
-	d := t.quarantine(now, r, e)
-	s.queue.add(pendingCommit{record: r, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
+	d := t.quarantine(now, found, e)
+	s.queue.add(pendingCommit{record: found, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
 	if w == nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package dhcpd
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -113,8 +114,9 @@ func (t *table) addConfigured(m *dhcpv4.DHCPv4, q query) {
 	}
 }
 
-// lastToGo are the options that a phone finds its files by.
-var lastToGo = []uint8{12, 42, 43, 66, 67, 150, 160}
+// lastToGo are the options that a phone finds its files by, in the order in
+// which it can do without them.
+var lastToGo = []uint8{12, 43, 42, 150, 160, 67, 66}
 
 // shrink drops options until the message fits what the client takes (option 57):
 // first those with the highest numbers, which are the newest and rarest, then
@@ -135,13 +137,7 @@ func shrink(m *dhcpv4.DHCPv4, q query) {
 		}
 	}
 	slices.SortFunc(codes, func(a, b uint8) int {
-		if la, lb := slices.Contains(lastToGo, a), slices.Contains(lastToGo, b); la != lb {
-			if la {
-				return 1
-			}
-			return -1
-		}
-		return int(b) - int(a)
+		return cmp.Or(slices.Index(lastToGo, a)-slices.Index(lastToGo, b), int(b)-int(a))
 	})
 	for _, c := range codes {
 		if size(m) <= limit {

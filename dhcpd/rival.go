@@ -150,13 +150,33 @@ func (s *Server) watchRivals(ctx context.Context, c *rivalConn) error {
 		if !s.Status().Serving {
 			pause = silentEvery
 		}
+		next := time.NewTimer(pause + mrand.N(pause/4)) // two of us that start together must not ask together for ever
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-heard:
 			return err
-		case <-time.After(pause + mrand.N(pause/4)): // two of us that start together must not ask together for ever
+		case <-s.suspect:
+		case <-next.C:
 		}
+		next.Stop()
+	}
+}
+
+// suspectRival has other servers searched for at once, because a client has
+// taken the offer of one. Answers to others may pass us by on a switch, but such
+// a REQUEST is broadcast. The caller holds s.mu.
+func (s *Server) suspectRival(q query, now time.Time) {
+	if !q.serverID.IsValid() || q.serverID == s.table.plan.ServerID || q.MessageType() != dhcpv4.MessageTypeRequest {
+		return
+	}
+	if now.Sub(s.suspected) < time.Minute {
+		return // a search takes seconds, and anybody can forge such a message
+	}
+	s.suspected = now
+	select {
+	case s.suspect <- struct{}{}:
+	default:
 	}
 }
 

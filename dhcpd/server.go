@@ -41,6 +41,7 @@ type Server struct {
 	recover time.Time // server's time
 	// probeWake tells that an OFFER waits for its address to be looked for.
 	probeWake chan struct{}
+	suspect   chan struct{} // tells that another server may be there
 
 	mu      sync.RWMutex // guards the following
 	table   *table
@@ -51,6 +52,8 @@ type Server struct {
 	waiting map[netip.Addr]*waitingOffer
 	clean   map[netip.Addr]time.Time // when an address was last looked for ahead of need
 	swept   uint32                   // the last of these
+	// suspected is when a search was last begun because of a client's message.
+	suspected time.Time
 }
 
 // New returns a server that Run starts.
@@ -70,7 +73,7 @@ func New(cfg Config, store Store, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		store: store, opts: opts, log: opts.Logger, clock: newClock(opts.Wall), metrics: newMetrics(),
-		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), table: newTable(p), reason: "not started",
+		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), table: newTable(p), reason: "not started",
 		rivals: make(map[netip.Addr]Rival), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
 	}
 	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())
@@ -219,6 +222,7 @@ func (s *Server) decide(arrived time.Time, q query) []outgoing {
 		s.metrics.drop(dropRival)
 		return nil
 	}
+	s.suspectRival(q, arrived)
 	d := s.table.handle(arrived, arrived.Before(s.recover), q)
 	if d.drop != "" {
 		s.metrics.drop(d.drop)
