@@ -1,0 +1,97 @@
+// Package tftpd is a read-only TFTP server (RFC 1350, 2347, 2348, 2349).
+//
+// The transfers themselves are pin/tftp's. In front of it stands a guard on a
+// socket of our own: it takes only well-formed read requests from the networks
+// that are allowed, opens the file before a transfer begins, so that errors have
+// their right codes, answers a repeated request once and bounds the transfers of
+// each client and of all.
+//
+// The package knows nothing of phones: what a name means is its FileSource's to say.
+package tftpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+)
+
+// Config is all that the server must know.
+type Config struct {
+	Listen    netip.AddrPort // such as 192.168.1.1:69; the address need not exist yet
+	Interface string         // only requests that come in there; empty: anywhere
+	Allow     []netip.Prefix // where clients may be; empty: anywhere
+	// MaxTransfers and MaxPerClient bound what runs at the same time; what is
+	// beyond is dropped, and asked for again. Zero means 4096, and 16 for one address.
+	MaxTransfers, MaxPerClient int
+	// Timeout is how long an acknowledgement is waited for before a block is sent
+	// again, Retries how often. Zero means one second, and five times.
+	Timeout time.Duration
+	Retries int
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if !c.Listen.IsValid() {
+		return c, errors.New("tftpd: no address to listen on")
+	}
+	for _, d := range []struct {
+		n *int
+		d int
+	}{{&c.MaxTransfers, 4096}, {&c.MaxPerClient, 16}, {&c.Retries, 5}} {
+		if *d.n < 0 {
+			return c, fmt.Errorf("tftpd: a limit is negative: %d", *d.n)
+		}
+		if *d.n == 0 {
+			*d.n = d.d
+		}
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = time.Second
+	}
+	return c, nil
+}
+
+// Request is one request to read a file.
+type Request struct {
+	Client netip.AddrPort
+	Name   string // as the client sent it
+}
+
+// File is an open file. It is closed after the transfer.
+type File struct {
+	io.ReadCloser
+	Size int64 // in bytes, for the tsize option (RFC 2349); negative: not known
+}
+
+// FileSource has the files. Open may be called from many goroutines at once; an
+// error that is fs.ErrNotExist becomes error code 1, fs.ErrPermission code 2,
+// every other one code 0.
+type FileSource interface {
+	Open(ctx context.Context, r Request) (*File, error)
+}
+
+// Outcome is how a request ended.
+type Outcome string
+
+// Outcomes of requests, the label of sae_tftp_requests_total.
+const (
+	Served      Outcome = "served"       // the last block was acknowledged
+	NotFound    Outcome = "not_found"    // error 1
+	Denied      Outcome = "denied"       // error 2
+	Illegal     Outcome = "illegal"      // error 4, or no TFTP at all
+	Failed      Outcome = "failed"       // could not be read, or the client went away
+	Repeated    Outcome = "repeated"     // the same request again; answered already
+	OverLimit   Outcome = "over_limit"   // dropped
+	FromOutside Outcome = "from_outside" // not from an allowed network; dropped
+)
+
+// Transfer is a request that has ended.
+type Transfer struct {
+	Request
+	Outcome  Outcome
+	Bytes    int64         // of the file, that the client acknowledged or may have received
+	Duration time.Duration // since the request came
+	Err      error         // why not Served
+}

@@ -1,0 +1,66 @@
+package tftpd
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	bytes    prometheus.Counter
+	active   prometheus.Gauge
+	duration prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sae_tftp_requests_total",
+			Help: "Requests that have ended, by outcome.",
+		}, []string{"outcome"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sae_tftp_sent_bytes_total",
+			Help: "Bytes of files sent, repetitions not counted.",
+		}),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sae_tftp_transfers",
+			Help: "Transfers under way.",
+		}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sae_tftp_transfer_seconds",
+			Help:    "Time from a request to its last acknowledgement, of transfers that were completed.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10), // 0.5 ms to 131 s
+		}),
+	}
+	for _, o := range []Outcome{Served, NotFound, Denied, Illegal, Failed, Repeated, OverLimit, FromOutside} {
+		m.requests.WithLabelValues(string(o))
+	}
+	return m
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.bytes, m.active, m.duration}
+}
+
+// Describe implements prometheus.Collector.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range s.metrics.all() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range s.metrics.all() {
+		c.Collect(ch)
+	}
+}
+
+// ended counts a request and tells whoever wants to know.
+func (s *Server) ended(t Transfer) {
+	s.metrics.requests.WithLabelValues(string(t.Outcome)).Inc()
+	s.metrics.bytes.Add(float64(t.Bytes))
+	if t.Outcome == Served {
+		s.metrics.duration.Observe(t.Duration.Seconds())
+	}
+	if s.opts.OnTransfer != nil {
+		s.opts.OnTransfer(t)
+	}
+}
