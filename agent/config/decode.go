@@ -42,7 +42,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string, raw bool) {
 	}
 	d.marks[path] = mark{n.Line, n.Column}
 	if n.Style&yaml.TaggedStyle != 0 {
-		d.fail(n, path, faultf("remove the tag and write the plain value", "YAML tag %s is not supported", n.Tag))
+		d.fail(n, path, faultf("put a value that begins with ! in quotes", "YAML tags are not supported"))
 		return
 	}
 	switch {

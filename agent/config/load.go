@@ -135,6 +135,10 @@ func (v *checker) syntax(data []byte, err error) {
 			at.line = line
 		}
 	}
+	if strings.HasPrefix(problem, "unknown anchor") { // which might be a password
+		v.report(at, "", faultf("put a value that begins with * in quotes", "a YAML alias (*name) names nothing"))
+		return
+	}
 	v.report(at, "", faultf("look at this line and the one before it: indentation, quotes, a missing colon", "not valid YAML: %s", problem))
 }
 

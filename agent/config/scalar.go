@@ -74,7 +74,10 @@ func parseScalar(v reflect.Value, n *yaml.Node, raw bool) *fault {
 		return needQuotes(n, raw)
 	case *Secret:
 		*p = Secret(text)
-		return needQuotes(n, false)
+		if f := needQuotes(n, false); f != nil {
+			return &fault{f.problem, "put it in quotes"} // without repeating it
+		}
+		return nil
 	case *bool:
 		return parseBool(p, text)
 	case *int:
