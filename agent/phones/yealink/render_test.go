@@ -1,0 +1,268 @@
+package yealink
+
+import (
+	"bytes"
+	"flag"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	_ "time/tzdata"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func paris(t testing.TB) *time.Location {
+	t.Helper()
+	loc, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loc
+}
+
+func testSite(t testing.TB) Site {
+	return Site{
+		Server: netip.MustParseAddr("192.168.1.1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma", "pcmu", "g722"},
+		Voicemail: "*97", Language: "French", Zone: paris(t), NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		ProvisioningURL: "tftp://192.168.1.1", PhonebookURL: "http://192.168.1.1:9303/phonebook.xml", PhonebookName: "sae303",
+		AdminPassword: "an-admin-password", ResyncBegin: "02:00", ResyncEnd: "04:00", BLF: true,
+	}
+}
+
+var team = []Extension{{Number: "100", Name: "Alice", Secret: "secret-of-alice", Voicemail: true}, {Number: "101", Name: "Bob"}, {Number: "102", Name: "Chloé"}}
+
+func testPhone(t testing.TB, model string) Phone {
+	t.Helper()
+	m, ok := LookupModel(model)
+	if !ok {
+		t.Fatalf("no model %s", model)
+	}
+	return Phone{MAC: net.HardwareAddr{0, 0x15, 0x65, 0x12, 0x34, 0x56}, Model: m, Line: team[0], Others: team}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestRender(t *testing.T) {
+	vlan, special := testSite(t), testPhone(t, "T54W")
+	vlan.VoiceVLAN, vlan.Transport, vlan.Port, vlan.ResyncBegin, vlan.ResyncEnd = 20, "tls", 5061, "", ""
+	special.Keys = []Key{{Type: KeyLine}, {Type: KeyNone}, {Type: KeyBLF, Value: "102", Label: "Chloé"}, {Type: KeyPark, Value: "71"}, {Type: KeySpeedDial, Value: "0612345678", Label: "Taxi"}}
+	special.Extra = []map[string]string{{"features.dnd.allow": "0", "lang.gui": "English"}, {"lang.gui": "German", "sip.notify_reboot_enable": ""}}
+	once := testPhone(t, "T46S")
+	once.WithoutSecrets = true
+	for name, got := range map[string][]byte{
+		"T42U.cfg":    Render(testSite(t), testPhone(t, "T42U")),
+		"T46S.cfg":    Render(testSite(t), once),
+		"T48U.cfg":    Render(testSite(t), testPhone(t, "T48U")),
+		"T54W.cfg":    Render(vlan, special),
+		"pending.cfg": Pending(testSite(t)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			golden(t, name, got)
+			checkKeys(t, got)
+		})
+	}
+}
+
+var index = regexp.MustCompile(`\.\d+(\.|$)`)
+
+// checkKeys fails on a key that no other provisioning project knows, such as the
+// manual procedure's account.1.pasword.
+func checkKeys(t *testing.T, file []byte) {
+	t.Helper()
+	table, err := os.ReadFile("testdata/keys.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for line := range strings.Lines(string(table)) {
+		key, _, _ := strings.Cut(line, " ")
+		known[key] = true
+	}
+	if unknown := unknownKeys(file, known); unknown != nil {
+		t.Errorf("keys that nobody knows: %q", unknown)
+	}
+	if typo := unknownKeys([]byte("account.1.pasword = x\n"), known); typo == nil {
+		t.Error("the table would let account.1.pasword pass")
+	}
+}
+
+func unknownKeys(file []byte, known map[string]bool) (unknown []string) {
+	for line := range strings.Lines(string(file)) {
+		key, _, ok := strings.Cut(line, " = ")
+		if !ok {
+			continue
+		}
+		general := index.ReplaceAllString(key, ".N$1")
+		if !known[general] && !known[key] {
+			unknown = append(unknown, key)
+		}
+	}
+	return unknown
+}
+
+func TestRenderIsDeterministic(t *testing.T) {
+	p := testPhone(t, "T42U")
+	p.Extra = []map[string]string{{"a.b": "1", "c.d": "2", "e.f": "3", "g.h": "4"}}
+	first := Render(testSite(t), p)
+	for range 20 {
+		if !bytes.Equal(first, Render(testSite(t), p)) {
+			t.Fatal("the same phone got another file")
+		}
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	p := testPhone(t, "T42U")
+	p.WithoutSecrets = true
+	p.Extra = []map[string]string{{"static.auto_provision.server.password": "hidden"}}
+	file := string(Render(testSite(t), p))
+	for _, secret := range []string{"secret-of-alice", "an-admin-password", "hidden"} {
+		if strings.Contains(file, secret) {
+			t.Errorf("the file has %q", secret)
+		}
+	}
+	if strings.Contains(string(Pending(testSite(t))), "account") {
+		t.Error("a pending phone has an account")
+	}
+}
+
+func TestZones(t *testing.T) {
+	for name, want := range map[string]zone{
+		"Europe/Paris":        {"+1", "3/5/7/2", "10/5/7/3", time.Hour},
+		"Europe/London":       {"+0", "3/5/7/1", "10/5/7/2", time.Hour},
+		"Europe/Dublin":       {"+0", "3/5/7/1", "10/5/7/2", time.Hour},
+		"Europe/Bucharest":    {"+2", "3/5/7/3", "10/5/7/4", time.Hour},
+		"America/New_York":    {"-5", "3/2/7/2", "11/1/7/2", time.Hour},
+		"America/Sao_Paulo":   {"-3", "", "", 0},
+		"America/St_Johns":    {"-3:30", "3/2/7/2", "11/1/7/2", time.Hour},
+		"Asia/Kolkata":        {"+5:30", "", "", 0},
+		"Asia/Kathmandu":      {"+5:45", "", "", 0},
+		"Australia/Lord_Howe": {"+10:30", "10/1/7/2", "4/1/7/2", 30 * time.Minute},
+		"Pacific/Auckland":    {"+12", "9/5/7/2", "4/1/7/3", time.Hour},
+		"Africa/Casablanca":   {"+0", "", "", 0}, // summer time but for Ramadan: no rule that a phone has
+		"UTC":                 {"+0", "", "", 0},
+	} {
+		loc, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, zoneOf(loc), cmp.AllowUnexported(zone{})); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestParseName(t *testing.T) {
+	mac := net.HardwareAddr{0, 0x15, 0x65, 0xaa, 0xbb, 0xcc}
+	for name, want := range map[string]struct {
+		kind FileKind
+		mac  net.HardwareAddr
+	}{
+		"001565aabbcc.cfg": {PhoneFile, mac}, "001565AABBCC.cfg": {PhoneFile, mac}, "/phones/001565aabbcc.CFG": {PhoneFile, mac},
+		"001565aabbcc.boot": {BootFile, mac}, "y000000000000.boot": {BootFile, nil}, "Y000000000116.cfg": {CommonFile, nil},
+		"001565aabbcc-local.cfg": {OtherFile, mac}, "001565aabbcc": {OtherFile, mac}, `x\001565aabbcc.cfg`: {PhoneFile, mac},
+		"T42U-108.86.0.75.rom": {}, "ring.wav": {}, "": {}, "001565aabbc.cfg": {}, "00:15:65:aa:bb:cc.cfg": {},
+	} {
+		kind, got := ParseName(name)
+		if kind != want.kind || got.String() != want.mac.String() {
+			t.Errorf("%q: %d %v, want %d %v", name, kind, got, want.kind, want.mac)
+		}
+	}
+	if got := FileName(mac); got != "001565aabbcc.cfg" {
+		t.Error(got)
+	}
+}
+
+func TestParseUserAgent(t *testing.T) {
+	data, err := os.ReadFile("testdata/user-agents.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "#") {
+			model, firmware := ParseUserAgent(strings.TrimSpace(line))
+			got.WriteString(strings.TrimSpace(line) + " -> " + model + " " + firmware + "\n")
+		}
+	}
+	golden(t, "user-agents.golden", []byte(got.String()))
+}
+
+func TestModels(t *testing.T) {
+	m, ok := LookupModel("sip-t42u")
+	if !ok || m != (Model{"T42U", "y000000000116.cfg", 15}) {
+		t.Errorf("%+v", m)
+	}
+	if got := ModelsOfCommonFile("Y000000000095.cfg"); !cmp.Equal(got, []string{"T53", "T53W"}) {
+		t.Error(got)
+	}
+	if _, ok := LookupModel("T99X"); ok {
+		t.Error("T99X exists")
+	}
+	if !IsYealink(net.HardwareAddr{0xc4, 0xfc, 0x22, 1, 2, 3}) || IsYealink(net.HardwareAddr{2, 0, 0, 1, 2, 3}) {
+		t.Error("wrong MAC prefixes")
+	}
+}
+
+func TestPhonebook(t *testing.T) {
+	book, err := Phonebook(append([]Extension{{Number: "103", Name: "<Zoé> & Co\n"}}, team...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "phonebook.xml", book)
+}
+
+// Nothing that an operator or a phone's name contains can add a line or a key.
+func FuzzRender(f *testing.F) {
+	f.Add("Alice", "correct-horse", "Bob", "features.dnd.allow", "0")
+	f.Add("Eve\naccount.1.sip_server.1.address = 198.51.100.66", "x\r\ny", "\u2028", "a\n= b", "\x00")
+	f.Add("\x85", "\xff\xfe", "\t", "", "=")
+	f.Fuzz(func(t *testing.T, name, secret, label, key, value string) {
+		p := testPhone(t, "T42U")
+		p.Line.Name, p.Line.Secret = name, secret
+		p.Keys = []Key{{Type: KeyLine, Label: label}, {Type: KeyBLF, Value: label, Label: name}}
+		plain := Render(testSite(t), p)
+		checkLines(t, plain, nil)
+		p.Extra = []map[string]string{{key: value}}
+		checkLines(t, Render(testSite(t), p), map[string]bool{strings.ReplaceAll(Clean(key), "=", ""): true})
+	})
+}
+
+func checkLines(t *testing.T, file []byte, extra map[string]bool) {
+	t.Helper()
+	body, ok := bytes.CutPrefix(file, []byte(header))
+	if !ok {
+		t.Fatalf("no header: %q", file)
+	}
+	line := regexp.MustCompile(`^(account\.1|voice_mail|linekey\.\d+|static|sip|lang|local_time|features|remote_phonebook)\.[a-z0-9_.]+$`)
+	seen := make(map[string]bool)
+	for l := range strings.Lines(string(body)) {
+		key, _, ok := strings.Cut(l, " = ")
+		if !ok || seen[key] || !line.MatchString(key) && !extra[key] {
+			t.Fatalf("line %q", l)
+		}
+		seen[key] = true
+	}
+}
