@@ -1,0 +1,304 @@
+package phones
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+)
+
+// Errors of the operator's orders.
+var (
+	ErrNoPhone     = errors.New("no such phone")
+	ErrNoExtension = errors.New("no such extension")
+	ErrTaken       = errors.New("another phone has this extension")
+	ErrNoModel     = errors.New("no such model")
+	ErrNamed       = errors.New("the configuration file names this phone")
+)
+
+// Approve gives an unknown phone an extension; it has its line the next time that
+// it asks. Without a model, the one that it seems to be is taken.
+func (s *Service) Approve(ctx context.Context, mac net.HardwareAddr, extension, model string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.phones[key(mac)]; ok {
+		return fmt.Errorf("%w: change its extension there", ErrNamed)
+	}
+	if p := s.seen[key(mac)]; model == "" && p != nil {
+		model = p.model
+	}
+	if model != "" {
+		m, ok := yealink.LookupModel(model)
+		if !ok {
+			return fmt.Errorf("%w: %q", ErrNoModel, model)
+		}
+		model = m.Name
+	}
+	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Extension) bool { return e.Number == extension }) {
+		return fmt.Errorf("%w: %s is not in the configuration", ErrNoExtension, extension)
+	}
+	if owner, taken := s.owner(extension); taken && owner.String() != mac.String() {
+		return fmt.Errorf("%w: %v", ErrTaken, owner)
+	}
+	return s.approve(ctx, mac, Approval{Extension: extension, Model: model, At: s.deps.Now()})
+}
+
+// approve stores an approval. The caller holds s.mu.
+func (s *Service) approve(ctx context.Context, mac net.HardwareAddr, a Approval) error {
+	err := s.save(ctx, func(n *Saved) {
+		n.Approved[key(mac)] = a
+		delete(n.Done, key(mac))
+	})
+	if err != nil {
+		return err
+	}
+	s.log.Info("phone approved", "mac", mac, "extension", a.Extension, "model", a.Model, "auto", a.Auto)
+	s.deps.OnChange()
+	return nil
+}
+
+// owner returns the phone that has an extension. The caller holds s.mu.
+func (s *Service) owner(extension string) (net.HardwareAddr, bool) {
+	for _, p := range s.phones {
+		if p.Extension == extension {
+			return p.MAC, true
+		}
+	}
+	for k, a := range s.saved.Approved {
+		if a.Extension == extension {
+			mac, err := parseKey(k)
+			return mac, err == nil
+		}
+	}
+	return nil, false
+}
+
+// adopt gives an unknown phone the next free extension, while the policy is Auto
+// and its time has not ended. The caller holds s.mu.
+func (s *Service) adopt(ctx context.Context, mac net.HardwareAddr, p *seen) (Phone, bool) {
+	if s.cfg.Unknown != Auto || !s.deps.Now().Before(s.cfg.AutoUntil) || !yealink.IsYealink(mac) {
+		return Phone{}, false
+	}
+	for _, e := range s.cfg.Extensions {
+		if len(e.Number) != len(s.cfg.AutoFirst) || e.Number < s.cfg.AutoFirst || e.Number > s.cfg.AutoLast {
+			continue
+		}
+		if _, taken := s.owner(e.Number); taken {
+			continue
+		}
+		if err := s.approve(ctx, mac, Approval{Extension: e.Number, Model: p.model, At: s.deps.Now(), Auto: true}); err != nil {
+			s.log.Error("cannot adopt a phone", "mac", mac, "err", err)
+			return Phone{}, false
+		}
+		return s.named(mac)
+	}
+	s.log.Warn("no extension is free for an unknown phone", "mac", mac, "range", s.cfg.AutoFirst+"-"+s.cfg.AutoLast)
+	return Phone{}, false
+}
+
+// Forget takes an approval back.
+func (s *Service) Forget(ctx context.Context, mac net.HardwareAddr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.phones[key(mac)]; ok {
+		return fmt.Errorf("%w: remove it there", ErrNamed)
+	}
+	_, approved := s.saved.Approved[key(mac)]
+	if p := s.seen[key(mac)]; !approved && p == nil {
+		return fmt.Errorf("%w: %v", ErrNoPhone, mac)
+	}
+	delete(s.seen, key(mac))
+	if !approved {
+		return nil
+	}
+	err := s.save(ctx, func(n *Saved) {
+		delete(n.Approved, key(mac))
+		delete(n.Done, key(mac))
+	})
+	if err == nil {
+		s.deps.OnChange()
+	}
+	return err
+}
+
+// Rearm puts the secret back into a phone's file and ends its alert.
+func (s *Service) Rearm(ctx context.Context, mac net.HardwareAddr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.named(mac); !known {
+		return fmt.Errorf("%w: %v", ErrNoPhone, mac)
+	}
+	if p := s.seen[key(mac)]; p != nil {
+		p.alert = ""
+	}
+	return s.save(ctx, func(n *Saved) { delete(n.Done, key(mac)) })
+}
+
+// Registered notes that the phone of an extension has registered, after which
+// Config.Once withholds its secret.
+func (s *Service) Registered(ctx context.Context, extension string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mac, ok := s.owner(extension)
+	if !ok {
+		return nil // a softphone
+	}
+	if _, done := s.saved.Done[key(mac)]; done {
+		return nil
+	}
+	return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
+}
+
+// Approved returns the phones that were approved, by MAC.
+func (s *Service) Approved() []net.HardwareAddr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []net.HardwareAddr
+	for k := range s.saved.Approved {
+		if mac, err := parseKey(k); err == nil {
+			out = append(out, mac)
+		}
+	}
+	slices.SortFunc(out, func(a, b net.HardwareAddr) int { return bytes.Compare(a, b) })
+	return out
+}
+
+// List returns all phones: named, approved, and seen Yealink phones, by MAC.
+func (s *Service) List() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	macs := make(map[string]net.HardwareAddr)
+	for k, p := range s.phones {
+		macs[k] = p.MAC
+	}
+	for k := range s.saved.Approved {
+		if mac, err := parseKey(k); err == nil {
+			macs[k] = mac
+		}
+	}
+	for k, p := range s.seen {
+		macs[k] = p.mac
+	}
+	out := make([]Status, 0, len(macs))
+	for _, mac := range macs {
+		out = append(out, s.status(mac))
+	}
+	slices.SortFunc(out, func(a, b Status) int { return bytes.Compare(a.MAC, b.MAC) })
+	return out
+}
+
+// Get returns one phone.
+func (s *Service) Get(mac net.HardwareAddr) (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.named(mac); !known && s.seen[key(mac)] == nil {
+		return Status{}, fmt.Errorf("%w: %v", ErrNoPhone, mac)
+	}
+	return s.status(mac), nil
+}
+
+// status puts together what is known of a phone. The caller holds s.mu.
+func (s *Service) status(mac net.HardwareAddr) Status {
+	phone, known := s.named(mac)
+	st := Status{MAC: mac, State: StateAbsent, Source: FromConfig, Model: phone.Model, Extension: phone.Extension, Armed: known && s.armed(mac)}
+	if known {
+		st.Name = s.extension(phone.Extension).Name
+	}
+	if _, inFile := s.phones[key(mac)]; !inFile {
+		st.Source = FromApproval
+	}
+	if p := s.seen[key(mac)]; p != nil {
+		st.Addr, st.Firmware, st.FirstSeen, st.LastSeen = p.addr, p.firmware, p.first, p.last
+		st.LastFetch, st.LastFile = p.lastFetch, p.lastFile
+		st.Model = orElse(st.Model, p.model)
+		if !p.last.IsZero() {
+			st.State = StateSeen
+		}
+		if !p.lastFetch.IsZero() {
+			st.State = StateProvisioned
+		}
+		if s.deps.Now().Sub(p.alertAt) < alertTime {
+			st.Alert = p.alert
+		}
+	}
+	if !known {
+		st.Source, st.State = FromNobody, StatePending
+		if s.cfg.Unknown == Deny {
+			st.State = StateDenied
+		}
+	}
+	return st
+}
+
+// Phonebook returns the remote phonebook of all extensions.
+func (s *Service) Phonebook() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return yealink.Phonebook(s.cfg.Extensions)
+}
+
+func parseKey(k string) (net.HardwareAddr, error) {
+	n, err := strconv.ParseUint(k, 16, 48)
+	if err != nil || len(k) != 12 {
+		return nil, fmt.Errorf("phones: %q is no MAC address", k)
+	}
+	return net.HardwareAddr{byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, nil
+}
+
+func baseName(name string) string { return path.Base(strings.ReplaceAll(name, `\`, "/")) }
+
+// classModel reads the model out of a vendor class such as "yealink T42U".
+func classModel(class string) string {
+	words := strings.Fields(class)
+	if len(words) < 2 {
+		return ""
+	}
+	return words[1]
+}
+
+func orElse(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// Link is a softphone's single-use provisioning address.
+type Link struct {
+	URL     string
+	Expires time.Time
+}
+
+// SoftphoneLink makes a link that sets a softphone up with an extension. It works
+// once, for 15 minutes.
+func (s *Service) SoftphoneLink(extension string) (Link, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Extension) bool { return e.Number == extension }) {
+		return Link{}, fmt.Errorf("%w: %s is not in the configuration", ErrNoExtension, extension)
+	}
+	token, expires := s.tokens.issue(extension)
+	return Link{URL: s.cfg.SoftphoneURL + token, Expires: expires}, nil
+}
+
+// Softphone returns the file behind a link, once; fs.ErrNotExist for a token that
+// is unknown, used or too old.
+func (s *Service) Softphone(token string) ([]byte, error) {
+	extension, err := s.tokens.redeem(token)
+	if err != nil {
+		s.metrics.softphones.WithLabelValues("denied").Inc()
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.metrics.softphones.WithLabelValues("served").Inc()
+	return linphone(s.cfg.Site, s.extension(extension))
+}

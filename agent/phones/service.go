@@ -1,0 +1,323 @@
+package phones
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+)
+
+const (
+	// maxUnknown bounds the phones that nobody has named: their MACs are anybody's to invent.
+	maxUnknown = 1000
+	// alertTime is for how long an alert is shown.
+	alertTime = 24 * time.Hour
+)
+
+// seen is what was seen of a phone since the start.
+type seen struct {
+	mac       net.HardwareAddr
+	addr      netip.Addr
+	model     string // what it seems to be
+	firmware  string
+	circuit   string // the switch port, from a relay's option 82
+	first     time.Time
+	last      time.Time
+	lastFetch time.Time
+	lastFile  string
+	alert     string
+	alertAt   time.Time
+}
+
+// Service answers phones and operators. Its methods may be called from any goroutine.
+type Service struct {
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+	tokens  *tokens
+
+	mu     sync.Mutex // guards the following
+	cfg    Config
+	phones map[string]Phone // named in cfg, by key
+	saved  Saved
+	seen   map[string]*seen
+}
+
+// New returns a service with what the store has.
+func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if deps.OnChange == nil {
+		deps.OnChange = func() {}
+	}
+	saved, err := deps.Store.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if saved.Approved == nil {
+		saved.Approved = make(map[string]Approval)
+	}
+	if saved.Done == nil {
+		saved.Done = make(map[string]time.Time)
+	}
+	s := &Service{
+		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now),
+		saved: saved, seen: make(map[string]*seen),
+	}
+	s.Apply(cfg)
+	return s, nil
+}
+
+// Apply takes a new configuration over.
+func (s *Service) Apply(cfg Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg = cfg
+	s.phones = make(map[string]Phone, len(cfg.Phones))
+	for _, p := range cfg.Phones {
+		s.phones[key(p.MAC)] = p
+	}
+}
+
+func key(mac net.HardwareAddr) string { return hex.EncodeToString(mac) }
+
+// Open returns the content of a file for who asks. Its error is ErrNotMine for a
+// name that is not of a phone's form, else fs.ErrNotExist or fs.ErrPermission.
+func (s *Service) Open(ctx context.Context, r Request) ([]byte, error) {
+	kind, mac := yealink.ParseName(r.Name)
+	switch kind {
+	case yealink.NotAPhoneFile:
+		return nil, ErrNotMine
+	case yealink.CommonFile:
+		return s.common(r)
+	case yealink.PhoneFile:
+		return s.own(ctx, r, mac)
+	}
+	s.metrics.count(kind, "not_found")
+	return nil, fmt.Errorf("phones: %s: %w", r.Name, fs.ErrNotExist)
+}
+
+// common answers for a file that all phones of a model share. It says nothing:
+// what a phone should know is in its own file. But who asks shows its model.
+func (s *Service) common(r Request) ([]byte, error) {
+	models := yealink.ModelsOfCommonFile(baseName(r.Name))
+	if models == nil {
+		s.metrics.count(yealink.CommonFile, "not_found")
+		return nil, fmt.Errorf("phones: %s: %w", r.Name, fs.ErrNotExist)
+	}
+	if mac, ok := s.deps.LeasedTo(r.Client); ok {
+		s.mu.Lock()
+		if p := s.meet(mac); p != nil && p.model == "" {
+			p.model = models[0]
+		}
+		s.mu.Unlock()
+	}
+	s.metrics.count(yealink.CommonFile, "served")
+	return yealink.Empty(), nil
+}
+
+// own answers for <mac>.cfg.
+func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]byte, error) {
+	holder, ok := s.deps.LeasedTo(r.Client)
+	if !ok || holder.String() != mac.String() {
+		return nil, s.refuse(r, mac, holder)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.meet(mac)
+	if p == nil {
+		s.metrics.count(yealink.PhoneFile, "denied")
+		return nil, fmt.Errorf("phones: %v is not known here: %w", mac, fs.ErrPermission)
+	}
+	p.addr = r.Client
+	if model, firmware := yealink.ParseUserAgent(r.UserAgent); r.UserAgent != "" {
+		p.model, p.firmware = orElse(model, p.model), firmware
+	}
+	phone, known := s.named(mac)
+	if !known {
+		if phone, known = s.adopt(ctx, mac, p); !known {
+			return s.unknown(r, p)
+		}
+	}
+	p.lastFetch, p.lastFile = p.last, yealink.FileName(mac)
+	s.metrics.count(yealink.PhoneFile, "served")
+	s.log.Info("phone fetched its file", "mac", mac, "addr", r.Client, "extension", phone.Extension, "over", r.Transport)
+	return s.render(phone), nil
+}
+
+// refuse tells nobody but the operator why a file was not given.
+func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
+	s.metrics.count(yealink.PhoneFile, "denied")
+	who := "a machine without a lease of ours"
+	if holder != nil {
+		who = holder.String()
+	}
+	s.log.Warn("refused a phone's file to somebody else", "file", yealink.FileName(mac), "client", r.Client, "lease_of", who, "over", r.Transport)
+	s.mu.Lock()
+	if _, known := s.named(mac); known {
+		p := s.seen[key(mac)]
+		if p == nil {
+			p = &seen{mac: slices.Clone(mac)} // it has not been here itself
+			s.seen[key(mac)] = p
+		}
+		s.alert(p, fmt.Sprintf("its file was asked for from %v by %s, and refused", r.Client, who))
+	}
+	s.mu.Unlock()
+	return fmt.Errorf("phones: %s is not %v's file: %w", yealink.FileName(mac), r.Client, fs.ErrPermission)
+}
+
+// unknown answers a phone that nobody has named. The caller holds s.mu.
+func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
+	if s.cfg.Unknown == Deny {
+		s.metrics.count(yealink.PhoneFile, "denied")
+		s.log.Warn("refused an unknown phone", "mac", p.mac, "addr", r.Client)
+		return nil, fmt.Errorf("phones: %v is not named in the configuration: %w", p.mac, fs.ErrPermission)
+	}
+	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
+	s.metrics.count(yealink.PhoneFile, "pending")
+	return yealink.Pending(s.cfg.Site), nil
+}
+
+// named returns a phone that the configuration or an approval names. The caller
+// holds s.mu.
+func (s *Service) named(mac net.HardwareAddr) (Phone, bool) {
+	if p, ok := s.phones[key(mac)]; ok {
+		return p, true
+	}
+	a, ok := s.saved.Approved[key(mac)]
+	return Phone{MAC: mac, Model: a.Model, Extension: a.Extension}, ok
+}
+
+// render writes the phone's file. The caller holds s.mu.
+func (s *Service) render(p Phone) []byte {
+	model, _ := yealink.LookupModel(p.Model)
+	return yealink.Render(s.cfg.Site, yealink.Phone{
+		MAC: p.MAC, Model: model, Line: s.extension(p.Extension), Others: s.cfg.Extensions, Keys: p.Keys,
+		Extra: []map[string]string{s.cfg.ModelExtra[p.Model], p.Extra}, WithoutSecrets: !s.armed(p.MAC),
+	})
+}
+
+func (s *Service) extension(number string) yealink.Extension {
+	for _, e := range s.cfg.Extensions {
+		if e.Number == number {
+			return e
+		}
+	}
+	return yealink.Extension{Number: number}
+}
+
+// armed reports whether a phone's file holds its secret. The caller holds s.mu.
+func (s *Service) armed(mac net.HardwareAddr) bool {
+	_, done := s.saved.Done[key(mac)]
+	return !s.cfg.Once || !done
+}
+
+// meet notes that a phone was seen now. It returns nil for what is neither named
+// nor a Yealink phone. The caller holds s.mu.
+func (s *Service) meet(mac net.HardwareAddr) *seen {
+	now := s.deps.Now()
+	p := s.seen[key(mac)]
+	if p == nil {
+		if _, known := s.named(mac); !known && !yealink.IsYealink(mac) {
+			return nil
+		}
+		p = s.add(mac)
+	}
+	if p.first.IsZero() {
+		p.first = now
+	}
+	p.last = now
+	return p
+}
+
+// add begins to keep track of a phone, in place of the unknown one that was
+// silent longest when there are too many. The caller holds s.mu.
+func (s *Service) add(mac net.HardwareAddr) *seen {
+	var oldest *seen
+	unknown := 0
+	for _, p := range s.seen {
+		if _, known := s.named(p.mac); known {
+			continue
+		}
+		unknown++
+		if oldest == nil || p.last.Before(oldest.last) {
+			oldest = p
+		}
+	}
+	if unknown >= maxUnknown {
+		delete(s.seen, key(oldest.mac))
+	}
+	p := &seen{mac: slices.Clone(mac)}
+	s.seen[key(mac)] = p
+	return p
+}
+
+// Sighting is what DHCP has seen of a client.
+type Sighting struct {
+	MAC     net.HardwareAddr
+	Addr    netip.Addr
+	Class   string           // option 60
+	Circuit string           // where a switch or relay saw it (option 82)
+	Other   net.HardwareAddr // who else answers at its address
+}
+
+// Seen takes a sighting in. Devices that are no phones are ignored.
+func (s *Service) Seen(g Sighting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.meet(g.MAC)
+	if p == nil {
+		if len(g.Class) < 7 || !strings.EqualFold(g.Class[:7], "yealink") {
+			return
+		}
+		p = s.add(g.MAC)
+		p.first = s.deps.Now()
+		p.last = p.first
+	}
+	if model, ok := yealink.LookupModel(classModel(g.Class)); ok && p.model == "" {
+		p.model = model.Name
+	}
+	if g.Addr.IsValid() {
+		p.addr = g.Addr
+	}
+	if g.Other != nil {
+		s.alert(p, fmt.Sprintf("%v answers at its address %v too", g.Other, g.Addr))
+	}
+	if g.Circuit != "" && p.circuit != "" && g.Circuit != p.circuit {
+		s.alert(p, fmt.Sprintf("it moved from switch port %s to %s, or its MAC is there twice", p.circuit, g.Circuit))
+	}
+	p.circuit = orElse(g.Circuit, p.circuit)
+}
+
+// alert asks a person to look. The caller holds s.mu; p may be nil.
+func (s *Service) alert(p *seen, what string) {
+	if p == nil {
+		return
+	}
+	p.alert, p.alertAt = what, s.deps.Now()
+	s.metrics.alerts.Inc()
+	s.log.Warn("phone alert", "mac", p.mac, "alert", what)
+}
+
+// save stores a changed copy of what must survive, then takes it over. The caller
+// holds s.mu.
+func (s *Service) save(ctx context.Context, change func(*Saved)) error {
+	next := Saved{Approved: maps.Clone(s.saved.Approved), Done: maps.Clone(s.saved.Done)}
+	change(&next)
+	if err := s.deps.Store.Save(ctx, next); err != nil {
+		return fmt.Errorf("phones: %w", err)
+	}
+	s.saved = next
+	return nil
+}
