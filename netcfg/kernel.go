@@ -1,0 +1,207 @@
+package netcfg
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// routeProtocol marks the routes that we added (rtm_protocol, rtnetlink(7));
+	// no entry of /etc/iproute2/rt_protos has it.
+	routeProtocol netlink.RouteProtocol = 152
+	// routePriority lets a default route that somebody added by hand win.
+	routePriority = 100
+	forwardingKey = "/proc/sys/net/ipv4/ip_forward"
+	dumpTries     = 5
+)
+
+// kernel reads and changes the network of one namespace.
+type kernel struct{ nl *netlink.Handle }
+
+func newKernel() (*kernel, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netcfg: netlink: %w", err)
+	}
+	return &kernel{h}, nil
+}
+
+func (k *kernel) close() { k.nl.Close() }
+
+// dump calls list again while the kernel says that it changed meanwhile.
+func dump[T any](list func() (T, error)) (out T, err error) {
+	for range dumpTries {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return out, err
+		}
+	}
+	return out, err
+}
+
+// read returns how the named cards are.
+func (k *kernel) read(names []string) (machine, error) {
+	m := machine{Links: make(map[string]linkState)}
+	for _, name := range names {
+		link, err := k.nl.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			continue
+		}
+		if err != nil {
+			return m, fmt.Errorf("netcfg: %s: %w", name, err)
+		}
+		state, err := k.readLink(link)
+		if err != nil {
+			return m, fmt.Errorf("netcfg: %s: %w", name, err)
+		}
+		m.Links[name] = state
+	}
+	data, err := os.ReadFile(forwardingKey)
+	if err != nil {
+		return m, fmt.Errorf("netcfg: %w", err)
+	}
+	m.Forwarding = strings.TrimSpace(string(data)) == "1"
+	return m, nil
+}
+
+func (k *kernel) readLink(link netlink.Link) (linkState, error) {
+	attrs := link.Attrs()
+	s := linkState{
+		Index: attrs.Index, MTU: attrs.MTU,
+		Up: attrs.Flags&net.FlagUp != 0, Carrier: attrs.RawFlags&unix.IFF_RUNNING != 0,
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return k.nl.AddrList(link, netlink.FAMILY_V4) })
+	if err != nil {
+		return s, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+			ones, _ := a.Mask.Size()
+			s.Addresses = append(s.Addresses, netip.PrefixFrom(ip, ones))
+		}
+	}
+	routes, err := dump(func() ([]netlink.Route, error) { return k.nl.RouteList(link, netlink.FAMILY_V4) })
+	if err != nil {
+		return s, fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		gw, ok := netip.AddrFromSlice(r.Gw.To4())
+		if !ok || r.Dst != nil && !(r.Dst.IP.IsUnspecified() && isDefault(r.Dst)) {
+			continue
+		}
+		if r.Protocol == routeProtocol {
+			s.Gateways = append(s.Gateways, gw)
+		} else {
+			s.Foreign = append(s.Foreign, gw)
+		}
+	}
+	return s, nil
+}
+
+func isDefault(n *net.IPNet) bool {
+	ones, _ := n.Mask.Size()
+	return ones == 0
+}
+
+// do makes one change. What is so already is no error.
+func (k *kernel) do(c Change) error {
+	if c.Kind == SetForwarding {
+		return os.WriteFile(forwardingKey, []byte("1\n"), 0o644)
+	}
+	link, err := k.nl.LinkByName(c.Link)
+	if err != nil {
+		return err
+	}
+	switch c.Kind {
+	case SetMTU:
+		return k.nl.LinkSetMTU(link, c.MTU)
+	case SetUp:
+		return k.nl.LinkSetUp(link)
+	case AddAddress:
+		return ignore(k.nl.AddrAdd(link, addrOf(c.Address)), unix.EEXIST)
+	case RemoveAddress:
+		return ignore(k.nl.AddrDel(link, addrOf(c.Address)), unix.EADDRNOTAVAIL)
+	case AddRoute:
+		return ignore(k.nl.RouteAdd(routeOf(link, c.Gateway)), unix.EEXIST)
+	case RemoveRoute:
+		return ignore(k.nl.RouteDel(routeOf(link, c.Gateway)), unix.ESRCH)
+	}
+	return fmt.Errorf("netcfg: no such change: %q", c.Kind)
+}
+
+func ignore(err error, harmless unix.Errno) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
+}
+
+func addrOf(p netip.Prefix) *netlink.Addr {
+	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}}
+}
+
+func routeOf(link netlink.Link, gateway netip.Addr) *netlink.Route {
+	return &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, Gw: gateway.AsSlice(),
+		Protocol: routeProtocol, Priority: routePriority, Flags: int(netlink.FLAG_ONLINK),
+	}
+}
+
+// watch calls changed after every change of links, addresses and routes, and
+// after events may have been lost. It returns when done is closed or the kernel
+// ends the subscription, with the reason.
+func watch(done <-chan struct{}, changed func()) error {
+	lost := make(chan error, 1)
+	failed := func(err error) {
+		select {
+		case lost <- err: // ENOBUFS, mostly: events were lost
+		default:
+		}
+	}
+	stop := make(chan struct{})
+	links := make(chan netlink.LinkUpdate, 64)
+	addrs := make(chan netlink.AddrUpdate, 64)
+	routes := make(chan netlink.RouteUpdate, 64)
+	defer func() {
+		close(stop)
+		drain(links)
+		drain(addrs)
+		drain(routes)
+	}()
+	err := errors.Join(
+		netlink.LinkSubscribeWithOptions(links, stop, netlink.LinkSubscribeOptions{ErrorCallback: failed}),
+		netlink.AddrSubscribeWithOptions(addrs, stop, netlink.AddrSubscribeOptions{ErrorCallback: failed}),
+		netlink.RouteSubscribeWithOptions(routes, stop, netlink.RouteSubscribeOptions{ErrorCallback: failed}),
+	)
+	if err != nil {
+		return fmt.Errorf("netcfg: subscribe: %w", err)
+	}
+	for {
+		select {
+		case <-done:
+			return nil
+		case err := <-lost:
+			return err
+		case <-links:
+		case <-addrs:
+		case <-routes:
+		}
+		changed()
+	}
+}
+
+// drain lets a subscription that is about to end do so: it closes its channel.
+func drain[T any](c <-chan T) {
+	go func() {
+		for range c {
+			continue
+		}
+	}()
+}

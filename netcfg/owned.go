@@ -1,0 +1,62 @@
+package netcfg
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/google/renameio/v2"
+)
+
+// loadOwned reads which addresses we added before a restart. Without the file, or
+// with a damaged one, none are: then they stay, which does less harm than
+// removing somebody's.
+func loadOwned(dir string) owned {
+	o := make(owned)
+	data, err := os.ReadFile(filepath.Join(dir, "addresses.json"))
+	if err != nil || json.Unmarshal(data, &o) != nil {
+		return make(owned)
+	}
+	return o
+}
+
+func (o owned) save(dir string) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return writeFile(dir, "addresses.json", data)
+}
+
+// add notes an address as ours.
+func (o owned) add(link string, a netip.Prefix) {
+	if !slices.Contains(o[link], a) {
+		o[link] = append(o[link], a)
+	}
+}
+
+func (o owned) remove(link string, a netip.Prefix) {
+	o[link] = slices.DeleteFunc(o[link], func(b netip.Prefix) bool { return a == b })
+	if len(o[link]) == 0 {
+		delete(o, link)
+	}
+}
+
+// writeFile replaces a file of the state directory as a whole.
+func writeFile(dir, name string, data []byte) error {
+	if dir == "" {
+		return nil
+	}
+	err := errors.Join(os.MkdirAll(dir, 0o700))
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(dir, name), data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("netcfg: keep %s: %w", name, err)
+	}
+	return nil
+}

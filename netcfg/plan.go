@@ -1,0 +1,192 @@
+package netcfg
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Kind is what a change does.
+type Kind string
+
+// Kinds of changes, in the order in which they are made: what is new is there
+// before what is old goes.
+const (
+	SetMTU        Kind = "set_mtu"
+	SetUp         Kind = "set_up"
+	AddAddress    Kind = "add_address"
+	AddRoute      Kind = "add_route"
+	SetForwarding Kind = "set_forwarding"
+	RemoveRoute   Kind = "remove_route"
+	RemoveAddress Kind = "remove_address"
+)
+
+var order = []Kind{SetMTU, SetUp, AddAddress, AddRoute, SetForwarding, RemoveRoute, RemoveAddress}
+
+// Change is one thing to do.
+type Change struct {
+	Kind    Kind
+	Link    string       // empty for SetForwarding
+	Address netip.Prefix // AddAddress, RemoveAddress
+	Gateway netip.Addr   // AddRoute, RemoveRoute: of the default route
+	MTU     int          // SetMTU
+}
+
+// String says it as an operator would.
+func (c Change) String() string {
+	switch c.Kind {
+	case SetMTU:
+		return fmt.Sprintf("%s: set the MTU to %d", c.Link, c.MTU)
+	case SetUp:
+		return fmt.Sprintf("%s: set up", c.Link)
+	case AddAddress:
+		return fmt.Sprintf("%s: add address %v", c.Link, c.Address)
+	case AddRoute:
+		return fmt.Sprintf("%s: add default route via %v", c.Link, c.Gateway)
+	case SetForwarding:
+		return "forward IPv4 packets"
+	case RemoveRoute:
+		return fmt.Sprintf("%s: remove default route via %v", c.Link, c.Gateway)
+	case RemoveAddress:
+		return fmt.Sprintf("%s: remove address %v", c.Link, c.Address)
+	}
+	return string(c.Kind)
+}
+
+// linkState is how a card is.
+type linkState struct {
+	Index     int
+	Up        bool // by the administrator
+	Carrier   bool
+	MTU       int
+	Addresses []netip.Prefix // IPv4
+	Gateways  []netip.Addr   // of the default routes that we added
+	Foreign   []netip.Addr   // of other default routes
+}
+
+// machine is how everything is; a card that does not exist is not in Links.
+type machine struct {
+	Links      map[string]linkState
+	Forwarding bool
+}
+
+// owned are the addresses that we added, by card.
+type owned map[string][]netip.Prefix
+
+// wanted is how one card should be, with the lease taken in.
+type wanted struct {
+	name      string
+	mtu       int
+	addresses []netip.Prefix
+	gateway   netip.Addr
+}
+
+// makePlan lists what to change so that the machine is as it should be. For a
+// card that does not exist nothing can be done.
+func makePlan(want []wanted, forwarding bool, is machine, ours owned) []Change {
+	var plan []Change
+	kept := make(map[string]bool)
+	for _, w := range want {
+		kept[w.name] = true
+		if l, ok := is.Links[w.name]; ok {
+			plan = append(plan, planLink(w, l, ours[w.name])...)
+		}
+	}
+	for name, l := range is.Links { // cards that are not ours any more
+		if !kept[name] {
+			plan = append(plan, planLink(wanted{name: name}, linkState{Up: true, Addresses: l.Addresses, Gateways: l.Gateways}, ours[name])...)
+		}
+	}
+	if forwarding && !is.Forwarding {
+		plan = append(plan, Change{Kind: SetForwarding})
+	}
+	slices.SortStableFunc(plan, func(a, b Change) int {
+		if d := slices.Index(order, a.Kind) - slices.Index(order, b.Kind); d != 0 {
+			return d
+		}
+		if a.Link < b.Link {
+			return -1
+		}
+		return 1
+	})
+	return plan
+}
+
+func planLink(w wanted, l linkState, ours []netip.Prefix) []Change {
+	var plan []Change
+	if w.mtu != 0 && l.MTU != w.mtu {
+		plan = append(plan, Change{Kind: SetMTU, Link: w.name, MTU: w.mtu})
+	}
+	if !l.Up {
+		plan = append(plan, Change{Kind: SetUp, Link: w.name})
+	}
+	for _, a := range w.addresses {
+		if !slices.Contains(l.Addresses, a) {
+			plan = append(plan, Change{Kind: AddAddress, Link: w.name, Address: a})
+		}
+	}
+	for _, a := range ours {
+		if slices.Contains(l.Addresses, a) && !slices.Contains(w.addresses, a) {
+			plan = append(plan, Change{Kind: RemoveAddress, Link: w.name, Address: a})
+		}
+	}
+	if w.gateway.IsValid() && !slices.Contains(l.Gateways, w.gateway) {
+		plan = append(plan, Change{Kind: AddRoute, Link: w.name, Gateway: w.gateway})
+	}
+	for _, g := range l.Gateways {
+		if g != w.gateway {
+			plan = append(plan, Change{Kind: RemoveRoute, Link: w.name, Gateway: g})
+		}
+	}
+	return plan
+}
+
+// limiter stops repairs that somebody else undoes each time.
+type limiter struct {
+	times map[Change][]int64 // of the latest repairs, in nanoseconds
+	until map[Change]int64   // when a repair may be tried again
+}
+
+const (
+	fightRepairs = 5
+	fightWindow  = 10e9
+	fightPause   = 30e9
+)
+
+func newLimiter() *limiter {
+	return &limiter{times: make(map[Change][]int64), until: make(map[Change]int64)}
+}
+
+// allow reports whether a change may be made now; began is true when it just
+// became a fight.
+func (l *limiter) allow(c Change, now int64) (ok, began bool) {
+	if now < l.until[c] {
+		return false, false
+	}
+	recent := slices.DeleteFunc(l.times[c], func(t int64) bool { return now-t > fightWindow })
+	if len(recent) >= fightRepairs {
+		l.until[c] = now + fightPause
+		delete(l.times, c)
+		return false, true
+	}
+	delete(l.until, c)
+	l.times[c] = append(recent, now)
+	return true, false
+}
+
+// fighting returns what is being fought about.
+func (l *limiter) fighting(now int64) []Change {
+	var out []Change
+	for c, until := range l.until {
+		if now < until {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b Change) int {
+		if a.String() < b.String() {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
