@@ -1,0 +1,222 @@
+// Package agent is the appliance: it builds every part from the configuration,
+// runs the parts, keeps them as the configuration says and answers the operator.
+//
+// It is the only place where parts meet. A part that needs a fact from another
+// is given a func here. What a part should be is derived by pure functions
+// (desired.go); events only trigger a new look.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/secrets"
+	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+// lookEvery finds what no event tells: a time server that was started, summer time.
+const lookEvery = time.Minute
+
+// Options say where the agent finds and keeps things.
+type Options struct {
+	ConfigPath string // the operator's file; never written
+	StateDir   string // made 0700 when absent
+	RuntimeDir string // made 0755 when absent; holds the control socket
+	ResolvConf string // gets the WAN's resolvers; empty: no file does
+	Version    string
+	// VerifyLeases runs leasedb.VerifyMain on a file in a process of its own.
+	VerifyLeases func(ctx context.Context, path string) *exec.Cmd
+	Logger       *slog.Logger
+}
+
+// Agent runs the appliance. It implements control.Backend.
+type Agent struct {
+	opts     Options
+	log      *slog.Logger
+	started  time.Time
+	registry *prometheus.Registry
+	history  *history.History
+	secrets  *secrets.Store
+	phones   *phones.Service
+	events   chan dhcpd.Event // from the DHCP server, which must not wait
+	look     chan struct{}    // holds one token when a new look is due
+
+	// The parts that answer questions now; nil while one is being started.
+	dhcp atomic.Pointer[dhcpd.Server]
+	net  atomic.Pointer[netcfg.Manager]
+	// running is the configuration that runs, for those who must not wait for mu.
+	running atomic.Pointer[config.Config]
+
+	mu      sync.Mutex // guards the following; held for a whole apply or look
+	parts   *supervisor.Supervisor
+	units   *units
+	applied applied
+}
+
+// applied is a configuration that runs, or is about to.
+type applied struct {
+	cfg      *config.Config
+	data     []byte
+	secrets  map[string]string // those that the file leaves out, by name
+	entry    history.Entry
+	warnings []config.Diagnostic
+}
+
+// New opens the state and reads the configuration to run: the one applied last,
+// or the operator's file when none was.
+func New(ctx context.Context, opts Options) (*Agent, error) {
+	a := &Agent{
+		opts:     opts,
+		log:      opts.Logger,
+		started:  time.Now(),
+		registry: prometheus.NewRegistry(),
+		events:   make(chan dhcpd.Event, 4096),
+		look:     make(chan struct{}, 1),
+	}
+	a.units = newUnits(a)
+	if err := a.openState(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	if err := a.firstConfig(); err != nil {
+		return nil, err
+	}
+	if err := a.openPhones(ctx); err != nil {
+		return nil, err
+	}
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collector{a}, a.phones,
+	)
+	return a, nil
+}
+
+func (a *Agent) openState() error {
+	if err := os.MkdirAll(a.opts.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil {
+		return fmt.Errorf("runtime folder: %w", err)
+	}
+	var err error
+	if a.history, err = history.Open(a.state("configs")); err != nil {
+		return err
+	}
+	a.secrets, err = secrets.Open(a.state("secrets.json"))
+	return err
+}
+
+// state returns the path of a file of ours in the state folder.
+func (a *Agent) state(name string) string { return filepath.Join(a.opts.StateDir, name) }
+
+// firstConfig reads the configuration to begin with.
+func (a *Agent) firstConfig() error {
+	entry, data, err := a.history.Current()
+	if err != nil && !errors.Is(err, history.ErrEmpty) {
+		return err
+	}
+	if err == nil {
+		name := fmt.Sprintf("configuration %d", entry.Seq)
+		next, err := a.prepare(config.Options{}, name, data)
+		if err == nil {
+			next.entry = entry
+			a.setApplied(next)
+			return nil
+		}
+		// An earlier version accepted what this one does not. The file may be right already.
+		a.log.Error("the configuration applied last is not valid any more, trying the file", "err", err)
+	}
+	next, err := a.readFile()
+	if err != nil {
+		return err
+	}
+	if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
+		return err
+	}
+	a.setApplied(next)
+	return nil
+}
+
+func (a *Agent) setApplied(next applied) {
+	a.applied = next
+	a.running.Store(next.cfg)
+}
+
+func (a *Agent) openPhones(ctx context.Context) error {
+	s, err := phones.New(ctx, desiredPhones(a.applied.cfg, a.applied.secrets, a.facts()), phones.Deps{
+		LeasedTo: a.leasedTo,
+		Store:    phones.FileStore{Path: a.state("phones.json")},
+		Logger:   a.log,
+		OnChange: a.wake,
+	})
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	a.phones = s
+	return nil
+}
+
+// wake makes the agent look again soon.
+func (a *Agent) wake() {
+	select {
+	case a.look <- struct{}{}:
+	default:
+	}
+}
+
+// Run runs the appliance until ctx ends. Addresses, routes and forwarding stay
+// as they are then.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	a.parts = supervisor.New(ctx, a.log)
+	a.parts.Set("control", func(context.Context) (supervisor.Part, error) {
+		return control.NewServer(a.opts.RuntimeDir, a, a.log), nil
+	})
+	a.bringInLine()
+	a.mu.Unlock()
+	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
+	var following sync.WaitGroup
+	following.Go(func() { a.followDHCP(ctx) })
+	a.follow(ctx)
+	following.Wait()
+	a.parts.Wait()
+	return nil
+}
+
+// follow looks again when something has changed, and now and then.
+func (a *Agent) follow(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.look:
+		case <-tick.C:
+		}
+		a.mu.Lock()
+		if ctx.Err() == nil {
+			a.bringInLine()
+		}
+		a.mu.Unlock()
+	}
+}

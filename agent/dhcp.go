@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/dhcpd"
+)
+
+// fullEvery bounds how often the log says that no address is left: a storm of
+// invented clients must not fill the disk.
+const fullEvery = time.Minute
+
+// noteDHCP takes an event from the DHCP server, which must not wait. What does
+// not fit is lost: events only say that something happened.
+func (a *Agent) noteDHCP(e dhcpd.Event) {
+	select {
+	case a.events <- e:
+	default:
+	}
+}
+
+// followDHCP logs what an operator cares about and tells the phones what was seen.
+func (a *Agent) followDHCP(ctx context.Context) {
+	var fullSaid time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-a.events:
+			if e.Type == dhcpd.EventFull {
+				if e.At.Sub(fullSaid) < fullEvery {
+					continue
+				}
+				fullSaid = e.At
+			}
+			a.logDHCP(e)
+			a.tellPhones(e)
+		}
+	}
+}
+
+func (a *Agent) logDHCP(e dhcpd.Event) {
+	args := []any{"mac", e.MAC, "addr", e.Addr}
+	for name, value := range map[string]string{"hostname": e.Hostname, "class": e.VendorClass, "circuit": e.Circuit, "detail": e.Detail} {
+		if value != "" {
+			args = append(args, name, value)
+		}
+	}
+	switch e.Type {
+	case dhcpd.EventAck:
+		a.log.Info("lease", args...)
+	case dhcpd.EventNak:
+		a.log.Info("refused an address (NAK)", args...)
+	case dhcpd.EventConflict:
+		a.log.Warn("an address is used by another machine", args...)
+	case dhcpd.EventFull:
+		a.log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
+	case dhcpd.EventRival:
+		a.log.Warn("another DHCP server answers on the LAN", args...)
+	default:
+		a.log.Log(context.Background(), slog.LevelDebug, "dhcp "+string(e.Type), args...)
+	}
+}
+
+// tellPhones passes on what concerns a phone.
+func (a *Agent) tellPhones(e dhcpd.Event) {
+	switch e.Type {
+	case dhcpd.EventDiscover:
+		a.phones.Seen(phones.Sighting{MAC: e.MAC, Class: e.VendorClass, Circuit: e.Circuit})
+	case dhcpd.EventAck:
+		a.phones.Seen(phones.Sighting{MAC: e.MAC, Addr: e.Addr, Class: e.VendorClass, Circuit: e.Circuit})
+	case dhcpd.EventConflict:
+		if holder, ok := a.holder(e.Addr); ok && holder.MAC.String() != e.MAC.String() {
+			a.phones.Seen(phones.Sighting{MAC: holder.MAC, Addr: e.Addr, Class: holder.VendorClass, Other: e.MAC})
+		}
+	}
+}
+
+func (a *Agent) holder(addr netip.Addr) (dhcpd.Lease, bool) {
+	s := a.dhcp.Load()
+	if s == nil {
+		return dhcpd.Lease{}, false
+	}
+	return s.Lookup(addr)
+}

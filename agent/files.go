@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/tftpd"
+)
+
+// tftpFiles serves over TFTP what openFile has.
+type tftpFiles struct{ agent *Agent }
+
+// Open implements tftpd.FileSource.
+func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, error) {
+	return t.agent.openFile(ctx, phones.Request{Client: r.Client.Addr(), Name: r.Name, Transport: "tftp"})
+}
+
+// openFile opens a file for a client on the LAN, whatever way it asks: a phone's
+// own, else one of the operator's directory. Names of a phone's form never come
+// from there: the manual procedure leaves files with passwords in it.
+func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, error) {
+	data, err := a.phones.Open(ctx, r)
+	if err == nil {
+		return &tftpd.File{ReadCloser: io.NopCloser(bytes.NewReader(data)), Size: int64(len(data))}, nil
+	}
+	if !errors.Is(err, phones.ErrNotMine) {
+		return nil, err
+	}
+	dir, err := tftpd.NewDir(a.running.Load().Provisioning.Root)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	defer dir.Close()
+	return dir.Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: r.Name})
+}
+
+// leasedTo tells which MAC has an address now: it leases it, or it is reserved
+// for it. Where another DHCP server gives the addresses, the kernel's neighbour
+// table has to do.
+func (a *Agent) leasedTo(addr netip.Addr) (net.HardwareAddr, bool) {
+	if s := a.dhcp.Load(); s != nil {
+		if l, ok := s.Lookup(addr); ok {
+			return l.MAC, true
+		}
+	}
+	cfg := a.running.Load()
+	for _, r := range cfg.DHCP.Reservations {
+		if r.IP == addr {
+			return r.MAC, true
+		}
+	}
+	if cfg.DHCP.Enabled {
+		return nil, false
+	}
+	return neighbour(cfg.LAN.Interface, addr)
+}
+
+// neighbour looks an address up in the kernel's neighbour table (ARP).
+func neighbour(ifname string, addr netip.Addr) (net.HardwareAddr, bool) {
+	link, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return nil, false
+	}
+	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, false
+	}
+	for _, n := range list {
+		if a, ok := netip.AddrFromSlice(n.IP.To4()); ok && a == addr && len(n.HardwareAddr) == 6 {
+			return n.HardwareAddr, true
+		}
+	}
+	return nil, false
+}
+
+// leftovers lists files of a phone's form in the operator's directory. They are
+// never served, but whoever can read the directory reads their passwords.
+func leftovers(root string) []string {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		if kind, _ := yealink.ParseName(e.Name()); kind != yealink.NotAPhoneFile {
+			out = append(out, filepath.Join(root, e.Name()))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Leftovers lists the files in a TFTP directory that the agent never serves,
+// because their names are of a phone's form.
+func Leftovers(root string) []string { return leftovers(root) }

@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/tftpd"
+)
+
+// changeTime is how long a running part may take to take a new configuration over.
+const changeTime = 10 * time.Second
+
+// units are the parts of the appliance.
+type units struct {
+	network unit[netcfg.Config]
+	dhcp    unit[dhcpd.Config]
+	tftp    unit[tftpd.Config]
+	http    unit[console.Config]
+}
+
+func newUnits(a *Agent) *units {
+	return &units{
+		network: unit[netcfg.Config]{name: "network", build: a.buildNetwork, change: a.changeNetwork},
+		dhcp:    unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
+		tftp:    unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
+		http:    unit[console.Config]{name: "http", build: a.buildHTTP},
+	}
+}
+
+// facts looks at what the desired state depends on besides the configuration.
+func (a *Agent) facts() facts {
+	cfg := a.running.Load()
+	f := facts{timeServer: timeServerHere(cfg.LAN.Address.Addr())}
+	f.utcOffset, f.posixTZ = zoneOf(cfg.Site.Timezone, time.Now())
+	if a.phones != nil {
+		f.approved = a.phones.Approved()
+	}
+	if n := a.net.Load(); n != nil {
+		f.resolvers = n.Status().Resolvers
+	}
+	return f
+}
+
+// bringInLine makes every part as configuration and facts say. The caller holds a.mu.
+func (a *Agent) bringInLine() {
+	cfg, f := a.applied.cfg, a.facts()
+	a.phones.Apply(desiredPhones(cfg, a.applied.secrets, f))
+	a.units.network.want(a.parts, desiredNetwork(cfg, a.opts.StateDir))
+	if cfg.DHCP.Enabled {
+		a.units.dhcp.want(a.parts, desiredDHCP(cfg, f))
+	} else {
+		a.units.dhcp.off(a.parts)
+	}
+	a.units.tftp.want(a.parts, desiredTFTP(cfg))
+	a.units.http.want(a.parts, desiredHTTP(cfg))
+}
+
+// measured is a part whose metrics are served while it runs.
+type measured struct {
+	run        func(ctx context.Context) error
+	registry   *prometheus.Registry
+	collectors []prometheus.Collector
+}
+
+func (m measured) Run(ctx context.Context) error {
+	for _, c := range m.collectors {
+		if err := m.registry.Register(c); err != nil {
+			return fmt.Errorf("agent: register metrics: %w", err)
+		}
+		defer m.registry.Unregister(c)
+	}
+	return m.run(ctx)
+}
+
+func (a *Agent) measure(run func(context.Context) error, c ...prometheus.Collector) measured {
+	return measured{run: run, registry: a.registry, collectors: c}
+}
+
+func (a *Agent) buildNetwork(_ context.Context, c netcfg.Config) (supervisor.Part, error) {
+	m, err := netcfg.New(c, netcfg.Options{
+		Logger: a.log.With("part", "network"), ResolvConf: a.opts.ResolvConf,
+		OnChange: func(netcfg.Status) { a.wake() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.measure(func(ctx context.Context) error {
+		a.net.Store(m)
+		defer a.net.Store(nil)
+		return m.Run(ctx)
+	}, m), nil
+}
+
+func (a *Agent) changeNetwork(c netcfg.Config) bool {
+	m := a.net.Load()
+	if m == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), changeTime)
+	defer cancel()
+	return m.Apply(ctx, c) == nil
+}
+
+func (a *Agent) buildDHCP(ctx context.Context, c dhcpd.Config) (supervisor.Part, error) {
+	opts := leasedb.Options{LeaseTime: c.LeaseTime, Logger: a.log.With("part", "leases")}
+	if a.opts.VerifyLeases != nil {
+		opts.Verify = leasedb.VerifyBy(a.opts.VerifyLeases)
+	}
+	db, err := leasedb.Open(ctx, a.state("leases.db"), opts)
+	if err != nil {
+		return nil, err
+	}
+	s, err := dhcpd.New(c, db, dhcpd.Options{
+		Logger: a.log.With("part", "dhcp"), OnEvent: a.noteDHCP, RecoverUntil: db.RecoverUntil(),
+	})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return a.measure(func(ctx context.Context) error {
+		a.dhcp.Store(s)
+		defer a.dhcp.Store(nil)
+		return errors.Join(s.Run(ctx), db.Close())
+	}, s, db), nil
+}
+
+func (a *Agent) changeDHCP(c dhcpd.Config) bool {
+	s := a.dhcp.Load()
+	return s != nil && s.Apply(c) == nil
+}
+
+func (a *Agent) buildTFTP(_ context.Context, c tftpd.Config) (supervisor.Part, error) {
+	s, err := tftpd.New(c, tftpFiles{a}, tftpd.Options{Logger: a.log.With("part", "tftp")})
+	if err != nil {
+		return nil, err
+	}
+	return a.measure(s.Run, s), nil
+}
+
+func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part, error) {
+	s := console.New(c, console.Sources{
+		Metrics: a.registry,
+		File: func(ctx context.Context, r console.Request) (io.ReadCloser, int64, error) {
+			f, err := a.openFile(ctx, phones.Request{Client: r.Client, Name: r.Name, UserAgent: r.UserAgent, Transport: "http"})
+			if err != nil {
+				return nil, 0, err
+			}
+			return f, f.Size, nil
+		},
+		Phonebook: a.phonebook,
+		Softphone: a.phones.Softphone,
+		Health:    a.health,
+	}, a.log.With("part", "http"))
+	return a.measure(s.Run, s), nil
+}
+
+func (a *Agent) phonebook() []byte {
+	book, err := a.phones.Phonebook()
+	if err != nil {
+		a.log.Error("cannot write the phonebook", "err", err)
+	}
+	return book
+}

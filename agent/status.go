@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+// Status implements control.Backend.
+func (a *Agent) Status(context.Context) (control.Status, error) {
+	a.mu.Lock()
+	current, parts := a.applied, a.parts.Status()
+	a.mu.Unlock()
+	st := control.Status{
+		Version: a.opts.Version, Site: current.cfg.Site.Name, Started: a.started, Parts: parts,
+		Config: a.configStatus(current), Phones: make(map[string]int),
+	}
+	all := a.phones.List()
+	for _, p := range all {
+		st.Phones[string(p.State)]++
+	}
+	if n := a.net.Load(); n != nil {
+		st.Network = networkLinks(n.Status())
+	}
+	st.DHCP = a.dhcpStatus()
+	st.Problems = slices.Concat(
+		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
+		phoneProblems(all), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+	)
+	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	return st, nil
+}
+
+// health returns what does not work, for /healthz.
+func (a *Agent) health() []string {
+	st, err := a.Status(context.Background())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, p := range st.Problems {
+		if p.Severity == control.SeverityError {
+			out = append(out, p.Part+": "+p.What)
+		}
+	}
+	return out
+}
+
+// configStatus compares the operator's file with what runs.
+func (a *Agent) configStatus(current applied) control.ConfigStatus {
+	st := control.ConfigStatus{Path: a.opts.ConfigPath, Applied: history.Hash(current.data), AppliedAt: current.entry.AppliedAt}
+	data, err := os.ReadFile(a.opts.ConfigPath)
+	if err == nil && history.Hash(data) == st.Applied {
+		return st
+	}
+	st.NotApplied = true
+	if _, err := a.readFile(); err != nil {
+		st.FileError = err.Error()
+		var told *control.Error
+		if errors.As(err, &told) && len(told.Details) > 0 {
+			st.FileError = fmt.Sprintf("%s (and %d more)", told.Details[0], len(told.Details)-1)
+		}
+	}
+	return st
+}
+
+func networkLinks(st netcfg.Status) []control.NetworkLink {
+	var out []control.NetworkLink
+	for _, l := range []struct {
+		role string
+		netcfg.LinkStatus
+	}{{"wan", st.WAN}, {"lan", st.LAN}} {
+		if l.Method == netcfg.MethodNone {
+			continue
+		}
+		n := control.NetworkLink{
+			Role: l.role, Name: l.Name, Method: string(l.Method), Up: l.Up && l.Carrier, Repairs: l.Repairs, Error: l.Problem,
+		}
+		for _, p := range l.Addresses {
+			n.Addresses = append(n.Addresses, p.String())
+		}
+		if l.Gateway.IsValid() {
+			n.Gateway = l.Gateway.String()
+		}
+		if l.role == "wan" {
+			for _, r := range st.Resolvers {
+				n.DNS = append(n.DNS, r.String())
+			}
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func (a *Agent) dhcpStatus() control.DHCPStatus {
+	s := a.dhcp.Load()
+	if s == nil {
+		return control.DHCPStatus{Reason: "not running"}
+	}
+	st := s.Status()
+	out := control.DHCPStatus{Serving: st.Serving, Reason: st.Reason, PoolSize: st.PoolSize, PoolUsed: st.PoolUsed}
+	for _, r := range st.Rivals {
+		out.Rivals = append(out.Rivals, fmt.Sprintf("%v (%v)", r.ServerID, r.MAC))
+	}
+	return out
+}
+
+func partProblems(parts []supervisor.Status) (out []control.Problem) {
+	for _, p := range parts {
+		if p.State == supervisor.Waiting {
+			out = append(out, control.Problem{
+				Severity: control.SeverityError, Part: p.Name, What: p.LastError, Fix: "it is started again by itself once the cause is gone",
+			})
+		}
+	}
+	return out
+}
+
+func configProblems(c control.ConfigStatus) []control.Problem {
+	p := control.Problem{Severity: control.SeverityWarning, Part: "config", What: c.Path + " differs from what runs", Fix: "sae-agent plan shows the difference, sae-agent apply runs it"}
+	switch {
+	case !c.NotApplied:
+		return nil
+	case c.FileError != "":
+		p.What, p.Fix = "the file could not be applied: "+c.FileError, "sae-agent check shows all that is wrong with it"
+	}
+	return []control.Problem{p}
+}
+
+func networkProblems(links []control.NetworkLink) (out []control.Problem) {
+	for _, l := range links {
+		if l.Error != "" {
+			severity := control.SeverityError
+			if l.Role == "wan" { // phones work without the Internet
+				severity = control.SeverityWarning
+			}
+			out = append(out, control.Problem{Severity: severity, Part: "network", What: l.Name + ": " + l.Error})
+		}
+	}
+	return out
+}
+
+func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
+	if enabled && !d.Serving && d.Reason != "not running" {
+		p := control.Problem{Severity: control.SeverityError, Part: "dhcp", What: "gives no addresses: " + d.Reason}
+		if len(d.Rivals) > 0 {
+			p.Fix = "stop that server, or set dhcp.enabled: false and have it send option 66"
+		}
+		out = append(out, p)
+	}
+	if d.PoolSize > 0 && d.PoolUsed*10 >= d.PoolSize*9 {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "dhcp", What: fmt.Sprintf("%d of %d addresses are used", d.PoolUsed, d.PoolSize),
+			Fix: "enlarge dhcp.range",
+		})
+	}
+	return out
+}
+
+func phoneProblems(all []phones.Status) (out []control.Problem) {
+	pending := 0
+	for _, p := range all {
+		if p.Alert != "" {
+			out = append(out, control.Problem{
+				Severity: control.SeverityWarning, Part: "phones", What: p.MAC.String() + ": " + p.Alert,
+				Fix: "look where the phone is; sae-agent phones rearm " + p.MAC.String() + " ends this alert",
+			})
+		}
+		if p.State == phones.StatePending {
+			pending++
+		}
+	}
+	if pending > 0 {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "phones", What: fmt.Sprintf("%d unknown phones wait for approval", pending),
+			Fix: "sae-agent phones lists them, sae-agent phones approve MAC --extension NUMBER gives one a line",
+		})
+	}
+	return out
+}
+
+func leftoverProblems(files []string) []control.Problem {
+	if len(files) == 0 {
+		return nil
+	}
+	return []control.Problem{{
+		Severity: control.SeverityWarning, Part: "files",
+		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
+		Fix:  "sae-agent import reads them into a configuration; then remove them",
+	}}
+}

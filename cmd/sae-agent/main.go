@@ -1,0 +1,123 @@
+// Command sae-agent is the appliance's daemon and its operator commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+)
+
+// Exit statuses of every command.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// verifyLeases is no operator's command: the daemon calls itself so, to look at
+// a lease file in a process of its own.
+const verifyLeases = "verify-leases"
+
+// version is set by the build.
+var version = "devel"
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == verifyLeases {
+		os.Exit(leasedb.VerifyMain(os.Args[2], os.Stdout, os.Stderr))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command and returns its exit status.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var silent *silentError
+	if errors.As(err, &silent) {
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "sae-agent: %v\n", err)
+	var told *control.Error
+	if errors.As(err, &told) {
+		for _, d := range told.Details {
+			fmt.Fprintln(stderr, d)
+		}
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// silentError ends a command with exit status 1 after it has said everything itself.
+type silentError struct{}
+
+func (*silentError) Error() string { return "failed" }
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sae-agent",
+		Short: "Telephony, meetings and files on one Debian machine, from one file",
+		Long: `sae-agent turns a Debian 12 machine with two network cards into a multimedia
+appliance. It reads /etc/sae-agent/config.yaml, keeps the machine as the file
+says, and gives every phone on the LAN its address, its file and its line.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.PersistentFlags().String("runtime-dir", "/run/sae-agent", "where the daemon's socket is")
+	root.PersistentFlags().Bool("json", false, "print JSON")
+	root.AddCommand(
+		newRunCommand(),
+		newPlanCommand(),
+		newApplyCommand(),
+		newStatusCommand(),
+		newPhonesCommand(),
+		newLeasesCommand(),
+		newVersionCommand(),
+	)
+	return root
+}
+
+// usageArgs makes an argument check fail with exit status 2.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
+}
+
+// daemon returns a client of the daemon that --runtime-dir names.
+func daemon(cmd *cobra.Command) *control.Client {
+	dir, _ := cmd.Flags().GetString("runtime-dir")
+	return control.NewClient(dir)
+}

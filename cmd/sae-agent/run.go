@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent"
+)
+
+func newRunCommand() *cobra.Command {
+	opts := agent.Options{Version: version}
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground",
+		Long: `Run the daemon in the foreground. It runs the configuration that was applied
+last; the first time, the file. SIGHUP applies the file, as 'sae-agent apply' does.
+SIGTERM ends it and leaves addresses and routes in place.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
+			level := slog.LevelInfo
+			if debug {
+				level = slog.LevelDebug
+			}
+			opts.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			exe, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find my own program: %w", err)
+			}
+			opts.VerifyLeases = func(ctx context.Context, path string) *exec.Cmd {
+				return exec.CommandContext(ctx, exe, verifyLeases, path)
+			}
+			return run(cmd.Context(), opts)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opts.ConfigPath, "config", "/etc/sae-agent/config.yaml", "the configuration file")
+	f.StringVar(&opts.StateDir, "state-dir", "/var/lib/sae-agent", "where leases, phones and applied configurations are kept")
+	f.StringVar(&opts.ResolvConf, "resolv-conf", "/etc/resolv.conf", "file that gets the WAN's resolvers, when the agent manages the WAN; empty: none")
+	f.BoolVar(&debug, "debug", false, "log more")
+	return cmd
+}
+
+// run runs the daemon and applies the file at each SIGHUP.
+func run(ctx context.Context, opts agent.Options) error {
+	a, err := agent.New(ctx, opts)
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				// Apply logs its failure; there is nobody else to tell.
+				_, _ = a.Apply(ctx)
+			}
+		}
+	}()
+	return a.Run(ctx)
+}
