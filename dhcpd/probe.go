@@ -18,7 +18,7 @@ const (
 	// cleanFor is how long an address that nobody claimed counts as unused.
 	cleanFor = 10 * time.Minute
 	// sweepRate bounds the addresses that are looked for ahead of need, per second.
-	sweepRate = 50
+	sweepRate = 256
 )
 
 // waitingOffer is an OFFER that leaves when nobody has claimed its address.

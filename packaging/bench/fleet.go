@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/packaging/lab"
 )
 
@@ -81,8 +85,30 @@ firewall: {enabled: false}
 	if err != nil {
 		return nil, err
 	}
+	if err := s.writeLeases(ctx, filepath.Join(s.dir, "state")); err != nil {
+		return nil, err
+	}
 	agent := filepath.Join(s.build, "sae-agent")
 	processes, err := one(s.server.StartCommand(s.server.Command(ctx, agent, "run", "--config", conf,
 		"--state-dir", filepath.Join(s.dir, "state"), "--runtime-dir", filepath.Join(s.dir, "run"))))
 	return processes, err
+}
+
+// writeLeases fills the lease file with what the clients hold already, as the
+// peers' files are filled.
+func (s *site) writeLeases(ctx context.Context, state string) error {
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return err
+	}
+	db, err := leasedb.Open(ctx, filepath.Join(state, "leases.db"), leasedb.Options{})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	var leases []dhcpd.Lease
+	for n := range s.leases {
+		mac, addr := holder(n)
+		leases = append(leases, dhcpd.Lease{Addr: addr, MAC: mac, State: dhcpd.StateBound, Start: now, Expires: now.Add(leaseTime)})
+	}
+	return errors.Join(db.Commit(ctx, leases), db.Close())
 }
