@@ -47,6 +47,10 @@ func (c *Config) Marshal() ([]byte, error) {
 // MarshalWith is Marshal with a comment at the head of the file. Each of its
 // lines begins with '#'.
 func (c *Config) MarshalWith(head string) ([]byte, error) {
+	full := *c // one that was made, not read, may lack what follows from the rest
+	full.Extensions = slices.Clone(c.Extensions)
+	full.fill()
+	c = &full
 	defaults := Default()
 	defaults.LAN.Address = c.LAN.Address
 	defaults.Site.Language = c.Site.Language

@@ -96,6 +96,9 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 	root.PersistentFlags().Bool("json", false, "print JSON")
 	root.AddCommand(
 		newRunCommand(),
+		newInitCommand(),
+		newImportCommand(),
+		newCheckCommand(),
 		newPlanCommand(),
 		newApplyCommand(),
 		newStatusCommand(),

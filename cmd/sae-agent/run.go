@@ -42,7 +42,7 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&opts.ConfigPath, "config", "/etc/sae-agent/config.yaml", "the configuration file")
+	f.StringVar(&opts.ConfigPath, "config", defaultConfig, "the configuration file")
 	f.StringVar(&opts.StateDir, "state-dir", "/var/lib/sae-agent", "where leases, phones and applied configurations are kept")
 	f.StringVar(&opts.ResolvConf, "resolv-conf", "/etc/resolv.conf", "file that gets the WAN's resolvers, when the agent manages the WAN; empty: none")
 	f.BoolVar(&debug, "debug", false, "log more")

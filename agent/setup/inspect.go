@@ -1,0 +1,201 @@
+// Package setup writes the first configuration: from what the machine has (init),
+// or from the files of a machine that was set up by hand (import). It only reads;
+// what it could not take over it says in notes.
+package setup
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+// Machine is what a machine has.
+type Machine struct {
+	Hostname string
+	Timezone string // IANA name, or empty
+	Language string // of LANG, such as fr_FR.UTF-8
+	Cards    []Card
+}
+
+// Card is a network card.
+type Card struct {
+	Name      string
+	Default   bool // has the default route
+	Addresses []netip.Prefix
+	Owner     string // who manages it, or empty
+}
+
+// Inspect looks at this machine.
+func Inspect(ctx context.Context) (Machine, error) {
+	m := Machine{Timezone: timezone("/"), Language: cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"))}
+	m.Hostname, _ = os.Hostname()
+	links, err := netlink.LinkList()
+	if err != nil {
+		return m, fmt.Errorf("setup: list network cards: %w", err)
+	}
+	gateway := defaultLink()
+	for _, l := range links {
+		name := l.Attrs().Name
+		if !isCard(l) {
+			continue
+		}
+		c := Card{Name: name, Default: l.Attrs().Index == gateway}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return m, fmt.Errorf("setup: addresses of %s: %w", name, err)
+		}
+		for _, a := range addrs {
+			if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+				ones, _ := a.Mask.Size()
+				c.Addresses = append(c.Addresses, netip.PrefixFrom(ip, ones))
+			}
+		}
+		if owners, err := netcfg.Owners(ctx, name); err == nil && len(owners) > 0 {
+			c.Owner = owners[0].Manager
+		}
+		m.Cards = append(m.Cards, c)
+	}
+	slices.SortFunc(m.Cards, func(a, b Card) int { return cmp.Compare(a.Name, b.Name) })
+	return m, nil
+}
+
+// isCard reports whether a link is an Ethernet card, or the end of a cable in a
+// lab, and no bridge, tunnel or container's link.
+func isCard(l netlink.Link) bool {
+	a := l.Attrs()
+	if a.EncapType != "ether" || a.MasterIndex != 0 || len(a.HardwareAddr) != 6 {
+		return false
+	}
+	switch l.Type() {
+	case "device":
+		return true
+	case "veth":
+		return !strings.HasPrefix(a.Name, "veth") // Docker's
+	}
+	return false
+}
+
+// defaultLink returns the index of the link with the default route, or 0.
+func defaultLink() int {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return 0
+	}
+	best, metric := 0, 0
+	for _, r := range routes {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if best == 0 || r.Priority < metric {
+			best, metric = r.LinkIndex, r.Priority
+		}
+	}
+	return best
+}
+
+// timezone reads the machine's time zone.
+func timezone(root string) string {
+	if data, err := os.ReadFile(filepath.Join(root, "etc/timezone")); err == nil {
+		return strings.TrimSpace(string(data))
+	}
+	target, err := os.Readlink(filepath.Join(root, "etc/localtime"))
+	if err != nil {
+		return ""
+	}
+	_, name, _ := strings.Cut(target, "zoneinfo/")
+	return name
+}
+
+// languages are Yealink's names of the languages of locales.
+var languages = map[string]string{
+	"fr": "French", "de": "German", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "pl": "Polish", "tr": "Turkish", "ru": "Russian",
+}
+
+// Draft makes a configuration for a machine. The card with the default route is
+// the WAN; who manages it goes on doing so.
+func Draft(m Machine) (c *config.Config, notes []string, err error) {
+	c = config.Default()
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	c.Site.Name = cmp.Or(strings.SplitN(m.Hostname, ".", 2)[0], c.Site.Name)
+	c.Site.Timezone = cmp.Or(m.Timezone, c.Site.Timezone)
+	c.Site.Language = cmp.Or(languages[strings.ToLower(m.Language[:min(2, len(m.Language))])], c.Site.Language)
+	wan := slices.IndexFunc(m.Cards, func(c Card) bool { return c.Default })
+	switch {
+	case len(m.Cards) < 2:
+		return nil, nil, fmt.Errorf("this machine has %d network card(s): two are needed, one towards the Internet and one towards the phones", len(m.Cards))
+	case wan < 0:
+		wan = 0
+		note("No card has a default route: %s is taken for the WAN. Change wan and lan if it is the other way round.", m.Cards[0].Name)
+	}
+	w := m.Cards[wan]
+	c.WAN.Interface = w.Name
+	if w.Owner != "" || len(w.Addresses) > 0 {
+		c.WAN.Method = config.WANExternal
+		note("%s has an address already (%s), so it is left to whoever manages it (method: external).", w.Name, cmp.Or(w.Owner, "set by hand"))
+	}
+	lan := pickLAN(m.Cards, wan)
+	c.LAN.Interface = lan.Name
+	if len(m.Cards) > 2 {
+		note("There are %d cards: %s is taken for the phones. Change lan.interface if it is another one.", len(m.Cards), lan.Name)
+	}
+	c.LAN.Address = lanAddress(lan, w)
+	if lan.Owner != "" {
+		note("%s is managed by %s: 'sae-agent status' will say how to hand it over.", lan.Name, lan.Owner)
+	}
+	c.DHCP.Range = rangeOf(c.LAN.Address)
+	return c, notes, nil
+}
+
+// pickLAN prefers a card that nobody uses.
+func pickLAN(cards []Card, wan int) Card {
+	var others []Card
+	for i, c := range cards {
+		if i != wan {
+			others = append(others, c)
+		}
+	}
+	if i := slices.IndexFunc(others, func(c Card) bool { return len(c.Addresses) == 0 && c.Owner == "" }); i >= 0 {
+		return others[i]
+	}
+	return others[0]
+}
+
+// lanAddress keeps a private address that the card has, else takes the first
+// usual network that is not the WAN's.
+func lanAddress(lan, wan Card) netip.Prefix {
+	for _, a := range lan.Addresses {
+		if a.Addr().IsPrivate() && a.Bits() <= 24 {
+			return a
+		}
+	}
+	for _, s := range []string{"192.168.1.1/24", "192.168.77.1/24", "10.77.0.1/24"} {
+		p := netip.MustParsePrefix(s)
+		if !slices.ContainsFunc(wan.Addresses, p.Overlaps) {
+			return p
+		}
+	}
+	return netip.MustParsePrefix("172.27.77.1/24")
+}
+
+// rangeOf is where the phones' addresses come from: .10 to .100 as in the manual
+// procedure, or up to .249 when the appliance is in between.
+func rangeOf(lan netip.Prefix) config.AddrRange {
+	base := lan.Masked().Addr().As4()
+	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{base[0], base[1], base[2], last}) }
+	r := config.AddrRange{First: at(10), Last: at(100)}
+	if r.Contains(lan.Addr()) {
+		r = config.AddrRange{First: at(101), Last: at(249)}
+	}
+	return r
+}

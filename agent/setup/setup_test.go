@@ -1,0 +1,139 @@
+package setup
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+func golden(t *testing.T, name string, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// text is a configuration as it is written, with its notes; it must load.
+func text(t *testing.T, c *config.Config, notes []string) string {
+	t.Helper()
+	data, err := c.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Parse("made", data); err != nil {
+		t.Errorf("what was made does not load: %v", err)
+	}
+	return string(data) + "\nNOTES\n" + strings.Join(notes, "\n") + "\n"
+}
+
+func card(name, addr string, isDefault bool, owner string) Card {
+	c := Card{Name: name, Default: isDefault, Owner: owner}
+	if addr != "" {
+		c.Addresses = []netip.Prefix{netip.MustParsePrefix(addr)}
+	}
+	return c
+}
+
+func TestDraft(t *testing.T) {
+	for name, m := range map[string]Machine{
+		"seed":     {Hostname: "sae303.example", Timezone: "Europe/Paris", Language: "fr_FR.UTF-8", Cards: []Card{card("ens33", "203.0.113.7/24", true, "ifupdown"), card("ens34", "", false, "")}},
+		"blank":    {Cards: []Card{card("enp1s0", "", false, ""), card("enp2s0", "", false, "")}},
+		"same-net": {Hostname: "x", Cards: []Card{card("ens33", "192.168.1.7/24", true, "NetworkManager"), card("ens34", "", false, "")}},
+		"three":    {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", false, ""), card("ens34", "10.1.2.3/24", true, ""), card("ens35", "", false, "")}},
+		"lan-set":  {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", true, ""), card("ens34", "10.20.30.50/24", false, "ifupdown")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, notes, err := Draft(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "draft-"+name+".golden", text(t, c, notes))
+		})
+	}
+	if _, _, err := Draft(Machine{Cards: []Card{card("ens33", "", true, "")}}); err == nil || !strings.Contains(err.Error(), "two are needed") {
+		t.Errorf("one card: %v", err)
+	}
+}
+
+func TestImport(t *testing.T) {
+	base, _, err := Draft(Machine{Hostname: "sae303", Timezone: "Europe/Paris", Cards: []Card{card("ens33", "", true, ""), card("ens34", "", false, "")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, notes, err := Import(base, "testdata/dhcpd.conf", "testdata/tftpboot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Provisioning.Root = "/tftpboot" // it was read from where the tests are
+	golden(t, "import.golden", text(t, c, notes))
+}
+
+func TestParseDHCPDErrors(t *testing.T) {
+	for in, want := range map[string]string{
+		"range 1.2.3.4\n}":        "a semicolon is missing",
+		"}":                       "a } without a {",
+		strings.Repeat("a {", 50): "too many blocks",
+	} {
+		if _, err := parseDHCPD(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+	}
+}
+
+func FuzzParseDHCPD(f *testing.F) {
+	seed, err := os.ReadFile("testdata/dhcpd.conf")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(seed))
+	f.Add(`subnet 1 netmask { host "x { ; } , range`)
+	f.Fuzz(func(t *testing.T, in string) {
+		list, err := parseDHCPD(in)
+		if err != nil {
+			return
+		}
+		importDHCP(config.Default(), list) // must not panic
+	})
+}
+
+// The card with the default route is found on a real machine.
+func TestInspect(t *testing.T) {
+	l := labtest.New(t)
+	host, provider, lan := l.Host("appliance"), l.Host("provider"), l.Host("phone")
+	l.Connect(host, "ens33", provider, "eth0")
+	l.Connect(host, "ens34", lan, "eth0")
+	host.Addr("ens33", "203.0.113.7/24")
+	host.Route("default", "via", "203.0.113.1")
+	var m Machine
+	host.Do(func() (err error) {
+		m, err = Inspect(t.Context())
+		return err
+	})
+	want := []Card{card("ens33", "203.0.113.7/24", true, ""), card("ens34", "", false, "")}
+	if diff := cmp.Diff(want, m.Cards, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}

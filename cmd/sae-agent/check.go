@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent"
+	"github.com/sae-agent/sae-agent/agent/config"
+)
+
+// defaultConfig is where the configuration file is.
+const defaultConfig = "/etc/sae-agent/config.yaml"
+
+// checkResult is what check prints.
+type checkResult struct {
+	Valid     bool                `json:"valid"`
+	Errors    []config.Diagnostic `json:"errors,omitempty"`
+	Warnings  []config.Diagnostic `json:"warnings,omitempty"`
+	Leftovers []string            `json:"leftovers,omitempty"` // files that are never served
+}
+
+func newCheckCommand() *cobra.Command {
+	path := defaultConfig
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say everything that is wrong with the configuration file",
+		Long: `Read the configuration file and say everything that is wrong with it, with
+line, column and what to do. Nothing is changed, and no daemon is needed.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data, err := os.ReadFile(path)
+			if errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("there is no file %s: write one with 'sae-agent init'", path)
+			}
+			if err != nil {
+				return err
+			}
+			r, err := check(path, data)
+			if err != nil {
+				return err
+			}
+			if err := show(cmd, r, func(w io.Writer) { printCheck(w, path, data, r) }); err != nil {
+				return err
+			}
+			if !r.Valid {
+				return &silentError{}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", path, "the configuration file")
+	return cmd
+}
+
+func check(path string, data []byte) (checkResult, error) {
+	cfg, warnings, err := config.Options{Now: time.Now(), ModelKnown: agent.ModelKnown}.Parse(path, data)
+	r := checkResult{Valid: err == nil, Warnings: warnings}
+	var all config.Errors
+	if errors.As(err, &all) {
+		r.Errors = all
+		return r, nil
+	}
+	if err == nil {
+		r.Leftovers = agent.Leftovers(cfg.Provisioning.Root)
+	}
+	return r, err
+}
+
+func printCheck(w io.Writer, path string, data []byte, r checkResult) {
+	for _, d := range r.Errors {
+		fmt.Fprintf(w, "%s\n%s", d, config.Excerpt(data, d))
+	}
+	for _, d := range r.Warnings {
+		fmt.Fprintf(w, "warning: %s\n%s", d, config.Excerpt(data, d))
+	}
+	for _, f := range r.Leftovers {
+		fmt.Fprintf(w, "warning: %s has the name of a phone's file: it is never served, but may hold a password; 'sae-agent import' reads it, then remove it\n", f)
+	}
+	if r.Valid {
+		fmt.Fprintf(w, "%s is valid.\n", path)
+	} else {
+		fmt.Fprintf(w, "%d error(s) in %s.\n", len(r.Errors), path)
+	}
+}

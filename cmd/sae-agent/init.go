@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/setup"
+)
+
+// configMode lets the group sae-agent read the file, which may hold secrets.
+const configMode = 0o640
+
+// written is what init and import print.
+type written struct {
+	File  string   `json:"file,omitempty"` // empty: printed
+	Notes []string `json:"notes"`
+}
+
+func newInitCommand() *cobra.Command {
+	path := defaultConfig
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Write a configuration from what the machine has",
+		Long: `Look at the network cards and write a configuration file: the card with the
+default route is the WAN, another one the LAN. A file that exists is left alone;
+'--config -' prints instead of writing.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := setup.Inspect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			c, notes, err := setup.Draft(m)
+			if err != nil {
+				return err
+			}
+			return writeConfig(cmd, path, c, "# Written by sae-agent init. 'sae-agent check' says what is wrong after an edit.\n", notes)
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
+	return cmd
+}
+
+func newImportCommand() *cobra.Command {
+	path, dhcpd, tftp := defaultConfig, "/etc/dhcp/dhcpd.conf", "/tftpboot"
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Write a configuration from a dhcpd.conf and a TFTP directory of Yealink files",
+		Long: `Read the configuration of isc-dhcp-server and the phones' files of a TFTP
+directory, and write a configuration file that does the same. What is not taken
+over is said. Nothing that is read is changed.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := setup.Inspect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			base, notes, err := setup.Draft(m)
+			if err != nil {
+				base, notes = config.Default(), []string{err.Error() + ": name both under wan and lan"}
+				base.WAN.Interface, base.LAN.Interface = "ens33", "ens34"
+			}
+			for flag, file := range map[string]*string{"dhcpd-conf": &dhcpd, "tftp-root": &tftp} {
+				if _, err := os.Stat(*file); errors.Is(err, os.ErrNotExist) && !cmd.Flags().Changed(flag) {
+					*file = "" // the usual place has none
+				}
+			}
+			if dhcpd == "" && tftp == "" {
+				return &usageError{errors.New("there is nothing to import: name it with --dhcpd-conf and --tftp-root")}
+			}
+			c, more, err := setup.Import(base, dhcpd, tftp)
+			if err != nil {
+				return err
+			}
+			return writeConfig(cmd, path, c, "# Written by sae-agent import.\n", append(notes, more...))
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
+	cmd.Flags().StringVar(&dhcpd, "dhcpd-conf", dhcpd, "configuration of isc-dhcp-server; empty: none")
+	cmd.Flags().StringVar(&tftp, "tftp-root", tftp, "directory of the phones' files; empty: none")
+	return cmd
+}
+
+// writeConfig writes a new configuration file, never over an old one.
+func writeConfig(cmd *cobra.Command, path string, c *config.Config, head string, notes []string) error {
+	data, err := c.MarshalWith(head)
+	if err != nil {
+		return err
+	}
+	if r, err := check(path, data); err == nil {
+		for _, d := range r.Errors {
+			notes = append(notes, "to be mended: "+d.String())
+		}
+	}
+	if path == "-" {
+		_, err := cmd.OutOrStdout().Write(data)
+		for _, n := range notes {
+			fmt.Fprintln(cmd.ErrOrStderr(), n)
+		}
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, configMode)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s exists already and is left alone: move it away, or print with --config -", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path)) // half a file would be in the way
+	}
+	return show(cmd, written{path, notes}, func(w io.Writer) {
+		fmt.Fprintf(w, "Wrote %s.\n%s", path, strings.Join(append(notes, ""), "\n"))
+		fmt.Fprintln(w, "Next: name your extensions and phones there, then run 'sae-agent check'.")
+	})
+}
