@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 )
 
 // paramList is option 55 as older Yealink phones send it (Fingerbank's list).
@@ -69,7 +70,7 @@ func (h *host) message(class string, mt dhcpv4.MessageType, mods ...dhcpv4.Modif
 // ask sends a message until it is answered with one of the types.
 func (h *host) ask(ctx context.Context, in <-chan datagram, m *dhcpv4.DHCPv4, repeated func(), types ...dhcpv4.MessageType) (*dhcpv4.DHCPv4, error) {
 	from, to := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.MustParseAddrPort("255.255.255.255:67")
-	frame := ethernet(broadcast, h.mac, typeIPv4, udpPacket(from, to, m.ToBytes()))
+	frame := ethernet(broadcast, h.mac, unix.ETH_P_IP, udpPacket(from, to, m.ToBytes()))
 	for i := 0; ; i++ {
 		if i > 0 {
 			repeated()
@@ -119,8 +120,7 @@ func (h *host) take(ack *dhcpv4.DHCPv4) (lease, error) {
 	if r := ack.Router(); len(r) > 0 {
 		l.gateway, _ = netip.AddrFromSlice(r[0].To4())
 	}
-	h.configure(l.addr, l.gateway)
-	return l, nil
+	return l, h.configure(l.addr, l.gateway)
 }
 
 // release gives the address back.

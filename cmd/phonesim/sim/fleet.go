@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,7 +28,12 @@ type Fleet struct {
 	opts     Options
 	link     *link
 	handsets []*handset
+	lost     atomic.Uint32
 }
+
+// Lost returns how many frames the simulator itself was too slow for, known when
+// Run has returned.
+func (f *Fleet) Lost() uint32 { return f.lost.Load() }
 
 // New plugs phones in; they are off. The card must exist and be up.
 func New(phones []Phone, opts Options) (*Fleet, error) {
@@ -49,6 +55,9 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 	for _, p := range phones {
 		f.handsets = append(f.handsets, newHandset(p, opts, l))
 	}
+	if err := l.narrow(); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
 	return f, nil
 }
 
@@ -56,8 +65,14 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 func (f *Fleet) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
 	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	received := make(chan error, 1)
-	go func() { received <- f.link.receive() }()
+	go func() {
+		err := f.link.receive()
+		stop(err)
+		received <- err
+	}()
 	var running sync.WaitGroup
 	for i, h := range f.handsets {
 		if i > 0 && !f.opts.Storm {
@@ -69,7 +84,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 		running.Go(func() { h.run(ctx) })
 	}
 	running.Wait()
-	return errors.Join(f.link.close(), <-received)
+	lost, err := f.link.lost()
+	f.lost.Store(lost)
+	return errors.Join(err, f.link.close(), <-received)
 }
 
 // Results returns how each phone is now; it may be called while Run runs.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -45,9 +46,9 @@ func newWeb(h *host, insecure bool) (*web, error) {
 			NetworkProtocols: []stack.NetworkProtocolFactory{ipv4.NewProtocol}, TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},
 		}),
 	}
-	h.mu.Lock()
-	addr := h.addr.Addr()
-	h.mu.Unlock()
+	// Frames over a virtual card have checksums that hardware would have computed.
+	w.end.LinkEPCapabilities |= stack.CapabilityRXChecksumOffload
+	addr := h.address()
 	if err := w.stack.CreateNIC(nic, w.end); err != nil {
 		return nil, fmt.Errorf("network stack: %v", err)
 	}
@@ -96,12 +97,12 @@ func (w *web) transmit(ctx context.Context) {
 		p := append([]byte(nil), view.AsSlice()...)
 		view.Release()
 		pkt.DecRef()
-		_, _, dst, _, ok := parseIPv4(p)
+		out, ok := parseIPv4(p)
 		if !ok {
 			continue
 		}
-		if hop, err := w.host.nextHop(ctx, dst); err == nil {
-			w.host.link.send(ethernet(hop, w.host.mac, typeIPv4, p))
+		if hop, err := w.host.nextHop(ctx, out.dst); err == nil {
+			w.host.link.send(ethernet(hop, w.host.mac, unix.ETH_P_IP, p))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
@@ -18,16 +16,13 @@ import (
 
 const (
 	receiveBuffer = 32 << 20
-	mailbox       = 64
-	arpTime       = time.Second
-	arpTries      = 3
-	clientPort    = 68
 	maxFrame      = 2048
 	chaddrStart   = 28 // of the client's MAC in a DHCP message
 )
 
 // link is one network card with many hosts on it.
 type link struct {
+	name   string
 	conn   *packet.Conn
 	closed atomic.Bool
 
@@ -42,39 +37,82 @@ func openLink(name string) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no network card %s: 'ip link' shows what they are called", name)
 	}
+	if len(ifi.HardwareAddr) != 6 || ifi.Flags&net.FlagLoopback != 0 {
+		return nil, fmt.Errorf("%s is not an Ethernet card", name)
+	}
+	if ifi.Flags&net.FlagUp == 0 {
+		return nil, fmt.Errorf("%s is down: 'ip link set %s up' first", name, name)
+	}
 	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("%s: raw packets need root (or CAP_NET_RAW): use sudo", name)
+		return nil, fmt.Errorf("%s: raw packets need root or CAP_NET_RAW: use sudo", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := conn.SetPromiscuous(true); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("%s: promiscuous mode: %w", name, err)
+	l := &link{name: name, conn: conn, byMAC: make(map[mac]*host), byAddr: make(map[netip.Addr]*host)}
+	if err := l.tune(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), conn.Close())
 	}
-	if raw, err := conn.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as we may
-			}
-		})
+	return l, nil
+}
+
+// tune makes the card take frames for other MACs than its own, many at once, and
+// not show us what we send ourselves.
+func (l *link) tune() error {
+	if err := l.conn.SetPromiscuous(true); err != nil {
+		return fmt.Errorf("promiscuous mode: %w", err)
 	}
-	return &link{conn: conn, byMAC: make(map[mac]*host), byAddr: make(map[netip.Addr]*host)}, nil
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			// Without CAP_NET_ADMIN as much as net.core.rmem_max allows.
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		}
+		failed = errors.Join(failed, unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
+	})
+	return errors.Join(err, failed)
+}
+
+// plug adds a host.
+func (l *link) plug(m mac) *host {
+	h := newHost(l, m)
+	l.mu.Lock()
+	l.byMAC[m] = h
+	l.mu.Unlock()
+	return h
+}
+
+// narrow has the kernel drop what is for none of the hosts.
+func (l *link) narrow() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	program, err := filter(l.byMAC)
+	if err != nil {
+		return fmt.Errorf("%s: packet filter: %w", l.name, err)
+	}
+	if err := l.conn.SetBPF(program); err != nil {
+		return fmt.Errorf("%s: packet filter: %w", l.name, err)
+	}
+	return nil
+}
+
+// lost returns how many frames came faster than they were read.
+func (l *link) lost() (uint32, error) {
+	s, err := l.conn.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("%s: statistics: %w", l.name, err)
+	}
+	return s.Drops, nil
 }
 
 func (l *link) close() error {
 	l.closed.Store(true)
 	return l.conn.Close()
-}
-
-// plug adds a host.
-func (l *link) plug(m mac) *host {
-	h := &host{link: l, mac: m, in: make(map[uint16]chan datagram), neighbours: make(map[netip.Addr]mac), resolved: make(chan struct{}, 1)}
-	l.mu.Lock()
-	l.byMAC[m] = h
-	l.mu.Unlock()
-	return h
 }
 
 // receive hands frames to their hosts until the card is closed.
@@ -85,8 +123,11 @@ func (l *link) receive() error {
 		if l.closed.Load() {
 			return nil
 		}
+		if errors.Is(err, unix.ENETDOWN) {
+			return fmt.Errorf("%s went down", l.name)
+		}
 		if err != nil {
-			return fmt.Errorf("receive: %w", err)
+			return fmt.Errorf("%s: receive: %w", l.name, err)
 		}
 		l.deliver(buf[:n])
 	}
@@ -97,49 +138,55 @@ func (l *link) deliver(f []byte) {
 	if len(f) < ethLen {
 		return
 	}
-	dst, src := mac(f[:6]), mac(f[6:12])
 	l.mu.RLock()
-	h, mine := l.byMAC[dst], l.byMAC[src]
+	h := l.byMAC[mac(f[:6])]
 	l.mu.RUnlock()
-	if mine != nil {
-		return // our own frame, as it goes out
-	}
+	packet := f[ethLen:]
 	switch binary.BigEndian.Uint16(f[12:]) {
-	case typeARP:
-		if a, ok := parseARP(f[ethLen:]); ok {
-			l.answer(a, h)
+	case unix.ETH_P_ARP:
+		if a, ok := parseARP(packet); ok {
+			l.arp(a, h)
 		}
-	case typeIPv4:
+	case unix.ETH_P_IP:
+		p, ok := parseIPv4(packet)
+		if !ok {
+			return
+		}
 		if h == nil {
-			h = l.leasing(f[ethLen:])
+			h = l.leasing(p)
 		}
 		if h != nil {
-			h.receive(src, f[ethLen:])
+			h.receive(mac(f[6:12]), p)
 		}
 	}
 }
 
-// answer replies to an ARP request for one of our addresses, or takes a reply.
-func (l *link) answer(a arp, h *host) {
+// arp answers a request for one of our addresses, or hands a reply to its host.
+func (l *link) arp(a arp, h *host) {
+	l.mu.RLock()
+	asked, claimed := l.byAddr[a.dst], l.byAddr[a.src]
+	l.mu.RUnlock()
+	if claimed != nil && claimed.mac != a.srcMAC {
+		claimed.disputed(a.srcMAC)
+	}
 	if a.reply {
 		if h != nil {
 			h.learn(a.src, a.srcMAC)
 		}
 		return
 	}
-	l.mu.RLock()
-	asked := l.byAddr[a.dst]
-	l.mu.RUnlock()
 	if asked == nil {
 		return
 	}
-	asked.learn(a.src, a.srcMAC)
+	if !a.src.IsUnspecified() { // a probe comes from nowhere
+		asked.learn(a.src, a.srcMAC)
+	}
 	reply := arp{reply: true, srcMAC: asked.mac, src: a.dst, dstMAC: a.srcMAC, dst: a.src}
-	l.send(ethernet(a.srcMAC, asked.mac, typeARP, reply.packet()))
+	l.send(ethernet(a.srcMAC, asked.mac, unix.ETH_P_ARP, reply.packet()))
 }
 
 // leasing returns the host that a broadcast DHCP answer is for.
-func (l *link) leasing(p []byte) *host {
+func (l *link) leasing(p ipv4Packet) *host {
 	d, ok := parseUDP(p)
 	if !ok || d.dst.Port() != clientPort || len(d.payload) < chaddrStart+6 {
 		return nil
@@ -149,126 +196,27 @@ func (l *link) leasing(p []byte) *host {
 	return l.byMAC[mac(d.payload[chaddrStart:])]
 }
 
+// occupy notes whose address it is. It fails if another of the hosts has it.
+func (l *link) occupy(addr netip.Addr, h *host) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other := l.byAddr[addr]; other != nil && other != h {
+		return fmt.Errorf("the DHCP server gave %v to %v and to %v", addr, other.mac, h.mac)
+	}
+	l.byAddr[addr] = h
+	return nil
+}
+
+// vacate frees the address for another host.
+func (l *link) vacate(addr netip.Addr, h *host) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byAddr[addr] == h {
+		delete(l.byAddr, addr)
+	}
+}
+
 func (l *link) send(frame []byte) {
 	// A frame that the card drops is lost like any other; what asked for an answer asks again.
 	_, _ = l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
-}
-
-// host is one machine on the link.
-type host struct {
-	link     *link
-	mac      mac
-	resolved chan struct{} // holds a token when a neighbour was learned
-
-	mu         sync.Mutex // guards the following
-	addr       netip.Prefix
-	gateway    netip.Addr
-	in         map[uint16]chan datagram
-	neighbours map[netip.Addr]mac
-	tcp        func(packet []byte) // takes TCP packets; nil: none are expected
-}
-
-// configure gives the host its address.
-func (h *host) configure(addr netip.Prefix, gateway netip.Addr) {
-	h.mu.Lock()
-	h.addr, h.gateway = addr, gateway
-	h.mu.Unlock()
-	h.link.mu.Lock()
-	h.link.byAddr[addr.Addr()] = h
-	h.link.mu.Unlock()
-	announce := arp{srcMAC: h.mac, src: addr.Addr(), dst: addr.Addr()}
-	h.link.send(ethernet(broadcast, h.mac, typeARP, announce.packet()))
-}
-
-// listen opens a UDP port; close it after use.
-func (h *host) listen(port uint16) <-chan datagram {
-	c := make(chan datagram, mailbox)
-	h.mu.Lock()
-	h.in[port] = c
-	h.mu.Unlock()
-	return c
-}
-
-func (h *host) unlisten(port uint16) {
-	h.mu.Lock()
-	delete(h.in, port)
-	h.mu.Unlock()
-}
-
-func (h *host) receive(src mac, p []byte) {
-	h.mu.Lock()
-	tcp := h.tcp
-	h.mu.Unlock()
-	if d, ok := parseUDP(p); ok {
-		d.srcMAC = src
-		h.mu.Lock()
-		c := h.in[d.dst.Port()]
-		h.mu.Unlock()
-		select {
-		case c <- d:
-		default: // nobody listens, or not fast enough
-		}
-		return
-	}
-	if proto, _, _, _, ok := parseIPv4(p); ok && proto == protoTCP && tcp != nil {
-		tcp(p)
-	}
-}
-
-func (h *host) learn(a netip.Addr, m mac) {
-	h.mu.Lock()
-	h.neighbours[a] = m
-	h.mu.Unlock()
-	select {
-	case h.resolved <- struct{}{}:
-	default:
-	}
-}
-
-// nextHop returns the MAC that packets to an address go to, by ARP if need be.
-func (h *host) nextHop(ctx context.Context, to netip.Addr) (mac, error) {
-	h.mu.Lock()
-	self, via := h.addr, to
-	if !h.addr.Contains(to) && h.gateway.IsValid() {
-		via = h.gateway
-	}
-	m, ok := h.neighbours[via]
-	h.mu.Unlock()
-	for range arpTries {
-		if ok {
-			return m, nil
-		}
-		who := arp{srcMAC: h.mac, src: self.Addr(), dst: via}
-		h.link.send(ethernet(broadcast, h.mac, typeARP, who.packet()))
-		for timeout := time.After(arpTime); !ok; {
-			select {
-			case <-ctx.Done():
-				return mac{}, ctx.Err()
-			case <-h.resolved:
-				h.mu.Lock()
-				m, ok = h.neighbours[via]
-				h.mu.Unlock()
-				continue
-			case <-timeout:
-			}
-			break
-		}
-	}
-	if ok {
-		return m, nil
-	}
-	return mac{}, fmt.Errorf("%v does not answer to ARP", via)
-}
-
-// sendUDP sends a datagram from the host's address.
-func (h *host) sendUDP(ctx context.Context, port uint16, to netip.AddrPort, payload []byte) error {
-	hop, err := h.nextHop(ctx, to.Addr())
-	if err != nil {
-		return err
-	}
-	h.mu.Lock()
-	from := netip.AddrPortFrom(h.addr.Addr(), port)
-	h.mu.Unlock()
-	h.link.send(ethernet(hop, h.mac, typeIPv4, udpPacket(from, to, payload)))
-	return nil
 }

@@ -50,12 +50,6 @@ func (h *host) register(ctx context.Context, a account, userAgent string) error 
 	return nil
 }
 
-func (h *host) address() netip.Addr {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.addr.Addr()
-}
-
 // registration is one REGISTER and its repetitions.
 type registration struct {
 	host      *host
