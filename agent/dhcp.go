@@ -44,7 +44,7 @@ func (a *Agent) followDHCP(ctx context.Context) {
 }
 
 func (a *Agent) logDHCP(e dhcpd.Event) {
-	args := []any{"mac", e.MAC, "addr", e.Addr}
+	args := []any{"mac", e.MAC.String(), "addr", e.Addr}
 	for name, value := range map[string]string{"hostname": e.Hostname, "class": e.VendorClass, "circuit": e.Circuit, "detail": e.Detail} {
 		if value != "" {
 			args = append(args, name, value)

@@ -104,7 +104,7 @@ func networkLinks(st netcfg.Status) []control.NetworkLink {
 func (a *Agent) dhcpStatus() control.DHCPStatus {
 	s := a.dhcp.Load()
 	if s == nil {
-		return control.DHCPStatus{Reason: "not running"}
+		return control.DHCPStatus{Reason: "it is not running"}
 	}
 	st := s.Status()
 	out := control.DHCPStatus{Serving: st.Serving, Reason: st.Reason, PoolSize: st.PoolSize, PoolUsed: st.PoolUsed}
@@ -150,7 +150,7 @@ func networkProblems(links []control.NetworkLink) (out []control.Problem) {
 }
 
 func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
-	if enabled && !d.Serving && d.Reason != "not running" {
+	if enabled && !d.Serving {
 		p := control.Problem{Severity: control.SeverityError, Part: "dhcp", What: "gives no addresses: " + d.Reason}
 		if len(d.Rivals) > 0 {
 			p.Fix = "stop that server, or set dhcp.enabled: false and have it send option 66"

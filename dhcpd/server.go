@@ -251,7 +251,7 @@ func (s *Server) sendAll(all []outgoing) {
 		if o.reply != nil && serving {
 			if err := l.send(o.reply); err != nil {
 				s.metrics.sendErrors.Inc()
-				s.log.Debug("cannot send a reply", "mac", o.reply.ClientHWAddr, "err", err)
+				s.log.Debug("cannot send a reply", "mac", o.reply.ClientHWAddr.String(), "err", err)
 				continue
 			}
 			s.metrics.out(o.reply.MessageType(), s.clock.now().Sub(o.arrived))

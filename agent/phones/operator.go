@@ -60,7 +60,7 @@ func (s *Service) approve(ctx context.Context, mac net.HardwareAddr, a Approval)
 	if err != nil {
 		return err
 	}
-	s.log.Info("phone approved", "mac", mac, "extension", a.Extension, "model", a.Model, "auto", a.Auto)
+	s.log.Info("phone approved", "mac", mac.String(), "extension", a.Extension, "model", a.Model, "auto", a.Auto)
 	s.deps.OnChange()
 	return nil
 }
@@ -95,12 +95,12 @@ func (s *Service) adopt(ctx context.Context, mac net.HardwareAddr, p *seen) (Pho
 			continue
 		}
 		if err := s.approve(ctx, mac, Approval{Extension: e.Number, Model: p.model, At: s.deps.Now(), Auto: true}); err != nil {
-			s.log.Error("cannot adopt a phone", "mac", mac, "err", err)
+			s.log.Error("cannot adopt a phone", "mac", mac.String(), "err", err)
 			return Phone{}, false
 		}
 		return s.named(mac)
 	}
-	s.log.Warn("no extension is free for an unknown phone", "mac", mac, "range", s.cfg.AutoFirst+"-"+s.cfg.AutoLast)
+	s.log.Warn("no extension is free for an unknown phone", "mac", mac.String(), "range", s.cfg.AutoFirst+"-"+s.cfg.AutoLast)
 	return Phone{}, false
 }
 

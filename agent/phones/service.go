@@ -152,7 +152,7 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(mac)
 	s.metrics.count(yealink.PhoneFile, "served")
-	s.log.Info("phone fetched its file", "mac", mac, "addr", r.Client, "extension", phone.Extension, "over", r.Transport)
+	s.log.Info("phone fetched its file", "mac", mac.String(), "addr", r.Client, "extension", phone.Extension, "over", r.Transport)
 	return s.render(phone), nil
 }
 
@@ -181,7 +181,7 @@ func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
 func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 	if s.cfg.Unknown == Deny {
 		s.metrics.count(yealink.PhoneFile, "denied")
-		s.log.Warn("refused an unknown phone", "mac", p.mac, "addr", r.Client)
+		s.log.Warn("refused an unknown phone", "mac", p.mac.String(), "addr", r.Client)
 		return nil, fmt.Errorf("phones: %v is not named in the configuration: %w", p.mac, fs.ErrPermission)
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
@@ -307,7 +307,7 @@ func (s *Service) alert(p *seen, what string) {
 	}
 	p.alert, p.alertAt = what, s.deps.Now()
 	s.metrics.alerts.Inc()
-	s.log.Warn("phone alert", "mac", p.mac, "alert", what)
+	s.log.Warn("phone alert", "mac", p.mac.String(), "alert", what)
 }
 
 // save stores a changed copy of what must survive, then takes it over. The caller
