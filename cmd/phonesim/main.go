@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "phonesim: %v\n", err)
 		return exitFailed
 	}
-	if sim.Summarize(fleet.Results()).Failed > 0 {
+	if fleet.Summary().Failed > 0 {
 		return exitFailed
 	}
 	return exitOK
@@ -164,11 +164,11 @@ func powerOn(ctx context.Context, fleet *sim.Fleet, f flags, stdout io.Writer) e
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
 		return errors.Join(err, enc.Encode(struct {
+			Phones []sim.Result `json:"phones"`
 			sim.Summary
-			Results []sim.Result `json:"results"`
-		}{sim.Summarize(fleet.Results()), fleet.Results()}))
+		}{fleet.Results(), fleet.Summary()}))
 	}
 	printTable(stdout, fleet.Results())
-	printSummary(stdout, sim.Summarize(fleet.Results()))
+	printSummary(stdout, fleet.Summary())
 	return err
 }

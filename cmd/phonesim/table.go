@@ -99,7 +99,7 @@ func counts(results []sim.Result) string {
 }
 
 func printSummary(w io.Writer, s sim.Summary) {
-	fmt.Fprintf(w, "\n%d phones, %d failed, %d DHCP messages repeated\n", s.Phones, s.Failed, s.Repeated)
+	fmt.Fprintf(w, "\n%d failed, %d DHCP messages repeated\n", s.Failed, s.Repeated)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "since power on\tp50\tp90\tp99\tmax\t")
 	for _, stage := range []string{"dhcp", "files", "register", "total"} {

@@ -4,22 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// spread is the time between two phones that are powered on one after the other.
-const spread = 20 * time.Millisecond
+const (
+	// spread is the time between two phones that are powered on one after the other.
+	spread = 20 * time.Millisecond
+	// leaveTime is how long phones may take to give back what they hold.
+	leaveTime = 5 * time.Second
+)
 
 // Options of a fleet.
 type Options struct {
 	Interface string
 	Storm     bool          // power all on at the same instant
 	Register  bool          // register each line
-	Release   bool          // give the addresses back at the end
-	Insecure  bool          // take any certificate over https
+	Release   bool          // unregister and give the addresses back at the end
+	Insecure  bool          // take any certificate over https and SIP over TLS
 	Timeout   time.Duration // for all
 }
 
@@ -28,19 +30,17 @@ type Fleet struct {
 	opts     Options
 	link     *link
 	handsets []*handset
-	lost     atomic.Uint32
+
+	mu   sync.Mutex // guards the following
+	lost uint32     // frames that came faster than they were read
 }
 
-// Lost returns how many frames the simulator itself was too slow for, known when
-// Run has returned.
-func (f *Fleet) Lost() uint32 { return f.lost.Load() }
-
-// New plugs phones in; they are off. The card must exist and be up.
+// New plugs phones in; they are off. The card must exist and be up. Run must follow.
 func New(phones []Phone, opts Options) (*Fleet, error) {
 	seen := make(map[mac]bool)
 	for _, p := range phones {
 		if len(p.MAC) != 6 || p.MAC[0]&1 != 0 {
-			return nil, fmt.Errorf("%q is no phone's MAC address", p.MAC)
+			return nil, fmt.Errorf("%v is no phone's MAC address", p.MAC)
 		}
 		if seen[mac(p.MAC)] {
 			return nil, fmt.Errorf("two phones have the MAC %v", p.MAC)
@@ -61,11 +61,13 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 	return f, nil
 }
 
-// Run powers the phones on and returns when each has its line or has given up.
+// Run powers the phones on and returns when each has its line or has given up. What
+// phones fail at is in their results; an error is of the card or of leaving.
 func (f *Fleet) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
+	late := fmt.Errorf("not done %v after the first phone was powered on", f.opts.Timeout)
+	boot, cancel := context.WithTimeoutCause(ctx, f.opts.Timeout, late)
 	defer cancel()
-	ctx, stop := context.WithCancelCause(ctx)
+	boot, stop := context.WithCancelCause(boot)
 	defer stop(nil)
 	received := make(chan error, 1)
 	go func() {
@@ -73,7 +75,18 @@ func (f *Fleet) Run(ctx context.Context) error {
 		stop(err)
 		received <- err
 	}()
+	f.powerOn(boot)
+	err := f.leave(ctx)
+	lost, lostErr := f.link.lost()
+	f.mu.Lock()
+	f.lost = lost
+	f.mu.Unlock()
+	return errors.Join(err, lostErr, f.link.close(), <-received)
+}
+
+func (f *Fleet) powerOn(ctx context.Context) {
 	var running sync.WaitGroup
+	defer running.Wait()
 	for i, h := range f.handsets {
 		if i > 0 && !f.opts.Storm {
 			select {
@@ -83,10 +96,24 @@ func (f *Fleet) Run(ctx context.Context) error {
 		}
 		running.Go(func() { h.run(ctx) })
 	}
-	running.Wait()
-	lost, err := f.link.lost()
-	f.lost.Store(lost)
-	return errors.Join(err, f.link.close(), <-received)
+}
+
+// leave unplugs the phones, in good order if they are to release what they hold.
+func (f *Fleet) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer cancel()
+	errs := make([]error, len(f.handsets))
+	var leaving sync.WaitGroup
+	for i, h := range f.handsets {
+		leaving.Go(func() {
+			defer h.close()
+			if f.opts.Release {
+				errs[i] = h.leave(ctx)
+			}
+		})
+	}
+	leaving.Wait()
+	return errors.Join(errs...)
 }
 
 // Results returns how each phone is now; it may be called while Run runs.
@@ -98,42 +125,11 @@ func (f *Fleet) Results() []Result {
 	return out
 }
 
-// Percentiles of one stage, from the moment of power on.
-type Percentiles struct {
-	P50 time.Duration `json:"p50_ns"`
-	P90 time.Duration `json:"p90_ns"`
-	P99 time.Duration `json:"p99_ns"`
-	Max time.Duration `json:"max_ns"`
-}
-
-// Summary is how the fleet fared.
-type Summary struct {
-	Phones   int                    `json:"phones"`
-	Failed   int                    `json:"failed"`
-	Repeated int                    `json:"dhcp_retransmissions"`
-	Stages   map[string]Percentiles `json:"stages"`
-}
-
-// Summarize adds results up.
-func Summarize(results []Result) Summary {
-	s := Summary{Phones: len(results), Stages: make(map[string]Percentiles)}
-	times := make(map[string][]time.Duration)
-	for _, r := range results {
-		s.Repeated += r.Repeated
-		if r.State == Failed || r.State == Off {
-			s.Failed++
-			continue
-		}
-		for name, d := range map[string]time.Duration{"dhcp": r.DHCP, "files": r.Fetched, "register": r.Register, "total": r.Total} {
-			if d > 0 {
-				times[name] = append(times[name], d)
-			}
-		}
-	}
-	for name, d := range times {
-		slices.Sort(d)
-		at := func(p int) time.Duration { return d[min(len(d)*p/100, len(d)-1)] }
-		s.Stages[name] = Percentiles{P50: at(50), P90: at(90), P99: at(99), Max: d[len(d)-1]}
-	}
+// Summary adds up how the fleet is now; it may be called while Run runs.
+func (f *Fleet) Summary() Summary {
+	s := summarize(f.Results())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.Lost = f.lost
 	return s
 }

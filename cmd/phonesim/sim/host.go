@@ -115,6 +115,13 @@ func (h *host) receive(src mac, p ipv4Packet) {
 	}
 }
 
+// setTCP has fn take the host's TCP packets; nil drops them.
+func (h *host) setTCP(fn func(packet []byte)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tcp = fn
+}
+
 func (h *host) learn(a netip.Addr, m mac) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -2,17 +2,20 @@ package sim
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"time"
+)
 
-	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+// The ports that a phone sends from, one after the other.
+const (
+	firstPort = 1024
+	portCount = 4000
 )
 
 // Phone is a phone to simulate.
@@ -37,6 +40,11 @@ const (
 	Failed      State = "failed"
 )
 
+// States lists all states, in the order in which phones come through them.
+func States() []State {
+	return []State{Off, Booting, Fetching, Registering, Pending, Provisioned, Registered, Failed}
+}
+
 // File is one file that a phone asked for.
 type File struct {
 	Name  string `json:"name"`
@@ -44,7 +52,8 @@ type File struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Result is how one phone fared. Durations are from the moment of power on.
+// Result is how one phone fared. Durations are of one stage each, Total from power
+// on to the end; 0 says that the phone did not come through it.
 type Result struct {
 	MAC       string        `json:"mac"`
 	Model     string        `json:"model"`
@@ -61,20 +70,22 @@ type Result struct {
 	Error     string        `json:"error,omitempty"`
 }
 
-// handset is a phone at work.
+// handset is a phone at work. All but now belongs to the goroutine that runs it.
 type handset struct {
 	phone    Phone
 	opts     Options
 	host     *host
-	port     uint16 // of the next TFTP transfer
+	now      atomic.Pointer[Result] // what others may look at
+	ports    atomic.Uint32          // how many were used
 	web      *web
-	now      atomic.Pointer[Result] // what the live table shows
-	powered  time.Time
+	lease    *lease
+	source   source
 	settings settings
+	line     *registration
 }
 
 func newHandset(p Phone, opts Options, l *link) *handset {
-	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), port: 1024}
+	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings)}
 	h.now.Store(&Result{MAC: p.MAC.String(), Model: p.Model, State: Off, Files: []File{}})
 	return h
 }
@@ -82,146 +93,128 @@ func newHandset(p Phone, opts Options, l *link) *handset {
 // update changes the result that others may be reading.
 func (h *handset) update(change func(*Result)) {
 	r := *h.now.Load()
-	r.Files = append([]File(nil), r.Files...)
+	r.Files = append(make([]File, 0, len(r.Files)+1), r.Files...)
 	change(&r)
 	h.now.Store(&r)
 }
 
+// stage runs one part of the boot and notes how long it took.
+func (h *handset) stage(s State, took func(*Result) *time.Duration, do func() error) error {
+	h.update(func(r *Result) { r.State = s })
+	start := time.Now()
+	if err := do(); err != nil {
+		return err
+	}
+	h.update(func(r *Result) { *took(r) = time.Since(start) })
+	return nil
+}
+
 // run powers the phone on and returns when it has its line or gives up.
 func (h *handset) run(ctx context.Context) {
-	h.powered = time.Now()
-	err := h.boot(ctx)
+	start := time.Now()
+	state, err := h.boot(ctx)
+	if err == nil {
+		err = h.host.conflict()
+	}
 	h.update(func(r *Result) {
-		r.Total = time.Since(h.powered)
+		r.State, r.Total = state, time.Since(start)
 		if err != nil {
-			r.State, r.Error = Failed, err.Error()
-			if errors.Is(err, context.DeadlineExceeded) {
-				r.Error = "no end in time: " + err.Error()
-			}
+			r.State, r.Error, r.Total = Failed, err.Error(), 0
 		}
 	})
+}
+
+func (h *handset) boot(ctx context.Context) (State, error) {
+	err := h.stage(Booting, func(r *Result) *time.Duration { return &r.DHCP }, func() error {
+		l, err := h.host.boot(ctx, func() { h.update(func(r *Result) { r.Repeated++ }) })
+		if err == nil {
+			h.lease = &l
+			h.update(func(r *Result) { r.Addr, r.Server = l.addr.Addr().String(), l.option66 })
+		}
+		return err
+	})
+	if err != nil {
+		return Failed, err
+	}
+	if h.lease.option66 == "" {
+		return Failed, errors.New("the lease has no option 66: the phone does not know where its files are")
+	}
+	err = h.stage(Fetching, func(r *Result) *time.Duration { return &r.Fetched }, func() error {
+		return h.fetchAll(ctx, h.lease.option66)
+	})
+	if err != nil {
+		return Failed, err
+	}
+	a, ok := h.settings.account()
+	h.update(func(r *Result) { r.Extension = a.user })
+	switch {
+	case !ok && h.phone.Extension == "":
+		return Pending, nil
+	case !ok:
+		return Failed, fmt.Errorf("wrong file: it has no line, want extension %s", h.phone.Extension)
+	case h.phone.Extension != "" && a.user != h.phone.Extension:
+		return Failed, fmt.Errorf("wrong file: it is for extension %s, want %s", a.user, h.phone.Extension)
+	}
+	if !h.opts.Register {
+		return Provisioned, nil
+	}
+	return Registered, h.stage(Registering, func(r *Result) *time.Duration { return &r.Register }, func() error {
+		return h.register(ctx, a)
+	})
+}
+
+// leave gives back what the phone holds: its registration and its address.
+func (h *handset) leave(ctx context.Context) error {
+	var err error
+	if h.line != nil {
+		err = h.line.remove(ctx)
+	}
+	if h.lease != nil {
+		err = errors.Join(err, h.host.release(ctx, *h.lease))
+	}
+	return err
+}
+
+// close frees what the phone holds here.
+func (h *handset) close() {
+	if h.line != nil {
+		_ = h.line.close() // all that had to be said was said
+	}
 	if h.web != nil {
 		h.web.close()
 	}
 }
 
-func (h *handset) boot(ctx context.Context) error {
-	h.update(func(r *Result) { r.State = Booting })
-	l, err := h.host.boot(ctx, "yealink", func() { h.update(func(r *Result) { r.Repeated++ }) })
-	if err != nil {
-		return err
-	}
-	if h.opts.Release {
-		defer func() { _ = h.host.release(context.WithoutCancel(ctx), l) }() // as good as it gets when all is over
-	}
-	h.update(func(r *Result) {
-		r.State, r.Addr, r.Server, r.DHCP = Fetching, l.addr.Addr().String(), l.option66, time.Since(h.powered)
-	})
-	if l.option66 == "" {
-		return errors.New("the lease has no option 66: the phone does not know where its files are")
-	}
-	if err := h.fetchAll(ctx, l.option66); err != nil {
-		return err
-	}
-	return h.line(ctx)
-}
-
-// line looks at what the files gave, and registers.
-func (h *handset) line(ctx context.Context) error {
-	a, ok := h.settings.account()
-	h.update(func(r *Result) { r.Fetched, r.State, r.Extension = time.Since(h.powered), Pending, a.user })
-	switch {
-	case !ok && h.phone.Extension == "":
-		return nil
-	case !ok:
-		return fmt.Errorf("its file has no line, want extension %s", h.phone.Extension)
-	case h.phone.Extension != "" && a.user != h.phone.Extension:
-		return fmt.Errorf("its file is for extension %s, want %s", a.user, h.phone.Extension)
-	}
-	h.update(func(r *Result) { r.State = Provisioned })
-	if !h.opts.Register {
-		return nil
-	}
-	h.update(func(r *Result) { r.State = Registering })
-	if err := h.host.register(ctx, a, h.userAgent()); err != nil {
-		return err
-	}
-	h.update(func(r *Result) { r.State, r.Register = Registered, time.Since(h.powered) })
-	return nil
-}
-
-// names are the files that a phone asks for, in order: boot files first, since
-// who finds one asks for nothing else.
-func (h *handset) names() []string {
-	id := hex.EncodeToString(h.phone.MAC)
-	names := []string{id + ".boot", "y000000000000.boot"}
-	if m, ok := yealink.LookupModel(h.phone.Model); ok {
-		names = append(names, m.CommonFile)
-	}
-	return append(names, id+".cfg")
-}
-
-// fetchAll asks for the phone's files. Only the last must be there.
-func (h *handset) fetchAll(ctx context.Context, option66 string) error {
-	h.settings = make(settings)
-	names := h.names()
-	for i, name := range names {
-		data, err := h.fetch(ctx, option66, name)
-		h.update(func(r *Result) {
-			f := File{Name: name, Bytes: len(data)}
-			if err != nil {
-				f.Error = err.Error()
-			}
-			r.Files = append(r.Files, f)
-		})
-		var missing *errMissing
-		switch {
-		case errors.As(err, &missing) && i < len(names)-1:
-			continue
-		case err != nil:
-			return fmt.Errorf("%s: %w", name, err)
-		case strings.HasSuffix(name, ".boot"):
-			return fmt.Errorf("%s exists: a phone that finds a boot file asks for nothing else", name)
-		}
-		found, err := parseSettings(data)
+// network returns the phone's TCP, made when it is needed.
+func (h *handset) network() (*web, error) {
+	if h.web == nil {
+		w, err := newWeb(h.host, h.opts.Insecure, h.lookup)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
-		for k, v := range found {
-			h.settings[k] = v
-		}
+		h.web = w
 	}
-	return nil
+	return h.web, nil
 }
 
-// fetch gets one file from where option 66 says: a URL, or the name of a TFTP server.
-func (h *handset) fetch(ctx context.Context, option66, name string) ([]byte, error) {
-	if !strings.Contains(option66, "://") {
-		option66 = "tftp://" + option66
-	}
-	u, err := url.Parse(option66)
-	if err != nil {
-		return nil, fmt.Errorf("option 66 is %q: %w", option66, err)
-	}
-	switch u.Scheme {
-	case "tftp":
-		addr, err := netip.ParseAddr(u.Hostname())
-		if err != nil {
-			return nil, fmt.Errorf("option 66 is %q: phones here know no DNS, use an address", option66)
-		}
-		h.port++
-		return h.host.tftp(ctx, netip.AddrPortFrom(addr, 69), h.port, strings.TrimLeft(u.JoinPath(name).Path, "/"))
-	case "http", "https":
-		if h.web == nil {
-			if h.web, err = newWeb(h.host, h.opts.Insecure); err != nil {
-				return nil, err
-			}
-		}
-		return h.web.get(ctx, u.JoinPath(name).String(), h.userAgent())
-	}
-	return nil, fmt.Errorf("option 66 is %q: only tftp, http and https are simulated", option66)
+// lookup finds the address of a host by the phone's own DNS servers.
+func (h *handset) lookup(ctx context.Context, name string) (netip.Addr, error) {
+	return h.host.lookup(ctx, h.lease.resolvers, h.nextPort(), name)
+}
+
+// nextPort returns a port that the phone did not use lately.
+func (h *handset) nextPort() uint16 {
+	return uint16(firstPort + h.ports.Add(1)%portCount)
 }
 
 func (h *handset) userAgent() string {
 	return fmt.Sprintf("Yealink SIP-%s 108.86.0.75 %s", h.phone.Model, h.phone.MAC)
+}
+
+// portOf returns the port of a URL, or the usual one.
+func portOf(u *url.URL, usual uint16) uint16 {
+	if p, err := strconv.ParseUint(u.Port(), 10, 16); err == nil && p > 0 {
+		return uint16(p)
+	}
+	return usual
 }

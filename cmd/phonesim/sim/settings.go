@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"net"
 	"strconv"
 	"strings"
 )
@@ -38,25 +37,31 @@ func parseSettings(data []byte) (settings, error) {
 // account is the line that a file gives a phone.
 type account struct {
 	user, auth, password, display string
-	server                        string // address and port
-	transport                     string
+	host                          string // of the SIP server
+	port                          uint16
+	transport                     string // UDP, TCP or TLS
 }
 
+// account returns the first account, if the settings have it and it is enabled.
 func (s settings) account() (account, bool) {
 	if s["account.1.enable"] != "1" || s["account.1.user_name"] == "" {
 		return account{}, false
 	}
-	port, err := strconv.ParseUint(s["account.1.sip_server.1.port"], 10, 16)
-	if err != nil || port == 0 {
-		port = 5060
-	}
-	transports := map[string]string{"1": "tcp", "2": "tls"}
 	a := account{
 		user: s["account.1.user_name"], auth: s["account.1.auth_name"], password: s["account.1.password"], display: s["account.1.display_name"],
-		server: net.JoinHostPort(s["account.1.sip_server.1.address"], strconv.Itoa(int(port))), transport: "udp",
+		host: s["account.1.sip_server.1.address"], port: sipPort, transport: "UDP",
 	}
-	if t := transports[s["account.1.sip_server.1.transport_type"]]; t != "" {
-		a.transport = t
+	if a.auth == "" {
+		a.auth = a.user
+	}
+	switch s["account.1.sip_server.1.transport_type"] {
+	case "1":
+		a.transport = "TCP"
+	case "2":
+		a.transport, a.port = "TLS", sipPort+1
+	}
+	if p, err := strconv.ParseUint(s["account.1.sip_server.1.port"], 10, 16); err == nil && p > 0 {
+		a.port = uint16(p)
 	}
 	return a, true
 }

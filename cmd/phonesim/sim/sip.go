@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/netip"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -14,129 +12,177 @@ import (
 )
 
 const (
-	sipPort  = 5060
-	sipT1    = 500 * time.Millisecond // RFC 3261 section 17.1.1.1
-	sipTries = 7
+	sipT1      = 500 * time.Millisecond // RFC 3261 section 17.1.2.1
+	sipT2      = 4 * time.Second
+	sipT4      = 64 * sipT1 // timer F: nobody answers
+	challenges = 2          // one, and another if the nonce was stale
+	expires    = 600        // seconds
 )
 
-// register registers an account over UDP, answering one digest challenge.
-func (h *host) register(ctx context.Context, a account, userAgent string) error {
-	if a.transport != "udp" {
-		return fmt.Errorf("the file says SIP over %s, which the simulator does not speak", a.transport)
-	}
-	server, err := netip.ParseAddrPort(a.server)
+// registration is a phone's line at its SIP server.
+type registration struct {
+	path      sipPath
+	account   account
+	userAgent string
+	callID    string
+	tag       string
+	cseq      uint32
+}
+
+// register makes the line of the account known to its server.
+func (h *handset) register(ctx context.Context, a account) error {
+	path, err := h.dialSIP(ctx, a)
 	if err != nil {
-		return fmt.Errorf("the SIP server is %q, which is no address", a.server)
+		return fmt.Errorf("REGISTER of %s: %w", a.user, err)
 	}
-	in := h.listen(sipPort)
-	defer h.unlisten(sipPort)
-	r := registration{host: h, account: a, server: server, userAgent: userAgent, callID: fmt.Sprintf("%08x@%v", rand.Uint32(), h.address())}
-	res, err := r.send(ctx, in, "")
-	if err != nil {
-		return err
+	r := &registration{
+		path: path, account: a, userAgent: h.userAgent(),
+		callID: fmt.Sprintf("%s@%v", sip.GenerateTagN(16), path.local().Addr()), tag: sip.GenerateTagN(10),
 	}
-	if res.StatusCode == 401 || res.StatusCode == 407 {
-		answer, header, err := r.authorize(res)
-		if err != nil {
-			return err
-		}
-		if res, err = r.send(ctx, in, header+": "+answer); err != nil {
-			return err
-		}
-	}
-	if res.StatusCode != 200 {
-		return fmt.Errorf("REGISTER of %s: %d %s", a.user, res.StatusCode, res.Reason)
+	h.line = r
+	if err := r.put(ctx, expires); err != nil {
+		return fmt.Errorf("REGISTER of %s: %w", a.user, err)
 	}
 	return nil
 }
 
-// registration is one REGISTER and its repetitions.
-type registration struct {
-	host      *host
-	account   account
-	server    netip.AddrPort
-	userAgent string
-	callID    string
-	cseq      int
-}
-
-// text writes the request (RFC 3261 section 10.2).
-func (r *registration) text(branch, authorization string) string {
-	addr := netip.AddrPortFrom(r.host.address(), sipPort)
-	if authorization != "" {
-		authorization += "\r\n"
+// remove takes the line off its server.
+func (r *registration) remove(ctx context.Context) error {
+	if err := r.put(ctx, 0); err != nil {
+		return fmt.Errorf("unregister %s: %w", r.account.user, err)
 	}
-	return "REGISTER sip:" + r.server.Addr().String() + " SIP/2.0\r\n" +
-		"Via: SIP/2.0/UDP " + addr.String() + ";branch=" + branch + ";rport\r\n" +
-		"Max-Forwards: 70\r\n" +
-		"From: <sip:" + r.account.user + "@" + r.server.Addr().String() + ">;tag=" + branch[7:] + "\r\n" +
-		"To: <sip:" + r.account.user + "@" + r.server.Addr().String() + ">\r\n" +
-		"Call-ID: " + r.callID + "\r\n" +
-		"CSeq: " + strconv.Itoa(r.cseq) + " REGISTER\r\n" +
-		"Contact: <sip:" + r.account.user + "@" + addr.String() + ">\r\n" +
-		authorization +
-		"User-Agent: " + r.userAgent + "\r\n" +
-		"Expires: 600\r\nContent-Length: 0\r\n\r\n"
+	return nil
 }
 
-// send sends the request until there is a final response to it.
-func (r *registration) send(ctx context.Context, in <-chan datagram, authorization string) (*sip.Response, error) {
-	r.cseq++
-	branch := fmt.Sprintf("z9hG4bK%08x", rand.Uint32())
-	request := []byte(r.text(branch, authorization))
-	for i, wait := 0, sipT1; i < sipTries; i, wait = i+1, min(2*wait, 4*time.Second) {
-		if err := r.host.sendUDP(ctx, sipPort, r.server, request); err != nil {
-			return nil, err
+func (r *registration) close() error { return r.path.close() }
+
+// put registers the line for so many seconds.
+func (r *registration) put(ctx context.Context, seconds uint32) error {
+	var proof sip.Header
+	for asked := 0; ; asked++ {
+		req := r.request(seconds)
+		if proof != nil {
+			req.AppendHeader(proof)
 		}
-		for timeout := time.After(wait); ; {
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case d := <-in:
-				if res := r.response(d.payload); res != nil && res.StatusCode >= 200 {
-					return res, nil
-				}
-				continue
-			case <-timeout:
+		res, err := r.exchange(ctx, req)
+		switch {
+		case err != nil:
+			return err
+		case res.StatusCode == sip.StatusOK:
+			return nil
+		case res.StatusCode != sip.StatusUnauthorized && res.StatusCode != sip.StatusProxyAuthRequired:
+			return fmt.Errorf("%d %s", res.StatusCode, res.Reason)
+		case asked == challenges || asked > 0 && !stale(res):
+			return fmt.Errorf("%d %s: the server does not take the password of the file", res.StatusCode, res.Reason)
+		}
+		if proof, err = r.prove(req, res); err != nil {
+			return err
+		}
+	}
+}
+
+// request builds a REGISTER (RFC 3261 section 10.2).
+func (r *registration) request(seconds uint32) *sip.Request {
+	local, a := r.path.local(), r.account
+	uri := sip.Uri{Scheme: "sip", Host: a.host}
+	if a.port != sipPort {
+		uri.Port = int(a.port)
+	}
+	aor := sip.Uri{Scheme: "sip", User: a.user, Host: a.host}
+	contact := sip.Uri{Scheme: "sip", User: a.user, Host: local.Addr().String(), Port: int(local.Port())}
+	if a.transport != "UDP" {
+		contact.UriParams = sip.HeaderParams{{K: "transport", V: strings.ToLower(a.transport)}}
+	}
+	r.cseq++
+	callID, hops, length, lifetime := sip.CallIDHeader(r.callID), sip.MaxForwardsHeader(70), sip.ContentLengthHeader(0), sip.ExpiresHeader(seconds)
+	req := sip.NewRequest(sip.REGISTER, uri)
+	for _, h := range []sip.Header{
+		&sip.ViaHeader{
+			ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: a.transport, Host: local.Addr().String(), Port: int(local.Port()),
+			Params: sip.HeaderParams{{K: "branch", V: sip.GenerateBranch()}, {K: "rport"}},
+		},
+		&hops,
+		&sip.FromHeader{DisplayName: a.display, Address: aor, Params: sip.HeaderParams{{K: "tag", V: r.tag}}},
+		&sip.ToHeader{DisplayName: a.display, Address: aor},
+		&callID,
+		&sip.CSeqHeader{SeqNo: r.cseq, MethodName: sip.REGISTER},
+		&sip.ContactHeader{Address: contact},
+		&lifetime,
+		sip.NewHeader("User-Agent", r.userAgent),
+		&length,
+	} {
+		req.AppendHeader(h)
+	}
+	return req
+}
+
+// exchange sends a request until there is a final response to it.
+func (r *registration) exchange(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+	text := req.String()
+	end := time.Now().Add(sipT4)
+	for wait, again := sipT1, true; time.Now().Before(end); wait = min(2*wait, sipT2) {
+		if again {
+			if err := r.path.send(ctx, text); err != nil {
+				return nil, err
 			}
-			break
+		}
+		again = r.account.transport == "UDP" // what goes over TCP is not lost
+		for round := time.Now().Add(wait); ; {
+			res, err := r.path.next(ctx, time.Until(round))
+			if err != nil {
+				return nil, err
+			}
+			if res == nil {
+				break
+			}
+			if r.answers(res) && res.StatusCode >= 200 {
+				return res, nil
+			}
 		}
 	}
 	return nil, errors.New("the SIP server does not answer")
 }
 
-// response reads the response to the request that was sent last.
-func (r *registration) response(b []byte) *sip.Response {
-	m, err := sip.ParseMessage(b)
-	if err != nil {
-		return nil
-	}
-	res, ok := m.(*sip.Response)
-	if !ok || res.CSeq() == nil || res.CSeq().SeqNo != uint32(r.cseq) || res.CallID() == nil || res.CallID().Value() != r.callID {
-		return nil
-	}
-	return res
+// answers reports whether the response is to the request that was sent last.
+func (r *registration) answers(res *sip.Response) bool {
+	cseq, id := res.CSeq(), res.CallID()
+	return cseq != nil && id != nil && cseq.SeqNo == r.cseq && id.Value() == r.callID
 }
 
-// authorize answers a digest challenge (RFC 3261 section 22).
-func (r *registration) authorize(res *sip.Response) (value, header string, err error) {
-	ask, answer := "WWW-Authenticate", "Authorization"
-	if res.StatusCode == 407 {
-		ask, answer = "Proxy-Authenticate", "Proxy-Authorization"
+// challengeOf returns the challenge of a 401 or 407 and the header to answer with.
+func challengeOf(res *sip.Response) (challenge *digest.Challenge, answer string, err error) {
+	asks, answer := "WWW-Authenticate", "Authorization"
+	if res.StatusCode == sip.StatusProxyAuthRequired {
+		asks, answer = "Proxy-Authenticate", "Proxy-Authorization"
 	}
-	h := res.GetHeader(ask)
+	h := res.GetHeader(asks)
 	if h == nil {
-		return "", "", fmt.Errorf("%d without %s", res.StatusCode, ask)
+		return nil, "", fmt.Errorf("%d without %s", res.StatusCode, asks)
 	}
-	challenge, err := digest.ParseChallenge(h.Value())
+	challenge, err = digest.ParseChallenge(h.Value())
 	if err != nil {
-		return "", "", fmt.Errorf("%s: %w", ask, err)
+		return nil, "", fmt.Errorf("%s: %w", asks, err)
+	}
+	return challenge, answer, nil
+}
+
+// stale reports whether only the nonce was too old, not the password wrong.
+func stale(res *sip.Response) bool {
+	c, _, err := challengeOf(res)
+	return err == nil && c.Stale
+}
+
+// prove answers a challenge to the request (RFC 3261 section 22).
+func (r *registration) prove(req *sip.Request, res *sip.Response) (sip.Header, error) {
+	challenge, answer, err := challengeOf(res)
+	if err != nil {
+		return nil, err
 	}
 	cred, err := digest.Digest(challenge, digest.Options{
-		Method: "REGISTER", URI: "sip:" + r.server.Addr().String(), Username: r.account.auth, Password: r.account.password,
+		Method: string(sip.REGISTER), URI: req.Recipient.String(), Username: r.account.auth, Password: r.account.password, Count: 1,
 	})
 	if err != nil {
-		return "", "", fmt.Errorf("digest: %w", err)
+		return nil, fmt.Errorf("digest: %w", err)
 	}
-	return cred.String(), answer, nil
+	return sip.NewHeader(answer, cred.String()), nil
 }

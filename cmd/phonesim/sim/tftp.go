@@ -1,115 +1,171 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const (
-	tftpTime  = 2 * time.Second
-	tftpTries = 5
-	maxFile   = 16 << 20
+	tftpPort    = 69
+	tftpTime    = 2 * time.Second
+	tftpTries   = 5
+	tftpBlock   = 512  // RFC 1350
+	tftpBlksize = 1428 // asked for: fills an Ethernet frame (RFC 2348)
+	maxFile     = 16 << 20
 )
 
-// errMissing is a file that the server does not have, or does not give: normal
-// for all but the last that a phone asks for.
-type errMissing struct{ text string }
+// Operations and the error that the client sends (RFC 1350, RFC 2347).
+const (
+	opRead       = 1
+	opData       = 3
+	opAck        = 4
+	opError      = 5
+	opOACK       = 6
+	errUnknownID = 5
+)
 
-func (e *errMissing) Error() string { return e.text }
+// refusal is a server's word that it does not have a file, or does not give it:
+// normal for all files but the last that a phone asks for.
+type refusal struct{ text string }
 
-// tftp reads a file (RFC 1350).
+func (e *refusal) Error() string { return e.text }
+
+// tftpRead is the state of one transfer, apart from the wire: packets go in, what
+// is to be sent comes out.
+type tftpRead struct {
+	peer      netip.AddrPort // the server; its port changes with the first answer
+	answered  bool
+	blockSize int
+	size      int64 // that the server announced, -1: none
+	block     uint16
+	send      []byte // sent last, repeated when nothing comes
+	file      []byte
+	done      bool
+}
+
+func newTFTPRead(server netip.AddrPort, name string) *tftpRead {
+	request := binary.BigEndian.AppendUint16(nil, opRead)
+	for _, word := range []string{name, "octet", "blksize", strconv.Itoa(tftpBlksize), "tsize", "0"} {
+		request = append(append(request, word...), 0)
+	}
+	return &tftpRead{peer: server, blockSize: tftpBlock, size: -1, block: 1, send: request}
+}
+
+// tftp reads a file from a server (RFC 1350 with the options of RFC 2348 and 2349).
 func (h *host) tftp(ctx context.Context, server netip.AddrPort, port uint16, name string) ([]byte, error) {
 	in := h.listen(port)
 	defer h.unlisten(port)
-	t := tftpRead{host: h, ctx: ctx, port: port, peer: server, in: in}
-	request := "\x00\x01" + name + "\x00octet\x00blksize\x001428\x00"
-	return t.run([]byte(request))
-}
-
-// tftpRead is one transfer.
-type tftpRead struct {
-	host      *host
-	ctx       context.Context
-	port      uint16
-	peer      netip.AddrPort // the server; its port changes with the first answer
-	answered  bool
-	in        <-chan datagram
-	blockSize int
-	file      []byte
-}
-
-func (t *tftpRead) run(request []byte) ([]byte, error) {
-	t.blockSize = 512
-	send, block := request, uint16(1)
-	for tries := 0; tries < tftpTries; {
-		if err := t.host.sendUDP(t.ctx, t.port, t.peer, send); err != nil {
+	t := newTFTPRead(server, name)
+	for tries := 0; tries < tftpTries; tries++ {
+		if err := h.sendUDP(ctx, port, t.peer, t.send); err != nil {
 			return nil, err
 		}
-		p, err := t.next(block)
+		moved, err := h.tftpNext(ctx, port, in, t)
 		if err != nil {
 			return nil, err
 		}
-		if p == nil {
-			tries++
-			continue
+		if t.done {
+			return t.file, h.sendUDP(ctx, port, t.peer, t.send)
 		}
-		tries = 0
-		if binary.BigEndian.Uint16(p) == 6 { // OACK
-			t.options(p[2:])
-			send = []byte{0, 4, 0, 0}
-			continue
-		}
-		t.file = append(t.file, p[4:]...)
-		send = []byte{0, 4, p[2], p[3]}
-		if len(p)-4 < t.blockSize {
-			return t.file, t.host.sendUDP(t.ctx, t.port, t.peer, send)
-		}
-		if block++; len(t.file) > maxFile {
-			return nil, errors.New("the file does not end")
+		if moved {
+			tries = -1
 		}
 	}
-	return nil, errors.New("the TFTP server does not answer")
+	return nil, fmt.Errorf("the TFTP server %v does not answer", server.Addr())
 }
 
-// next waits for the block, or for an OACK before the first. It returns nil when
-// nothing came in time.
-func (t *tftpRead) next(block uint16) ([]byte, error) {
+// tftpNext waits until something must be sent. moved is false if that is what was
+// sent already, because nothing came.
+func (h *host) tftpNext(ctx context.Context, port uint16, in <-chan datagram, t *tftpRead) (moved bool, err error) {
 	timeout := time.NewTimer(tftpTime)
 	defer timeout.Stop()
 	for {
 		select {
-		case <-t.ctx.Done():
-			return nil, t.ctx.Err()
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
 		case <-timeout.C:
-			return nil, nil
-		case d := <-t.in:
-			if d.src.Addr() != t.peer.Addr() || t.answered && d.src.Port() != t.peer.Port() || len(d.payload) < 4 {
+			return false, nil
+		case d := <-in:
+			if d.src.Addr() != t.peer.Addr() {
 				continue
 			}
-			p := d.payload
-			op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
-			switch {
-			case op == 5:
-				return nil, &errMissing{fmt.Sprintf("error %d: %s", n, strings.TrimRight(string(p[4:]), "\x00"))}
-			case op == 3 && n == block, op == 6 && block == 1 && len(t.file) == 0:
-				t.peer, t.answered = d.src, true
-				return p, nil
+			if t.answered && d.src.Port() != t.peer.Port() { // a second transfer, of a request that was sent twice
+				stop := []byte{0, opError, 0, errUnknownID, 0}
+				if err := h.sendUDP(ctx, port, d.src, stop); err != nil {
+					return false, err
+				}
+				continue
+			}
+			if moved, err = t.take(d.src, d.payload); moved || err != nil {
+				return moved, err
 			}
 		}
 	}
 }
 
-func (t *tftpRead) options(b []byte) {
+// take takes a packet of the server. moved says that t.send is to be sent.
+func (t *tftpRead) take(from netip.AddrPort, p []byte) (moved bool, err error) {
+	if len(p) < 4 {
+		return false, nil
+	}
+	op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
+	switch {
+	case op == opError:
+		return false, &refusal{strings.TrimSpace(fmt.Sprintf("error %d %s", n, bytes.TrimRight(p[4:], "\x00")))}
+	case op == opOACK && t.block == 1 && len(t.file) == 0:
+		t.peer, t.answered = from, true
+		t.send = []byte{0, opAck, 0, 0}
+		return true, t.accept(p[2:])
+	case op == opData && n == t.block:
+		return true, t.data(from, p[4:])
+	case op == opData && t.answered && n == t.block-1:
+		return true, nil // our acknowledgement was lost
+	}
+	return false, nil
+}
+
+func (t *tftpRead) data(from netip.AddrPort, b []byte) error {
+	t.peer, t.answered = from, true
+	t.send = binary.BigEndian.AppendUint16([]byte{0, opAck}, t.block)
+	if len(b) > t.blockSize {
+		return fmt.Errorf("the TFTP server sent a block of %d bytes, not %d", len(b), t.blockSize)
+	}
+	t.file = append(t.file, b...)
+	t.block++
+	switch {
+	case len(t.file) > maxFile:
+		return fmt.Errorf("the file is larger than %d bytes", maxFile)
+	case len(b) == t.blockSize:
+		return nil
+	case t.size >= 0 && t.size != int64(len(t.file)):
+		return fmt.Errorf("the file has %d bytes, the TFTP server announced %d", len(t.file), t.size)
+	}
+	t.done = true
+	return nil
+}
+
+// accept reads the options that the server agreed to (RFC 2347).
+func (t *tftpRead) accept(b []byte) error {
 	words := strings.Split(string(b), "\x00")
 	for ; len(words) >= 2; words = words[2:] {
-		var n int
-		if _, err := fmt.Sscanf(words[1], "%d", &n); err == nil && strings.EqualFold(words[0], "blksize") && n >= 8 && n <= 1428 {
-			t.blockSize = n
+		n, err := strconv.ParseInt(words[1], 10, 64)
+		switch name := strings.ToLower(words[0]); {
+		case name != "blksize" && name != "tsize":
+			return fmt.Errorf("the TFTP server agrees to an option that was not asked for: %q", name)
+		case err != nil || name == "blksize" && (n < 8 || n > tftpBlksize):
+			return errors.New("the TFTP server answers " + name + " with " + strconv.Quote(words[1]))
+		case name == "blksize":
+			t.blockSize = int(n)
+		default:
+			t.size = n
 		}
 	}
+	return nil
 }
