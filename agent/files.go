@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -38,12 +40,27 @@ func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, er
 	if !errors.Is(err, phones.ErrNotMine) {
 		return nil, err
 	}
-	dir, err := tftpd.NewDir(a.running.Load().Provisioning.Root)
+	cfg := a.running.Load()
+	dir, err := tftpd.NewDir(cfg.Provisioning.Root)
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	defer dir.Close()
-	return dir.Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: r.Name})
+	return dir.Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
+}
+
+// belowURL removes the directory of the provisioning URL from a name: with
+// http://192.168.1.1:9303/phones, the file phones/ring.wav is ring.wav.
+func belowURL(provisioning, name string) string {
+	name = strings.TrimLeft(name, "/")
+	u, err := url.Parse(provisioning)
+	if err != nil {
+		return name
+	}
+	if dir := strings.Trim(u.Path, "/"); dir != "" {
+		name = strings.TrimPrefix(name, dir+"/")
+	}
+	return name
 }
 
 // leasedTo tells which MAC has an address now: it leases it, or it is reserved

@@ -66,7 +66,7 @@ func largeSite(t *testing.T) (*site, *relay) {
 
 func (s *site) startProcess(path string) *labtest.Process {
 	s.t.Helper()
-	exe, err := os.Executable()
+	exe, err := lab.Self()
 	if err != nil {
 		s.t.Fatal(err)
 	}

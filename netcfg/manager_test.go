@@ -95,7 +95,7 @@ func (r *router) start(cfg netcfg.Config) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	exe, err := os.Executable()
+	exe, err := lab.Self()
 	if err != nil {
 		r.t.Fatal(err)
 	}

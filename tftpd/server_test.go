@@ -159,7 +159,7 @@ func appliance(t *testing.T) (phone *labtest.Host, server *labtest.Process) {
 	lan.Plug(phone, "eth0")
 	host.Addr("ens34", "192.168.1.1/24")
 	phone.Addr("eth0", "192.168.1.20/24")
-	exe, err := os.Executable()
+	exe, err := lab.Self()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"path"
 	"strconv"
 	"strings"
 )
@@ -95,7 +94,7 @@ func (c *Console) file(w http.ResponseWriter, r *http.Request) {
 	from, _ := clientAddr(r) // checked by onlyFromLAN
 	f, size, err := c.src.File(r.Context(), Request{
 		Client:    from,
-		Name:      path.Base(r.PathValue("file")),
+		Name:      r.PathValue("file"),
 		UserAgent: r.UserAgent(),
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ type Config struct {
 // Request is one request for a phone's file.
 type Request struct {
 	Client    netip.Addr
-	Name      string // without directories
+	Name      string // the path without its first slash
 	UserAgent string
 }
 
@@ -161,7 +161,7 @@ func (c *Console) Handler() http.Handler {
 	mux.Handle("GET /healthz", c.count(kindHealth, http.HandlerFunc(c.health)))
 	mux.Handle("GET /phonebook.xml", c.count(kindPhonebook, http.HandlerFunc(c.phonebook)))
 	mux.Handle("GET /softphone/{token}", c.count(kindSoftphone, http.HandlerFunc(c.softphone)))
-	mux.Handle("GET /{file}", c.count(kindFile, http.HandlerFunc(c.file)))
+	mux.Handle("GET /{file...}", c.count(kindFile, http.HandlerFunc(c.file)))
 	return c.onlyFromLAN(mux)
 }
 

@@ -99,7 +99,7 @@ func (a *appliance) edit(old, new string) {
 
 // command returns the arguments that run the program, as a shell would.
 func (a *appliance) command(args ...string) []string {
-	exe, err := os.Executable()
+	exe, err := lab.Self()
 	if err != nil {
 		a.t.Fatal(err)
 	}

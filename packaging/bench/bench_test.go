@@ -33,7 +33,7 @@ func TestPeers(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			self, err := os.Executable()
+			self, err := lab.Self()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestPeers(t *testing.T) {
 
 func TestPerfdhcp(t *testing.T) {
 	b := &runner{options: options{dir: t.TempDir(), short: true}, results: results{}}
-	self, err := os.Executable()
+	self, err := lab.Self()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func exit(err error) {
 }
 
 func bench(ctx context.Context, o options) error {
-	self, err := os.Executable()
+	self, err := lab.Self()
 	if err != nil {
 		return err
 	}

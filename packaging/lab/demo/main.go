@@ -47,7 +47,7 @@ func fail(err error) {
 }
 
 func besideMe() string {
-	exe, err := os.Executable()
+	exe, err := lab.Self()
 	if err != nil {
 		return "build"
 	}
