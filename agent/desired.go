@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -235,10 +236,16 @@ func desiredSite(c *config.Config, f facts) yealink.Site {
 // consoleURL is where the LAN finds our HTTP server.
 func consoleURL(c *config.Config) string {
 	lan := c.LAN.Address.Addr()
+	tls := desiredHTTP(c).TLS
 	for _, l := range c.HTTP.Listen {
-		if l.Addr() == lan || l.Addr().IsUnspecified() {
-			return "http://" + netip.AddrPortFrom(lan, l.Port()).String()
+		if l.Addr() != lan && !l.Addr().IsUnspecified() {
+			continue
 		}
+		scheme := "http://"
+		if slices.Contains(tls, l) {
+			scheme = "https://"
+		}
+		return scheme + netip.AddrPortFrom(lan, l.Port()).String()
 	}
 	return "http://" + netip.AddrPortFrom(lan, 9303).String()
 }
@@ -254,7 +261,18 @@ func desiredTFTP(c *config.Config) tftpd.Config {
 
 // desiredHTTP is where metrics, files and the rest are served.
 func desiredHTTP(c *config.Config) console.Config {
-	return console.Config{Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}}
+	out := console.Config{Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}}
+	u, err := url.Parse(c.Provisioning.URL)
+	if err != nil || u.Scheme != "https" {
+		return out
+	}
+	port := cmp.Or(u.Port(), "443")
+	for _, l := range c.HTTP.Listen { // phones come to this port with TLS
+		if strconv.Itoa(int(l.Port())) == port && !l.Addr().IsLoopback() {
+			out.TLS = append(out.TLS, l)
+		}
+	}
+	return out
 }
 
 // zoneOf reads what the DHCP options say of the site's time zone: how far it is

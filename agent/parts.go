@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -159,7 +160,10 @@ func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part,
 		},
 		Phonebook: a.phonebook,
 		Softphone: a.phones.Softphone,
-		Health:    a.health,
+		Certificate: func() (tls.Certificate, error) {
+			return a.certificate(a.running.Load().LAN.Address.Addr())
+		},
+		Health: a.health,
 	}, a.log.With("part", "http"))
 	return a.measure(s.Run, s), nil
 }

@@ -7,6 +7,7 @@ package console
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,6 +34,8 @@ const (
 // Config says where to listen and who may ask.
 type Config struct {
 	Listen []netip.AddrPort
+	// TLS are addresses, also of Listen, where it speaks HTTPS.
+	TLS []netip.AddrPort
 	// Allow is where clients may come from, besides loopback: the LAN. The
 	// listening address alone does not see to that, for Linux answers on it
 	// through every card.
@@ -57,6 +61,8 @@ type Sources struct {
 	// Softphone returns the provisioning file behind a single-use token;
 	// fs.ErrNotExist when the token is unknown, used or too old.
 	Softphone func(token string) ([]byte, error)
+	// Certificate returns the certificate for HTTPS; needed where Config.TLS is set.
+	Certificate func() (tls.Certificate, error)
 	// Health returns what is wrong, one line each; nothing when all is well.
 	Health func() []string
 }
@@ -92,17 +98,9 @@ func (c *Console) Collect(ch chan<- prometheus.Metric) { c.requests.Collect(ch) 
 // Run listens on every address and serves until ctx ends. An address that is
 // not on a card yet is listened on all the same (IP_FREEBIND, ip(7)).
 func (c *Console) Run(ctx context.Context) error {
-	lc := net.ListenConfig{Control: freebind}
-	var listeners []net.Listener
-	for _, addr := range c.cfg.Listen {
-		l, err := lc.Listen(ctx, "tcp", addr.String())
-		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
-			return fmt.Errorf("console: listen: %w (is another program on that port? change http.listen or stop it)", err)
-		}
-		listeners = append(listeners, l)
+	listeners, err := c.listen(ctx)
+	if err != nil {
+		return err
 	}
 	srv := &http.Server{
 		Handler:           c.Handler(),
@@ -115,6 +113,36 @@ func (c *Console) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 	}
 	return serve(ctx, srv, listeners)
+}
+
+// listen opens all addresses, or none.
+func (c *Console) listen(ctx context.Context) (listeners []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
+		}
+	}()
+	lc := net.ListenConfig{Control: freebind}
+	for _, addr := range c.cfg.Listen {
+		l, err := lc.Listen(ctx, "tcp", addr.String())
+		if err != nil {
+			return listeners, fmt.Errorf("console: listen: %w (is another program on that port? change http.listen or stop it)", err)
+		}
+		listeners = append(listeners, l)
+		if !slices.Contains(c.cfg.TLS, addr) {
+			continue
+		}
+		cert, err := c.src.Certificate()
+		if err != nil {
+			return listeners, fmt.Errorf("console: %w", err)
+		}
+		listeners[len(listeners)-1] = tls.NewListener(l, &tls.Config{
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		})
+	}
+	return listeners, nil
 }
 
 // serve runs srv on all listeners; the first that fails ends them all.

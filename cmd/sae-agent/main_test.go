@@ -245,6 +245,40 @@ func readAll(t *testing.T, dir string, names ...string) map[string]string {
 	return out
 }
 
+// Files over HTTPS are under the same rules. The certificate is made once.
+func TestFilesOverHTTPS(t *testing.T) {
+	t.Parallel()
+	https := strings.Replace(siteConfig, "root: ROOT", `root: ROOT, url: "https://192.168.1.1:9443/phones"`, 1)
+	a := newAppliance(t, https+"http: {listen: [192.168.1.1:9303, 192.168.1.1:9443]}\n")
+	a.write("root/ring.wav", "riff")
+	alice, bob := a.phone("alice", aliceMAC), a.phone("bob", bobMAC)
+	if lease := alice.Run("cat", "/var/lib/dhclient.leases"); !strings.Contains(lease, `"https://192.168.1.1:9443/phones"`) {
+		t.Errorf("option 66:\n%s", lease)
+	}
+	get := func(p phone, name string) string {
+		ca := filepath.Join(a.dir, "state/tls/cert.pem")
+		return p.Run("curl", "-sS", "--cacert", ca, "-w", "%{http_code}", "https://192.168.1.1:9443/phones/"+name)
+	}
+	if file := get(alice, "001565000001.cfg"); !strings.Contains(file, "needle-secret-alice") {
+		t.Errorf("its own file: %s", file)
+	}
+	if file := get(bob, "001565000001.cfg"); !strings.HasSuffix(file, "403") || strings.Contains(file, "needle") {
+		t.Errorf("another phone's file: %s", file)
+	}
+	if file := get(alice, "ring.wav"); file != "riff200" {
+		t.Errorf("the operator's own file: %s", file)
+	}
+	before, err := os.ReadFile(a.path("state/tls/cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = a.process.Kill()
+	a.start()
+	if after, err := os.ReadFile(a.path("state/tls/cert.pem")); err != nil || string(after) != string(before) {
+		t.Errorf("another certificate after a restart: %v", err)
+	}
+}
+
 // Where another server gives the addresses, the neighbour table tells who asks.
 func TestFilesBesideAnotherDHCPServer(t *testing.T) {
 	t.Parallel()
