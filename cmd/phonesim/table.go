@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -9,105 +10,88 @@ import (
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
 )
 
-const (
-	// maxRows is how many phones a table shows; of a larger fleet, those that failed.
-	maxRows   = 40
-	drawEvery = 200 * time.Millisecond
-)
+// maxRows is how many phones a table shows; of a larger fleet, those that failed.
+const maxRows = 40
 
-// watch draws the table again and again until the fleet has come to rest, then
-// takes it away.
-func watch(fleet *sim.Fleet, w io.Writer, done <-chan error) error {
-	tick := time.NewTicker(drawEvery)
-	defer tick.Stop()
-	for {
-		lines := &counter{w: w}
-		printTable(lines, fleet.Results())
-		fmt.Fprintln(lines, counts(fleet.Results()))
-		select {
-		case err := <-done:
-			fmt.Fprintf(w, "\x1b[%dA\x1b[J", lines.n)
-			return err
-		case <-tick.C:
-			fmt.Fprintf(w, "\x1b[%dA\x1b[J", lines.n)
+// printTable shows each phone, or of more than rows phones those that failed, rows
+// of them at most.
+func printTable(w io.Writer, results []sim.Result, rows int) error {
+	shown := results
+	if len(results) > rows {
+		shown = nil
+		for _, r := range results {
+			if r.State == sim.Failed && len(shown) < rows {
+				shown = append(shown, r)
+			}
 		}
 	}
+	var b bytes.Buffer
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	if len(shown) > 0 {
+		fmt.Fprintln(tw, "PHONE\tMODEL\tADDRESS\tDHCP\tFILES\tEXT\tSTATE")
+	}
+	for _, r := range shown {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.MAC, dash(r.Model), dash(r.Addr), short(r.DHCP), files(r.Files), dash(r.Extension), state(r))
+	}
+	_ = tw.Flush() // into memory
+	if hidden := len(results) - len(shown); hidden > 0 {
+		fmt.Fprintf(&b, "(%d more phones, not shown)\n", hidden)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
 }
 
-// counter counts lines on their way to a terminal.
-type counter struct {
-	w io.Writer
-	n int
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' {
-			c.n++
-		}
+func state(r sim.Result) string {
+	if r.Error == "" {
+		return string(r.State)
 	}
-	return c.w.Write(p)
-}
-
-func printTable(w io.Writer, results []sim.Result) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "PHONE\tMODEL\tADDRESS\tDHCP\tFILES\tEXT\tSTATE")
-	shown := 0
-	for _, r := range results {
-		if shown >= maxRows || len(results) > maxRows && r.State != sim.Failed {
-			continue
-		}
-		shown++
-		state := string(r.State)
-		if r.Error != "" {
-			state += ": " + r.Error
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.MAC, r.Model, dash(r.Addr), short(r.DHCP), files(r.Files), dash(r.Extension), state)
-	}
-	if len(results) > maxRows {
-		fmt.Fprintf(tw, "(%d of %d phones shown: those that failed)\n", shown, len(results))
-	}
-	_ = tw.Flush() // to a terminal or a pipe that may have gone
+	return string(r.State) + ": " + r.Error
 }
 
 // files says how many of the files that were asked for the phone got.
 func files(list []sim.File) string {
+	if len(list) == 0 {
+		return "-"
+	}
 	got := 0
 	for _, f := range list {
 		if f.Error == "" {
 			got++
 		}
 	}
-	if len(list) == 0 {
-		return "-"
-	}
 	return fmt.Sprintf("%d of %d", got, len(list))
 }
 
-func counts(results []sim.Result) string {
-	byState := make(map[sim.State]int)
-	for _, r := range results {
-		byState[r.State]++
-	}
-	text := ""
-	for _, s := range []sim.State{sim.Off, sim.Booting, sim.Fetching, sim.Registering, sim.Pending, sim.Provisioned, sim.Registered, sim.Failed} {
-		if byState[s] > 0 {
-			text += fmt.Sprintf("%d %s  ", byState[s], s)
+// counts says how many phones are in each state.
+func counts(s sim.Summary) string {
+	total, text := 0, ""
+	for _, state := range sim.States() {
+		if n := s.States[state]; n > 0 {
+			total += n
+			text += fmt.Sprintf(", %d %s", n, state)
 		}
 	}
-	return text
+	return fmt.Sprintf("Phones: %d%s.", total, text)
 }
 
-func printSummary(w io.Writer, s sim.Summary) {
-	fmt.Fprintf(w, "\n%d failed, %d DHCP messages repeated\n", s.Failed, s.Repeated)
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "since power on\tp50\tp90\tp99\tmax\t")
-	for _, stage := range []string{"dhcp", "files", "register", "total"} {
+func printSummary(w io.Writer, s sim.Summary) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\n%s DHCP messages repeated: %d.\n", counts(s), s.Repeated)
+	if s.Lost > 0 {
+		fmt.Fprintf(&b, "This machine was too slow for %d frames: the times below are its own fault.\n", s.Lost)
+	}
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if len(s.Stages) > 0 {
+		fmt.Fprintln(tw, "stage\tp50\tp90\tp99\tmax\t")
+	}
+	for _, stage := range []string{sim.StageDHCP, sim.StageFiles, sim.StageRegister, sim.StageTotal} {
 		if p, ok := s.Stages[stage]; ok {
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t\n", stage, short(p.P50), short(p.P90), short(p.P99), short(p.Max))
 		}
 	}
-	_ = tw.Flush()
+	_ = tw.Flush() // into memory
+	_, err := w.Write(b.Bytes())
+	return err
 }
 
 func short(d time.Duration) string {

@@ -25,6 +25,7 @@ type link struct {
 	name   string
 	conn   *packet.Conn
 	closed atomic.Bool
+	send   func(frame []byte)
 
 	mu     sync.RWMutex // guards the following
 	byMAC  map[mac]*host
@@ -50,11 +51,20 @@ func openLink(name string) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	l := &link{name: name, conn: conn, byMAC: make(map[mac]*host), byAddr: make(map[netip.Addr]*host)}
+	l := newLink(func(frame []byte) {
+		// A frame that the card drops is lost like any other; what asked for an answer asks again.
+		_, _ = conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	})
+	l.name, l.conn = name, conn
 	if err := l.tune(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), conn.Close())
 	}
 	return l, nil
+}
+
+// newLink returns a link whose frames go to send. Only an opened one can receive.
+func newLink(send func(frame []byte)) *link {
+	return &link{send: send, byMAC: make(map[mac]*host), byAddr: make(map[netip.Addr]*host)}
 }
 
 // tune makes the card take frames for other MACs than its own, many at once, and
@@ -214,9 +224,4 @@ func (l *link) vacate(addr netip.Addr, h *host) {
 	if l.byAddr[addr] == h {
 		delete(l.byAddr, addr)
 	}
-}
-
-func (l *link) send(frame []byte) {
-	// A frame that the card drops is lost like any other; what asked for an answer asks again.
-	_, _ = l.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
 }

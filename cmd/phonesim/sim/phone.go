@@ -45,6 +45,11 @@ func States() []State {
 	return []State{Off, Booting, Fetching, Registering, Pending, Provisioned, Registered, Failed}
 }
 
+// Final reports whether a phone in this state is done.
+func (s State) Final() bool {
+	return s == Provisioned || s == Registered || s == Pending || s == Failed
+}
+
 // File is one file that a phone asked for.
 type File struct {
 	Name  string `json:"name"`
