@@ -10,7 +10,7 @@ const maxPrefixes = 32
 
 // filter lets the kernel keep what no phone wants: it passes ARP, and IPv4 to one of
 // the MAC prefixes (first three bytes) or to everybody. A busy LAN costs little then.
-func filter(phones map[mac]*host) ([]bpf.RawInstruction, error) {
+func filter(phones map[mac]*host) []bpf.Instruction {
 	prefixes := make(map[uint32]bool)
 	for m := range phones {
 		prefixes[uint32(m[0])<<16|uint32(m[1])<<8|uint32(m[2])] = true
@@ -28,10 +28,10 @@ func filter(phones map[mac]*host) ([]bpf.RawInstruction, error) {
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 8},
 	}
 	if len(prefixes) > maxPrefixes {
-		return bpf.Assemble(append(program, bpf.RetConstant{Val: maxFrame}))
+		return append(program, bpf.RetConstant{Val: maxFrame})
 	}
 	for p := range prefixes {
 		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: p, SkipFalse: 1}, bpf.RetConstant{Val: maxFrame})
 	}
-	return bpf.Assemble(append(program, bpf.RetConstant{Val: 0}))
+	return append(program, bpf.RetConstant{Val: 0})
 }

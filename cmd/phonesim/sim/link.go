@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +102,7 @@ func (l *link) plug(m mac) *host {
 func (l *link) narrow() error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	program, err := filter(l.byMAC)
+	program, err := bpf.Assemble(filter(l.byMAC))
 	if err != nil {
 		return fmt.Errorf("%s: packet filter: %w", l.name, err)
 	}
