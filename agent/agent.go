@@ -29,6 +29,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/tftpd"
 )
 
 // lookEvery finds what no event tells: a time server that was started, summer time.
@@ -63,6 +64,10 @@ type Agent struct {
 	net  atomic.Pointer[netcfg.Manager]
 	// running is the configuration that runs, for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
+
+	rootMu   sync.Mutex // guards the following
+	root     *tftpd.Dir
+	rootPath string
 
 	mu      sync.Mutex // guards the following; held for a whole apply or look
 	parts   *supervisor.Supervisor

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -41,12 +40,19 @@ func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, er
 		return nil, err
 	}
 	cfg := a.running.Load()
-	dir, err := tftpd.NewDir(cfg.Provisioning.Root)
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
+	return a.rootDir(cfg.Provisioning.Root).Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
+}
+
+// rootDir returns the operator's directory, kept open between requests.
+func (a *Agent) rootDir(path string) *tftpd.Dir {
+	a.rootMu.Lock()
+	defer a.rootMu.Unlock()
+	if a.root == nil || a.rootPath != path {
+		// A directory that is not used any more is closed by its finalizer, since
+		// a request may be using it now.
+		a.root, a.rootPath = tftpd.NewDir(path), path
 	}
-	defer dir.Close()
-	return dir.Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
+	return a.root
 }
 
 // belowURL removes the directory of the provisioning URL from a name: with

@@ -1,31 +1,48 @@
 package tftpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"syscall"
 )
 
-// Dir is a FileSource of the regular files below a directory. Nothing outside it
-// can be reached, by ".." or by a symbolic link.
-type Dir struct{ root *os.Root }
+// readAhead is how large a file may be, in bytes, to be read as a whole when it is
+// opened: one system call instead of one for each block.
+const readAhead = 64 << 10
 
-// NewDir opens the directory; Close it after use.
-func NewDir(root string) (*Dir, error) {
-	r, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, fmt.Errorf("tftpd: %w", err)
-	}
-	return &Dir{r}, nil
+// Dir is a FileSource of the regular files below a directory. Nothing outside it
+// can be reached, by ".." or by a symbolic link. The directory may come later, and
+// be replaced by another one.
+type Dir struct {
+	path string
+
+	mu   sync.Mutex // guards the following
+	root *os.Root   // nil while there is no directory
+	info fs.FileInfo
 }
 
+// NewDir returns the directory at path; Close it after use.
+func NewDir(path string) *Dir { return &Dir{path: path} }
+
 // Close closes the directory. Files that are open stay open.
-func (d *Dir) Close() error { return d.root.Close() }
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.root == nil {
+		return nil
+	}
+	err := d.root.Close()
+	d.root = nil
+	return err
+}
 
 // Open implements FileSource. A leading slash is the directory itself, as with
 // every TFTP server that is confined to one.
@@ -34,8 +51,7 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	if !fs.ValidPath(name) || strings.Contains(r.Name, "..") {
 		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, fs.ErrPermission)
 	}
-	// Without O_NONBLOCK, opening a pipe would wait for a writer.
-	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := d.open(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil, err
@@ -50,5 +66,35 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return &File{ReadCloser: f, Size: info.Size()}, nil
+	if info.Size() > readAhead {
+		return &File{ReadCloser: f, Size: info.Size()}, nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, readAhead))
+	if err != nil {
+		return nil, fmt.Errorf("tftpd: %w", err)
+	}
+	return &File{ReadCloser: io.NopCloser(bytes.NewReader(data)), Size: int64(len(data))}, nil
+}
+
+// open opens a file below the directory that is at the path now.
+func (d *Dir) open(name string) (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return nil, err
+	}
+	if d.root == nil || !os.SameFile(info, d.info) {
+		root, err := os.OpenRoot(d.path)
+		if err != nil {
+			return nil, err
+		}
+		if d.root != nil {
+			_ = d.root.Close() // only a handle
+		}
+		d.root, d.info = root, info
+	}
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	return d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

@@ -247,10 +247,7 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir, err := tftpd.NewDir(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := tftpd.NewDir(root)
 	defer dir.Close()
 	for name, want := range map[string]any{
 		"ring.wav": "riff", "/ring.wav": "riff", "fw/t42.rom": "rom", `fw\t42.rom`: "rom", "./ring.wav": "riff", "inside": "riff",
@@ -273,6 +270,29 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 		_ = f.Close()
 		if string(got) != want || f.Size != int64(len(got)) {
 			t.Errorf("%q: %q of size %d, want %q", name, got, f.Size, want)
+		}
+	}
+}
+
+// A directory that is made later, or replaced, is found.
+func TestDirIsReplaced(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	dir := tftpd.NewDir(root)
+	defer dir.Close()
+	if _, err := dir.Open(t.Context(), tftpd.Request{Name: "a"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	for _, want := range []string{"first", "second"} {
+		_ = os.Rename(root, root+".old")
+		if err := errors.Join(os.Mkdir(root, 0o755), os.WriteFile(filepath.Join(root, "a"), []byte(want), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := dir.Open(t.Context(), tftpd.Request{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(f); string(got) != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
