@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/tftpd"
+)
+
+var update = flag.Bool("update", false, "write generated files anew")
+
+// docs/metrics.md lists every metric; it is made from the collectors.
+func TestMetricsPageIsCurrent(t *testing.T) {
+	var page bytes.Buffer
+	page.WriteString(`# Metrics
+
+Prometheus finds them at ` + "`http://<lan address>:9303/metrics`" + ` (` + "`http.listen`" + `), from the LAN and from the appliance itself.
+Beside these there are the usual ones of the Go runtime and the process. Counters begin at zero when the daemon starts.
+This page is made from the code.
+`)
+	for _, c := range collectorsOf(t) {
+		fmt.Fprintf(&page, "\n## %s\n\n| Metric | Labels | |\n|---|---|---|\n", c.title)
+		for _, row := range describe(c.collector) {
+			page.WriteString(row)
+		}
+	}
+	path := "../docs/metrics.md"
+	if *update {
+		if err := os.WriteFile(path, page.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), page.String()); diff != "" {
+		t.Errorf("docs/metrics.md is not current (go test ./agent -update):\n%s", diff)
+	}
+}
+
+type titled struct {
+	title     string
+	collector prometheus.Collector
+}
+
+func collectorsOf(t *testing.T) []titled {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	db, err := leasedb.Open(t.Context(), filepath.Join(t.TempDir(), "leases.db"), leasedb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	lan := netip.MustParsePrefix("192.168.1.0/24")
+	dhcp, err1 := dhcpd.New(dhcpd.Config{
+		Interface: "ens34", ServerID: lan.Addr().Next(), Subnet: lan, LeaseTime: time.Hour,
+		RangeFirst: netip.MustParseAddr("192.168.1.10"), RangeLast: netip.MustParseAddr("192.168.1.20"),
+	}, db, dhcpd.Options{})
+	tftp, err2 := tftpd.New(tftpd.Config{Listen: netip.MustParseAddrPort("127.0.0.1:69")}, tftpFiles{}, tftpd.Options{})
+	net, err3 := netcfg.New(netcfg.Config{}, netcfg.Options{})
+	ph, err4 := phones.New(t.Context(), phones.Config{}, phones.Deps{Store: phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}, Logger: log})
+	for _, err := range []error{err1, err2, err3, err4} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []titled{
+		{"The agent", collector{}}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
+		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net},
+	}
+}
+
+var descText = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+
+func describe(c prometheus.Collector) []string {
+	ch := make(chan *prometheus.Desc, 100)
+	c.Describe(ch)
+	close(ch)
+	var rows []string
+	for d := range ch {
+		m := descText.FindStringSubmatch(d.String())
+		labels := ""
+		if m[3] != "" {
+			labels = "`" + strings.ReplaceAll(m[3], ",", "`, `") + "`"
+		}
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |\n", m[1], labels, m[2]))
+	}
+	slices.Sort(rows)
+	return rows
+}
