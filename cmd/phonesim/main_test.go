@@ -66,16 +66,30 @@ func (s *site) inventory(n int) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	path := filepath.Join(s.t.TempDir(), "inventory.json")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	return s.write("inventory.json", string(data))
+}
+
+// write writes a file that the phones do not see.
+func (s *site) write(name, content string) string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	return path
 }
 
+// file puts a file where the phones look for it.
 func (s *site) file(name, content string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.root, name), []byte(content), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) remove(name string) {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.root, name)); err != nil {
 		s.t.Fatal(err)
 	}
 }
