@@ -121,15 +121,17 @@ func (p *tcpPath) next(ctx context.Context, within time.Duration) (*sip.Response
 	defer stop()
 	buf := make([]byte, 4096)
 	for {
-		m, _, err := p.parser.ParseNext()
-		switch {
-		case err == nil:
+		for p.parser.Buffer().Len() > 0 { // which may hold more than one message, or part of one
+			m, _, err := p.parser.ParseNext()
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("the SIP server's answer: %w", err)
+			}
 			if res, ok := m.(*sip.Response); ok {
 				return res, nil
 			}
-			continue
-		case !errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, fmt.Errorf("the SIP server's answer: %w", err)
 		}
 		n, err := p.conn.Read(buf)
 		if ctx.Err() != nil {
