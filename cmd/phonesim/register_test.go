@@ -133,8 +133,8 @@ func TestRegister(t *testing.T) {
 		contact               string
 	}{
 		{"UDP", "udp", "", false, false, "sip:%s@%s:5060"},
-		{"UDP, asked by a proxy", "udp", "", true, false, "sip:%s@%s:5060"},
-		{"UDP, nonce too old", "udp", "", false, true, "sip:%s@%s:5060"},
+		{"UDP asked by a proxy", "udp", "", true, false, "sip:%s@%s:5060"},
+		{"UDP with a nonce too old", "udp", "", false, true, "sip:%s@%s:5060"},
 		{"TCP", "tcp", "account.1.sip_server.1.transport_type = 1\n", false, false, "transport=tcp"},
 		{"TLS", "tls", "account.1.sip_server.1.transport_type = 2\n", false, false, "transport=tls"},
 	} {
