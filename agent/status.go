@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -34,7 +35,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	st.DHCP = a.dhcpStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
-		phoneProblems(all), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+		phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
@@ -197,4 +198,24 @@ func leftoverProblems(files []string) []control.Problem {
 		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
 		Fix:  "sae-agent import reads them into a configuration; then remove them",
 	}}
+}
+
+// missingProblems says which parts of the file this version does nothing for yet:
+// an operator must not believe in a firewall that is not there.
+func missingProblems(c *config.Config) (out []control.Problem) {
+	for _, p := range []struct {
+		asked    bool
+		key, fix string
+	}{
+		{c.PBX.Driver != config.DriverNone, "pbx.driver: " + string(c.PBX.Driver), "set the exchange's extensions up yourself, and write pbx: {driver: none}"},
+		{c.Firewall.Enabled, "firewall.enabled: true", "set packet filter rules yourself, and write firewall: {enabled: false}"},
+		{c.QoS.WANUpload > 0, "qos.wan_upload", "shape the upload yourself, and remove it"},
+		{c.Stacks.Jitsi.Enabled, "stacks.jitsi", "set Jitsi up yourself, and write enabled: false"},
+		{c.Stacks.Nextcloud.Enabled, "stacks.nextcloud", "set Nextcloud up yourself, and write enabled: false"},
+	} {
+		if p.asked {
+			out = append(out, control.Problem{Severity: control.SeverityWarning, Part: "config", What: "this version does nothing for " + p.key + " yet", Fix: p.fix})
+		}
+	}
+	return out
 }
