@@ -1,10 +1,13 @@
 // Package tftpd is a read-only TFTP server (RFC 1350, 2347, 2348, 2349).
 //
-// The transfers themselves are pin/tftp's. In front of it stands a guard on a
-// socket of our own: it takes only well-formed read requests from the networks
+// Large files are sent by pin/tftp. In front of it stands a guard on a socket of
+// our own: it takes only well-formed read requests from the networks
 // that are allowed, opens the file before a transfer begins, so that errors have
 // their right codes, answers a repeated request once and bounds the transfers of
 // each client and of all.
+//
+// Small files, which all configurations are, are sent from memory on one socket for
+// all clients: a thousand phones that start together ask for four files each.
 //
 // The package knows nothing of phones: what a name means is its FileSource's to say.
 package tftpd

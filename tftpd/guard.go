@@ -17,8 +17,8 @@ const repeatTime = time.Second
 // job is a request that was let through, with its file open.
 type job struct {
 	Request
-	encoded []byte
-	file    *File
+	request readRequest
+	file    *File // nil when the sender has its content
 	begun   time.Time
 }
 
@@ -124,7 +124,7 @@ func (g *guard) take(key jobKey) *job {
 func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 	select {
 	case j := <-g.ready:
-		return copy(p, j.encoded), net.UDPAddrFromAddrPort(j.Client), nil
+		return copy(p, j.request.encode()), net.UDPAddrFromAddrPort(j.Client), nil
 	case <-g.done:
 		return 0, nil, net.ErrClosed
 	}

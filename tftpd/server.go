@@ -69,7 +69,7 @@ func (s *Server) Addr() netip.AddrPort {
 
 // Run serves until ctx ends or the socket fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
-	conn, err := s.listen(ctx)
+	conn, err := s.listen(ctx, s.cfg.Listen)
 	if err != nil {
 		return err
 	}
@@ -77,24 +77,45 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	s.mu.Unlock()
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	small, err := s.listen(ctx, netip.AddrPortFrom(s.cfg.Listen.Addr(), 0))
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
 	g := newGuard(s.cfg, conn.LocalAddr())
-	server := s.transfers(ctx, g)
+	d := &desk{
+		Server: s, conn: conn, guard: g, largest: s.largestBlock(),
+		sender: newSender(small, s.cfg, func(j *job, bytes int64, err error) { s.finish(g, j, bytes, err) }),
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // the sender ends later than ctx
+	defer stop()
+	pin := s.transfers(ctx, g)
 	eg, ctx := errgroup.WithContext(ctx)
-	eg.Go(func() error { return server.Serve(g) })
-	eg.Go(func() error { return s.receive(ctx, conn, g) })
+	eg.Go(func() error { return pin.Serve(g) })
+	eg.Go(func() error { return d.receive(ctx) })
 	eg.Go(func() error { return s.housekeeping(ctx, g) })
+	eg.Go(func() error { return d.sender.receive(running) })
+	eg.Go(func() error { return d.sender.repeat(running) })
 	<-ctx.Done()
 	_ = conn.Close()
 	_ = g.Close()
-	s.shutDown(server)
+	s.shutDown(pin)
+	d.sender.shutDown(shutdownTime)
+	stop()
 	return eg.Wait()
 }
 
-// listen opens the socket. The address may come later: the agent does not wait
-// for a card.
-func (s *Server) listen(ctx context.Context) (*net.UDPConn, error) {
+// desk is where requests come in.
+type desk struct {
+	*Server
+	conn    *net.UDPConn
+	guard   *guard
+	sender  *sender
+	largest int // block that fits the card
+}
+
+// listen opens a socket. The address may come later: the agent does not wait for
+// a card.
+func (s *Server) listen(ctx context.Context, addr netip.AddrPort) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		cerr := c.Control(func(fd uintptr) {
@@ -108,7 +129,7 @@ func (s *Server) listen(ctx context.Context) (*net.UDPConn, error) {
 		})
 		return errors.Join(cerr, err)
 	}}
-	pc, err := lc.ListenPacket(ctx, "udp4", s.cfg.Listen.String())
+	pc, err := lc.ListenPacket(ctx, "udp4", addr.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("tftpd: another program holds UDP port %d: stop it (systemctl disable --now tftpd-hpa atftpd dnsmasq)", s.cfg.Listen.Port())
 	}
@@ -139,12 +160,12 @@ func (s *Server) largestBlock() int {
 }
 
 // receive takes requests from the socket.
-func (s *Server) receive(ctx context.Context, conn *net.UDPConn, g *guard) error {
+func (d *desk) receive(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	buf := make([]byte, 2048)
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		n, from, err := d.conn.ReadFromUDPAddrPort(buf)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -152,21 +173,21 @@ func (s *Server) receive(ctx context.Context, conn *net.UDPConn, g *guard) error
 			return fmt.Errorf("tftpd: receive: %w", err)
 		}
 		client := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if !s.allowed(client.Addr()) {
-			s.ended(Transfer{Request: Request{Client: client}, Outcome: FromOutside})
+		if !d.allowed(client.Addr()) {
+			d.ended(Transfer{Request: Request{Client: client}, Outcome: FromOutside})
 			continue
 		}
 		rq, err := parseRequest(buf[:n])
 		if err != nil {
-			s.refuse(conn, Transfer{Request: Request{Client: client, Name: rq.name}, Outcome: illegalOrDenied(err), Err: err}, err)
+			d.refuse(Transfer{Request: Request{Client: client, Name: rq.name}, Outcome: illegalOrDenied(err), Err: err}, err)
 			continue
 		}
-		j := &job{Request: Request{Client: client, Name: rq.name}, encoded: rq.encode(), begun: time.Now()}
-		if why, ok := g.enter(j.Request); !ok {
-			s.ended(Transfer{Request: j.Request, Outcome: why})
+		j := &job{Request: Request{Client: client, Name: rq.name}, request: rq, begun: time.Now()}
+		if why, ok := d.guard.enter(j.Request); !ok {
+			d.ended(Transfer{Request: j.Request, Outcome: why})
 			continue
 		}
-		running.Go(func() { s.begin(ctx, conn, g, j) })
+		running.Go(func() { d.begin(ctx, j) })
 	}
 }
 
@@ -187,20 +208,35 @@ func illegalOrDenied(err error) Outcome {
 	return Illegal
 }
 
-// begin opens the file and hands the request on, or tells the client why not.
-func (s *Server) begin(ctx context.Context, conn *net.UDPConn, g *guard, j *job) {
-	file, err := s.open(ctx, j.Request)
+// begin opens the file and has it delivered, or tells the client why not.
+func (d *desk) begin(ctx context.Context, j *job) {
+	file, err := d.open(ctx, j.Request)
+	if err == nil && file.Size >= 0 && file.Size <= smallFile {
+		d.metrics.active.Inc()
+		err = d.deliver(j, file)
+		if err == nil {
+			return
+		}
+		d.metrics.active.Dec()
+	}
 	if err != nil {
 		outcome, told := refusal(err)
-		g.leave(j.Request, false)
-		s.refuse(conn, Transfer{Request: j.Request, Outcome: outcome, Err: err, Duration: time.Since(j.begun)}, told)
+		d.guard.leave(j.Request, false)
+		d.refuse(Transfer{Request: j.Request, Outcome: outcome, Err: err, Duration: time.Since(j.begun)}, told)
 		return
 	}
 	j.file = file
-	if !g.hand(ctx, j) {
-		g.leave(j.Request, false)
+	if !d.guard.hand(ctx, j) {
+		d.guard.leave(j.Request, false)
 		_ = file.Close()
 	}
+}
+
+// deliver gives a small file to the sender.
+func (d *desk) deliver(j *job, file *File) (err error) {
+	defer file.Close()
+	defer d.rescue(j.Request, &err)
+	return d.sender.start(j, io.LimitReader(file, smallFile), file.Size, d.largest)
 }
 
 // open asks the source for a file; a panic there is that request's alone.
@@ -217,18 +253,18 @@ func (s *Server) rescue(r Request, err *error) {
 }
 
 // refuse answers with an error, unless the client must not hear one.
-func (s *Server) refuse(conn *net.UDPConn, t Transfer, told error) {
-	s.ended(t)
+func (d *desk) refuse(t Transfer, told error) {
+	d.ended(t)
 	var p *protocolError
 	if errors.As(told, &p) && p.quiet {
 		return
 	}
-	if _, err := conn.WriteToUDPAddrPort(encodeError(told), t.Client); err != nil {
-		s.log.Debug("cannot send an error", "client", t.Client, "err", err)
+	if _, err := d.conn.WriteToUDPAddrPort(encodeError(told), t.Client); err != nil {
+		d.log.Debug("cannot send an error", "client", t.Client, "err", err)
 	}
 }
 
-// transfer sends one file. pin/tftp calls it in a goroutine of its own.
+// transfer sends one large file. pin/tftp calls it in a goroutine of its own.
 func (s *Server) transfer(ctx context.Context, g *guard, name string, rf io.ReaderFrom) (err error) {
 	out := rf.(tftp.OutgoingTransfer)
 	remote := out.RemoteAddr()
@@ -237,24 +273,29 @@ func (s *Server) transfer(ctx context.Context, g *guard, name string, rf io.Read
 	if j == nil {
 		return errors.New("tftpd: a transfer that nobody asked for")
 	}
-	t := Transfer{Request: j.Request, Outcome: Served}
 	s.metrics.active.Inc()
+	var bytes int64
 	defer func() {
-		s.metrics.active.Dec()
 		_ = j.file.Close()
-		g.leave(j.Request, true)
-		if t.Err = err; err != nil {
-			t.Outcome = Failed
-		}
-		t.Duration = time.Since(j.begun)
-		s.ended(t)
+		s.finish(g, j, bytes, err)
 	}()
 	defer s.rescue(j.Request, &err)
 	if j.file.Size >= 0 {
 		out.SetSize(j.file.Size)
 	}
-	t.Bytes, err = rf.ReadFrom(untilDone{ctx, j.file})
+	bytes, err = rf.ReadFrom(untilDone{ctx, j.file})
 	return err
+}
+
+// finish notes the end of a transfer.
+func (s *Server) finish(g *guard, j *job, bytes int64, err error) {
+	s.metrics.active.Dec()
+	g.leave(j.Request, true)
+	t := Transfer{Request: j.Request, Outcome: Served, Bytes: bytes, Duration: time.Since(j.begun), Err: err}
+	if err != nil {
+		t.Outcome = Failed
+	}
+	s.ended(t)
 }
 
 // untilDone ends a file when the server does.
