@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +19,9 @@ import (
 
 // stormPhones is how many phones are powered on at the same instant.
 const stormPhones = 1000
+
+// stormPatience is how long they may take: the slowest peer takes less than a minute.
+const stormPatience = 2 * time.Minute
 
 // phone is one entry of phonesim's inventory.
 type phone struct {
@@ -111,4 +116,32 @@ func (s *site) writeLeases(ctx context.Context, state string) error {
 		leases = append(leases, dhcpd.Lease{Addr: addr, MAC: mac, State: dhcpd.StateBound, Start: now, Expires: now.Add(leaseTime)})
 	}
 	return errors.Join(db.Commit(ctx, leases), db.Close())
+}
+
+// stormResult is what phonesim says of a fleet.
+type stormResult struct {
+	Failed   int `json:"failed"`
+	Repeated int `json:"dhcp_retransmissions"`
+	Stages   map[string]struct {
+		Max time.Duration `json:"max_ns"`
+	} `json:"stages"`
+}
+
+// phonesim powers the whole fleet on at once.
+func (s *site) phonesim(ctx context.Context) (r stormResult, err error) {
+	list, err := json.Marshal(s.fleet)
+	if err != nil {
+		return r, err
+	}
+	inventory, err := s.write("inventory.json", string(list))
+	if err != nil {
+		return r, err
+	}
+	out, err := s.phones.Command(ctx, filepath.Join(s.build, "phonesim"), "--interface", phoneLink, "--inventory", inventory,
+		"--storm", "--json", "--timeout", stormPatience.String()).Output()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) { // 1: some phones failed, and the table says so
+		return r, fmt.Errorf("phonesim: %w%s", err, stderrOf(err))
+	}
+	return r, json.Unmarshal(out, &r)
 }

@@ -37,7 +37,7 @@ func (b *runner) all(ctx context.Context) error {
 	for round := range b.rounds {
 		for i := range b.contenders {
 			c := b.contenders[(round+i)%len(b.contenders)]
-			for _, part := range []func(context.Context, contender) error{b.few, b.many} {
+			for _, part := range []func(context.Context, contender) error{b.storm, b.few, b.many} {
 				if err := part(ctx, c); ctx.Err() != nil {
 					return ctx.Err()
 				} else if err != nil {
@@ -110,10 +110,29 @@ func (u started) output() (all string) {
 	return all
 }
 
+// storm powers on 1,000 phones at the same instant.
+func (b *runner) storm(ctx context.Context, c contender) error {
+	return b.with(ctx, c, 0, func(ctx context.Context, s *site, _ started) error {
+		r, err := s.phonesim(ctx)
+		if err != nil {
+			return err
+		}
+		b.add(c, stormTime, r.Stages["total"].Max.Seconds())
+		b.add(c, stormRepeats, float64(r.Repeated))
+		b.add(c, stormFailed, float64(r.Failed))
+		return nil
+	})
+}
+
 // few measures with 1,000 leases: start, exchanges and files.
 func (b *runner) few(ctx context.Context, c contender) error {
 	return b.with(ctx, c, fewLeases, func(ctx context.Context, s *site, up started) error {
 		b.add(c, startTime, float64(up.offered.Sub(up.at).Milliseconds()))
+		kb, err := residentKB(up.processes)
+		if err != nil {
+			return err
+		}
+		b.add(c, memory, float64(kb)/1000)
 		return errors.Join(b.exchanges(ctx, s, c, exchangesFew), b.files(ctx, s, c), b.newcomers(ctx, s, c))
 	})
 }
