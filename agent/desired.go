@@ -19,6 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/agent/sipwatch"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -273,6 +274,11 @@ func desiredHTTP(c *config.Config) console.Config {
 		}
 	}
 	return out
+}
+
+// desiredSIP is where registrations pass by.
+func desiredSIP(c *config.Config) sipwatch.Config {
+	return sipwatch.Config{Interface: c.LAN.Interface, Server: netip.AddrPortFrom(c.PBX.Address, c.PBX.Port)}
 }
 
 // zoneOf reads what the DHCP options say of the site's time zone: how far it is

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/sipwatch"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
@@ -28,6 +29,7 @@ type units struct {
 	dhcp    unit[dhcpd.Config]
 	tftp    unit[tftpd.Config]
 	http    unit[console.Config]
+	sip     unit[sipwatch.Config]
 }
 
 func newUnits(a *Agent) *units {
@@ -36,6 +38,7 @@ func newUnits(a *Agent) *units {
 		dhcp:    unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
 		tftp:    unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
 		http:    unit[console.Config]{name: "http", build: a.buildHTTP},
+		sip:     unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
 	}
 }
 
@@ -65,6 +68,7 @@ func (a *Agent) bringInLine() {
 	}
 	a.units.tftp.want(a.parts, desiredTFTP(cfg))
 	a.units.http.want(a.parts, desiredHTTP(cfg))
+	a.units.sip.want(a.parts, desiredSIP(cfg))
 }
 
 // measured is a part whose metrics are served while it runs.
@@ -166,6 +170,18 @@ func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part,
 		Health: a.health,
 	}, a.log.With("part", "http"))
 	return a.measure(s.Run, s), nil
+}
+
+func (a *Agent) buildSIP(ctx context.Context, c sipwatch.Config) (supervisor.Part, error) {
+	return sipwatch.New(c, func(r sipwatch.Registration) {
+		mac, ok := a.leasedTo(r.Client)
+		if !ok {
+			return
+		}
+		if err := a.phones.Registered(ctx, mac, r.Number); err != nil {
+			a.log.Error("cannot note that a phone has registered", "mac", mac.String(), "err", err)
+		}
+	}), nil
 }
 
 func (a *Agent) phonebook() []byte {

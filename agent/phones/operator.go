@@ -142,18 +142,17 @@ func (s *Service) Rearm(ctx context.Context, mac net.HardwareAddr) error {
 	return s.save(ctx, func(n *Saved) { delete(n.Done, key(mac)) })
 }
 
-// Registered notes that the phone of an extension has registered, after which
-// Config.Once withholds its secret.
-func (s *Service) Registered(ctx context.Context, extension string) error {
+// Registered notes that a phone has registered an extension, after which
+// Config.Once withholds its secret. It is none of the phones' business when a
+// softphone has, or a phone with another's number.
+func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extension string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mac, ok := s.owner(extension)
-	if !ok {
-		return nil // a softphone
-	}
-	if _, done := s.saved.Done[key(mac)]; done {
+	phone, known := s.named(mac)
+	if _, done := s.saved.Done[key(mac)]; done || !known || phone.Extension != extension {
 		return nil
 	}
+	s.log.Info("phone has registered", "mac", mac.String(), "extension", extension)
 	return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
 }
 

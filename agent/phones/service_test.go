@@ -235,7 +235,13 @@ func TestSecretsOnce(t *testing.T) {
 	if !has() {
 		t.Error("no secret before the first registration")
 	}
-	if err := errors.Join(o.Registered(t.Context(), "100"), o.Registered(t.Context(), "102")); err != nil {
+	if err := errors.Join(o.Registered(t.Context(), alicePhone, "102"), o.Registered(t.Context(), laptop, "100")); err != nil {
+		t.Fatal(err)
+	}
+	if !has() {
+		t.Error("no secret after others have registered")
+	}
+	if err := o.Registered(t.Context(), alicePhone, "100"); err != nil {
 		t.Fatal(err)
 	}
 	if has() {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -276,6 +277,40 @@ func TestFilesOverHTTPS(t *testing.T) {
 	a.start()
 	if after, err := os.ReadFile(a.path("state/tls/cert.pem")); err != nil || string(after) != string(before) {
 		t.Errorf("another certificate after a restart: %v", err)
+	}
+}
+
+// With secrets once, the file has no password any more after the phone's first
+// registration with an exchange on the appliance, until it is rearmed.
+func TestSecretsOnce(t *testing.T) {
+	t.Parallel()
+	a := newAppliance(t, strings.Replace(siteConfig, "root: ROOT", "root: ROOT, secrets: once", 1))
+	alice := a.phone("alice", aliceMAC)
+	if file, _ := alice.tftp("001565000001.cfg"); !strings.Contains(file, "needle-secret-alice") {
+		t.Fatalf("before: %s", file)
+	}
+	addr := strings.Fields(alice.Run("ip", "-4", "-o", "address", "show", "eth0"))[3]
+	addr, _, _ = strings.Cut(addr, "/")
+	accepted := "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP " + addr + ";branch=z9hG4bK1\r\nFrom: <sip:100@192.168.1.1>;tag=1\r\n" +
+		"To: <sip:100@192.168.1.1>;tag=2\r\nCall-ID: a\r\nCSeq: 2 REGISTER\r\nContact: <sip:100@" + addr + ">;expires=600\r\nContent-Length: 0\r\n\r\n"
+	labtest.Eventually(t, func() error {
+		a.host.Do(func() error { // the exchange's answer
+			conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IP{192, 168, 1, 1}, Port: 5060}, &net.UDPAddr{IP: net.ParseIP(addr), Port: 5060})
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.Write([]byte(accepted))
+			return err
+		})
+		if file, _ := alice.tftp("001565000001.cfg"); strings.Contains(file, "needle") || !strings.Contains(file, "account.1.user_name = 100") {
+			return fmt.Errorf("after the registration: %s", file)
+		}
+		return nil
+	})
+	a.must("phones", "rearm", aliceMAC)
+	if file, _ := alice.tftp("001565000001.cfg"); !strings.Contains(file, "needle-secret-alice") {
+		t.Errorf("rearmed: %s", file)
 	}
 }
 
