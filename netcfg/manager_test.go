@@ -25,6 +25,10 @@ import (
 const childEnv = "NETCFG_TEST_CONFIG"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(serverEnv) != "" {
+		fmt.Println(runServer())
+		os.Exit(1)
+	}
 	if text := os.Getenv(childEnv); text != "" {
 		if err := runChild(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
