@@ -32,28 +32,6 @@ type Options struct {
 	Root string
 }
 
-// Status is how the network is.
-type Status struct {
-	WAN, LAN   LinkStatus
-	Resolvers  []netip.Addr // of the WAN
-	Forwarding bool
-}
-
-// LinkStatus is how one card is.
-type LinkStatus struct {
-	Name      string
-	Method    Method
-	Exists    bool
-	Up        bool
-	Carrier   bool
-	Addresses []netip.Prefix
-	Gateway   netip.Addr
-	Lease     *Lease // MethodDHCP
-	Repairs   uint64 // times that something of ours was put back
-	Owners    []Owner
-	Problem   string // what is wrong, and what to do; empty when nothing is
-}
-
 // Manager keeps the cards as they should be.
 type Manager struct {
 	opts    Options
@@ -357,66 +335,4 @@ func (m *Manager) findOwners(is machine) {
 			m.owners[l.Name] = ownersIn(m.opts.Root, l.Name, is.Links[l.Name].Index)
 		}
 	}
-}
-
-// report puts the status together and tells it when it has changed. The caller
-// holds m.mu.
-func (m *Manager) report(is machine) {
-	st := Status{Forwarding: is.Forwarding, WAN: m.linkStatus(m.cfg.WAN, is), LAN: m.linkStatus(m.cfg.LAN, is)}
-	st.Resolvers = m.resolvers()
-	if reflect.DeepEqual(st, m.status) {
-		return
-	}
-	m.status = st
-	if m.cfg.WAN.managed() && m.opts.ResolvConf != "" {
-		if err := writeResolvers(m.opts.ResolvConf, st.Resolvers); err != nil {
-			m.log.Warn("cannot hand the resolvers over", "err", err)
-		}
-	}
-	m.opts.OnChange(st)
-}
-
-// resolvers are those of the WAN. The caller holds m.mu.
-func (m *Manager) resolvers() []netip.Addr {
-	switch {
-	case len(m.cfg.WAN.DNS) > 0:
-		return m.cfg.WAN.DNS
-	case m.cfg.WAN.Method == MethodDHCP && m.lease != nil:
-		return m.lease.DNS
-	case m.cfg.WAN.Method == MethodExternal:
-		return readResolvers(m.opts.Root)
-	}
-	return nil
-}
-
-func (m *Manager) linkStatus(l Link, is machine) LinkStatus {
-	s, ok := is.Links[l.Name]
-	st := LinkStatus{
-		Name: l.Name, Method: l.Method, Exists: ok, Up: s.Up, Carrier: s.Carrier, Addresses: s.Addresses,
-		Repairs: m.repairs[l.Name], Owners: m.owners[l.Name], Problem: m.problem[l.Name],
-	}
-	for _, g := range append(slices.Clone(s.Gateways), s.Foreign...) {
-		st.Gateway = g
-		break
-	}
-	if l.Method == MethodDHCP {
-		st.Lease = m.lease
-	}
-	switch {
-	case st.Problem != "" || l.Method == MethodNone:
-	case !ok:
-		st.Problem = fmt.Sprintf("there is no card %s: 'ip link' shows what they are called", l.Name)
-	case s.Up && !s.Carrier:
-		st.Problem = "no cable, or nothing at its other end"
-	case l.Method == MethodDHCP && m.lease == nil:
-		st.Problem = "no lease: no DHCP server has answered yet"
-	}
-	return st
-}
-
-// Status returns how the network was at the last look.
-func (m *Manager) Status() Status {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.status
 }
