@@ -25,7 +25,8 @@ import (
 type request struct{ client, path, agent string }
 
 // web serves the folder over HTTP, or HTTPS with a certificate, on a port of the server.
-func (s *site) web(addr string, cert *tls.Config) func() []request {
+// Hooks run before each request is answered.
+func (s *site) web(addr string, cert *tls.Config, hooks ...func(client string)) func() []request {
 	s.t.Helper()
 	var mu sync.Mutex
 	var asked []request
@@ -35,6 +36,9 @@ func (s *site) web(addr string, cert *tls.Config) func() []request {
 		mu.Lock()
 		asked = append(asked, request{host, r.URL.Path, r.UserAgent()})
 		mu.Unlock()
+		for _, hook := range hooks {
+			hook(host)
+		}
 		http.StripPrefix("/phones", files).ServeHTTP(w, r)
 	})}
 	var listener net.Listener

@@ -25,12 +25,13 @@ type site struct {
 	server *labtest.Host
 	phones *labtest.Host
 	root   string
+	lab    *labtest.Lab
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	l := labtest.New(t)
-	s := &site{t: t, lan: l.Switch("lan"), server: l.Host("server"), phones: l.Host("phones"), root: t.TempDir()}
+	s := &site{t: t, lan: l.Switch("lan"), server: l.Host("server"), phones: l.Host("phones"), root: t.TempDir(), lab: l}
 	s.lan.Plug(s.server, "eth0")
 	s.lan.Plug(s.phones, "eth0")
 	s.server.Addr("eth0", "192.168.0.1/20")
@@ -38,6 +39,14 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// host plugs another machine into the LAN.
+func (s *site) host(name string) *labtest.Host {
+	s.t.Helper()
+	h := s.lab.Host(name)
+	s.lan.Plug(h, "eth0")
+	return h
 }
 
 // dnsmasq starts a DHCP and TFTP server.

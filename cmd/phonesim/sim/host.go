@@ -36,7 +36,9 @@ func newHost(l *link, m mac) *host {
 	return &host{link: l, mac: m, in: make(map[uint16]chan datagram), neighbours: make(map[netip.Addr]mac), learned: make(chan struct{})}
 }
 
-// configure gives the host its address and says so on the link.
+// configure gives the host its address, asks who else has it (RFC 2131 section
+// 4.4.1), and says on the link that it is the host's. It does not wait for an
+// answer: conflict tells later.
 func (h *host) configure(addr netip.Prefix, gateway netip.Addr) error {
 	if err := h.link.occupy(addr.Addr(), h); err != nil {
 		return err
@@ -44,6 +46,8 @@ func (h *host) configure(addr netip.Prefix, gateway netip.Addr) error {
 	h.mu.Lock()
 	h.addr, h.gateway = addr, gateway
 	h.mu.Unlock()
+	probe := arp{srcMAC: h.mac, src: netip.IPv4Unspecified(), dst: addr.Addr()}
+	h.link.send(ethernet(broadcast, h.mac, unix.ETH_P_ARP, probe.packet()))
 	announce := arp{srcMAC: h.mac, src: addr.Addr(), dst: addr.Addr()}
 	h.link.send(ethernet(broadcast, h.mac, unix.ETH_P_ARP, announce.packet()))
 	return nil
