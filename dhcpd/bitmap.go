@@ -29,6 +29,11 @@ func (b *bitmap) clear(n uint32) {
 	}
 }
 
+func (b *bitmap) has(n uint32) bool {
+	w, bit, ok := b.at(n)
+	return ok && b.words[w]&bit != 0
+}
+
 func (b *bitmap) at(n uint32) (word int, bit uint64, ok bool) {
 	if n < b.first || n > b.last {
 		return 0, 0, false

@@ -17,8 +17,9 @@ const (
 	probeWait = 100 * time.Millisecond
 	// cleanFor is how long an address that nobody claimed counts as unused.
 	cleanFor = 10 * time.Minute
-	// sweepRate bounds the addresses that are looked for ahead of need, per second.
-	sweepRate = 256
+	// stock is how many addresses are looked for ahead of need, so that newcomers
+	// do not wait: the whole of a usual pool.
+	stock = 1024
 )
 
 // waitingOffer is an OFFER that leaves when nobody has claimed its address.
@@ -105,7 +106,7 @@ func (s *Server) wait(a netip.Addr, q query, out outgoing) {
 func (s *Server) probeLoop(ctx context.Context, a *arpConn) error {
 	heard := make(chan error, 1)
 	go func() { heard <- s.hearClaims(ctx, a) }()
-	sweep := time.NewTicker(time.Second)
+	sweep := time.NewTicker(probeWait)
 	defer sweep.Stop()
 	release := time.NewTimer(time.Hour)
 	defer release.Stop()
@@ -175,22 +176,61 @@ func (s *Server) releaseOffers() time.Duration {
 	return next
 }
 
-// sweep probes some addresses of the pool that nobody has.
+// swept is an address that was looked for ahead of need.
+type swept struct {
+	n  uint32
+	at time.Time
+}
+
+// sweep keeps a stock of free addresses that nobody answers for.
 func (s *Server) sweep(a *arpConn) {
 	now := s.clock.now()
 	var ask []netip.Addr
 	s.mu.Lock()
-	for len(ask) < sweepRate && s.serving {
-		n, ok := s.table.free.next(s.table.plan.next(s.swept))
-		if !ok || s.isClean(toAddr(n), now) {
-			break // nothing to look for until something ends
-		}
-		s.swept = n
-		s.clean[toAddr(n)] = now
-		ask = append(ask, toAddr(n))
+	if s.serving {
+		s.promote(now)
+		ask = s.restock(now)
 	}
 	s.mu.Unlock()
 	s.probeAll(a, ask)
+}
+
+// promote puts the addresses of the last sweep into the stock, since who has one
+// has answered by now, and takes those out that were looked for long ago. The
+// caller holds s.mu.
+func (s *Server) promote(now time.Time) {
+	for _, w := range s.asked {
+		if s.table.free.has(w.n) {
+			s.table.ready.set(w.n)
+			s.clean[toAddr(w.n)] = w.at
+			s.stocked = append(s.stocked, w)
+		}
+	}
+	s.asked = s.asked[:0]
+	for len(s.stocked) > 0 && now.Sub(s.stocked[0].at) >= cleanFor {
+		w := s.stocked[0]
+		s.stocked = s.stocked[1:]
+		s.table.ready.clear(w.n)
+		delete(s.clean, toAddr(w.n))
+	}
+}
+
+// restock returns addresses to look for. The caller holds s.mu.
+func (s *Server) restock(now time.Time) (ask []netip.Addr) {
+	t := s.table
+	missing := min(stock, t.free.count) - t.ready.count
+	for range stock + t.ready.count { // no more than once round
+		n, ok := t.free.next(t.plan.next(s.lastSwept))
+		if !ok || len(ask) >= missing {
+			break
+		}
+		s.lastSwept = n
+		if !t.ready.has(n) {
+			s.asked = append(s.asked, swept{n, now})
+			ask = append(ask, toAddr(n))
+		}
+	}
+	return ask
 }
 
 // hearClaims takes addresses out of use that other machines answer for.

@@ -51,7 +51,9 @@ type Server struct {
 	rivals  map[netip.Addr]Rival
 	waiting map[netip.Addr]*waitingOffer
 	clean   map[netip.Addr]time.Time // when an address was last looked for ahead of need
-	swept   uint32                   // the last of these
+	// Addresses that were just asked for, and those of the stock, oldest first.
+	asked, stocked []swept
+	lastSwept      uint32
 	// suspected is when a search was last begun because of a client's message.
 	suspected time.Time
 }

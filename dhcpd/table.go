@@ -39,6 +39,7 @@ type table struct {
 	byAddr map[netip.Addr]*record
 	byMAC  map[mac]*record // at most one address a client
 	free   bitmap          // addresses of the pool without a record
+	ready  bitmap          // of these, the ones that were lately looked for on the LAN and not found
 	due    recordHeap      // bound, offered, declined, by Expires
 	// Released and expired records, longest unused first. Known clients' are apart:
 	// strangers do not get them.
@@ -59,7 +60,7 @@ func newTable(p *plan) *table {
 // setPlan puts the records under a new plan.
 func (t *table) setPlan(p *plan) {
 	t.plan = p
-	t.free = newBitmap(p.first, p.last)
+	t.free, t.ready = newBitmap(p.first, p.last), newBitmap(p.first, p.last)
 	t.size = 0
 	for n := p.first; ; n++ {
 		if a := toAddr(n); p.dynamic(a) {
@@ -103,6 +104,7 @@ func (t *table) put(r *record) {
 	r.index = -1
 	t.byAddr[r.Addr] = r
 	t.free.clear(toUint32(r.Addr))
+	t.ready.clear(toUint32(r.Addr))
 	t.states[r.State]++
 	if r.State != StateDeclined {
 		if t.byMAC[r.owner] == nil && t.needsPlace(r.owner) {
@@ -196,8 +198,10 @@ func (t *table) choose(m mac) (a netip.Addr, old *record, ok bool) {
 	if !t.plan.known[m] && !t.strangersMayTake() {
 		return netip.Addr{}, nil, false
 	}
-	if n, ok := t.free.next(t.favourite(m)); ok {
-		return toAddr(n), nil, true
+	for _, set := range []*bitmap{&t.ready, &t.free} {
+		if n, ok := set.next(t.favourite(m)); ok {
+			return toAddr(n), nil, true
+		}
 	}
 	for _, h := range []*recordHeap{&t.idleStranger, &t.idleKnown} {
 		if h == &t.idleKnown && !t.plan.known[m] {
