@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
 )
@@ -45,7 +47,17 @@ func state(r sim.Result) string {
 	if r.Error == "" {
 		return string(r.State)
 	}
-	return string(r.State) + ": " + r.Error
+	return string(r.State) + ": " + plain(r.Error)
+}
+
+// plain takes out of a text what a server could do to a terminal with it.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // files says how many of the files that were asked for the phone got.
@@ -78,7 +90,7 @@ func printSummary(w io.Writer, s sim.Summary) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "\n%s DHCP messages repeated: %d.\n", counts(s), s.Repeated)
 	if s.Lost > 0 {
-		fmt.Fprintf(&b, "This machine was too slow for %d frames: the times below are its own fault.\n", s.Lost)
+		fmt.Fprintf(&b, "This machine was too slow for %d frames: what is slow below may be its own fault.\n", s.Lost)
 	}
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(s.Stages) > 0 {
@@ -108,5 +120,5 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return plain(s)
 }
