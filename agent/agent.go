@@ -45,6 +45,8 @@ type Options struct {
 	// VerifyLeases runs leasedb.VerifyMain on a file in a process of its own.
 	VerifyLeases func(ctx context.Context, path string) *exec.Cmd
 	Logger       *slog.Logger
+	// OnReady is told when every part has been started. Nil: nobody is told.
+	OnReady func()
 }
 
 // Agent runs the appliance. It implements control.Backend.
@@ -198,6 +200,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	a.bringInLine()
 	a.mu.Unlock()
+	if a.opts.OnReady != nil {
+		a.opts.OnReady()
+	}
 	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
 	var following sync.WaitGroup
 	following.Go(func() { a.followDHCP(ctx) })
@@ -205,6 +210,22 @@ func (a *Agent) Run(ctx context.Context) error {
 	following.Wait()
 	a.parts.Wait()
 	return nil
+}
+
+// Alive reports whether the agent can be asked something before ctx ends.
+func (a *Agent) Alive(ctx context.Context) bool {
+	free := make(chan struct{})
+	go func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		close(free)
+	}()
+	select {
+	case <-free:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // follow looks again when something has changed, and now and then.

@@ -24,7 +24,7 @@ type written struct {
 }
 
 func newInitCommand() *cobra.Command {
-	path := defaultConfig
+	path, quiet := defaultConfig, false
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a configuration from what the machine has",
@@ -33,6 +33,9 @@ default route is the WAN, another one the LAN. A file that exists is left alone;
 '--config -' prints instead of writing.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(path); err == nil && quiet {
+				return nil
+			}
 			m, err := setup.Inspect(cmd.Context())
 			if err != nil {
 				return err
@@ -45,6 +48,7 @@ default route is the WAN, another one the LAN. A file that exists is left alone;
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
+	cmd.Flags().BoolVar(&quiet, "quiet", false, "do nothing where there is a file already, and call that a success")
 	return cmd
 }
 

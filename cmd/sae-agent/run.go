@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
+	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent"
@@ -30,7 +32,7 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 			if debug {
 				level = slog.LevelDebug
 			}
-			opts.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			opts.Logger = newLogger(cmd.ErrOrStderr(), level)
 			exe, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find my own program: %w", err)
@@ -51,10 +53,12 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 
 // run runs the daemon and applies the file at each SIGHUP.
 func run(ctx context.Context, opts agent.Options) error {
+	opts.OnReady = func() { _, _ = systemd.SdNotify(false, systemd.SdNotifyReady) } // without systemd there is nobody to tell
 	a, err := agent.New(ctx, opts)
 	if err != nil {
 		return err
 	}
+	go feedWatchdog(ctx, a)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -70,4 +74,27 @@ func run(ctx context.Context, opts agent.Options) error {
 		}
 	}()
 	return a.Run(ctx)
+}
+
+// feedWatchdog tells systemd's watchdog that the daemon lives, for as long as it
+// answers questions.
+func feedWatchdog(ctx context.Context, a *agent.Agent) {
+	interval, err := systemd.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		limited, cancel := context.WithTimeout(ctx, interval/3)
+		if a.Alive(limited) {
+			_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+		}
+		cancel()
+	}
 }
