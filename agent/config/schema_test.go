@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+
+	"github.com/sae-agent/sae-agent/packaging/man"
 )
 
 // The schema for editors and the reference for people are made from the types and
@@ -34,6 +36,7 @@ func TestSchemaAndReferenceAreCurrent(t *testing.T) {
 	}
 	golden(t, "../../packaging/config.schema.json", b.Bytes())
 	golden(t, "../../docs/configuration.md", reference(comments))
+	golden(t, "../../packaging/man/sae-agent.yaml.5", manual(comments))
 }
 
 // readComments returns the comments of the fields in types.go, by "Type.Field".
@@ -115,6 +118,25 @@ func scalarSchema(typ reflect.Type) *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "string"}
 }
 
+// smallestFile is the smallest useful file.
+const smallestFile = `wan: {interface: ens33}
+lan: {interface: ens34, address: 192.168.1.1/24}
+dhcp: {range: 192.168.1.10-192.168.1.100}
+extensions:
+  - {number: "100", name: Alice}
+  - {number: "101", name: Bob}
+phones:
+  - {mac: "00:15:65:12:34:56", model: T42U, extension: "100"}
+  - {mac: "00:15:65:12:34:57", model: T54W, extension: "101"}
+`
+
+// The example of the reference is a valid file.
+func TestSmallestFileIsValid(t *testing.T) {
+	if _, err := Parse("ten lines", []byte(smallestFile)); err != nil {
+		t.Error(err)
+	}
+}
+
 // reference writes docs/configuration.md.
 func reference(comments map[string]string) []byte {
 	var b bytes.Buffer
@@ -124,17 +146,7 @@ The appliance is configured by one file, ` + "`/etc/sae-agent/config.yaml`" + `.
 wrong with it, ` + "`sae-agent plan`" + ` what would change, and ` + "`sae-agent apply`" + ` runs it; until then the daemon runs what was
 applied last. Unknown keys are errors. Ten lines are enough:
 
-` + "```yaml" + `
-wan: {interface: ens33}
-lan: {interface: ens34, address: 192.168.1.1/24}
-dhcp: {range: 192.168.1.10-192.168.1.100}
-extensions:
-  - {number: "100", name: Alice}
-  - {number: "101", name: Bob}
-phones:
-  - {mac: "00:15:65:12:34:56", model: T42U, extension: "100"}
-  - {mac: "00:15:65:12:34:57", model: T54W, extension: "101"}
-` + "```" + `
+` + "```yaml\n" + smallestFile + "```" + `
 
 Editors that know JSON Schema complete and check the file with [packaging/config.schema.json](../packaging/config.schema.json).
 This page is made from the types of package agent/config.
@@ -144,6 +156,31 @@ This page is made from the types of package agent/config.
 	defaults.fill()
 	section(&b, reflect.ValueOf(*defaults), "", "Config", comments)
 	return b.Bytes()
+}
+
+// manual writes sae-agent.yaml(5).
+func manual(comments map[string]string) []byte {
+	p := man.New("sae-agent.yaml", "5", "configuration of sae-agent")
+	p.Section("DESCRIPTION")
+	p.Text("/etc/sae-agent/config.yaml says how the appliance should be. sae-agent check says everything that is wrong with it, " +
+		"sae-agent plan what would change, and sae-agent apply runs it. Unknown keys are errors.")
+	p.Section("EXAMPLE")
+	p.Code(smallestFile)
+	p.Section("KEYS")
+	manualSection(p, reflect.TypeFor[Config](), "", comments)
+	p.Section("SEE ALSO")
+	p.Text("sae-agent(8)")
+	return p.Bytes()
+}
+
+func manualSection(p *man.Page, t reflect.Type, path string, comments map[string]string) {
+	for i, f := range fieldsOf(t) {
+		here := strings.TrimPrefix(path+"."+f.name, ".")
+		p.Item(here, comments[t.Name()+"."+t.Field(i).Name])
+		if entry, title := entryOf(f.typ, here); entry != nil {
+			manualSection(p, entry, title, comments)
+		}
+	}
 }
 
 // section writes a table of the keys of v, then the sections in it.
