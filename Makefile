@@ -48,6 +48,16 @@ fuzz: root deps-build  ## run every fuzz target for FUZZTIME
 	    $(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=1s "$$package" || exit 1; \
 	done
 
+.PHONY: deb
+deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-build)
+	rm -rf build/deb
+	mkdir -p build/deb
+	git archive --prefix=source/ HEAD | tar -x -C build/deb
+	cd build/deb/source && $(CURDIR)/$(GO) mod vendor && $(CURDIR)/$(GO) run -mod=vendor ./packaging/copyright > debian/copyright
+	cd build/deb/source && dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
+	mv build/deb/*.deb build/
+	cd build && lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1)
+
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build
