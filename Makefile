@@ -55,7 +55,7 @@ deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-buil
 	git archive --prefix=source/ HEAD | tar -x -C build/deb
 	cd build/deb/source && $(CURDIR)/$(GO) mod vendor && $(CURDIR)/$(GO) run -mod=vendor ./packaging/copyright > debian/copyright
 	cd build/deb/source && dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
-	mv build/deb/*.deb build/
+	mv build/deb/*.deb build/ && rm -rf build/deb
 	cd build && lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1)
 
 .PHONY: clean

@@ -35,7 +35,10 @@ func TestPhonesAreMachines(t *testing.T) {
 		seen = append(seen, string(neighbour))
 	}
 	s.web("192.168.0.1:8080", nil, look)
-	for _, p := range s.boot(exitOK, "--inventory", s.inventory(n)).Phones {
+	phones := s.boot(exitOK, "--inventory", s.inventory(n)).Phones
+	mu.Lock()
+	defer mu.Unlock()
+	for _, p := range phones {
 		if !strings.Contains(strings.Join(seen, ""), p.Addr+" dev eth0 lladdr "+p.MAC) {
 			t.Errorf("%s does not belong to %s: %s", p.Addr, p.MAC, seen)
 		}

@@ -209,6 +209,10 @@ func ownMounts() error {
 	if err := os.Setenv(stageEnv, stageInit); err != nil {
 		return err
 	}
+	// Each thread has a parent death signal of its own, and this thread's is the one that survives the execution.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("set the parent death signal: %w", err)
+	}
 	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 

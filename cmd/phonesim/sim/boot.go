@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // parseBoot reads a boot file and returns the names of the files that it includes
@@ -32,7 +33,7 @@ func parseBoot(data []byte, model string) []string {
 		if !quoted {
 			name, quoted = enclosed(rest, '<', '>')
 		}
-		if quoted && name != "" {
+		if quoted && name != "" && !strings.ContainsFunc(name, unicode.IsControl) {
 			names = append(names, name)
 		}
 	}
