@@ -45,8 +45,22 @@ type Options struct {
 	// VerifyLeases runs leasedb.VerifyMain on a file in a process of its own.
 	VerifyLeases func(ctx context.Context, path string) *exec.Cmd
 	Logger       *slog.Logger
+	// Runner undoes a change that nobody confirms. Nil: changes cannot be applied so.
+	Runner Runner
+	// RollbackCommand is the command that does it, as long as a configuration waits
+	// for its confirmation.
+	RollbackCommand func(pending int) []string
 	// OnReady is told when every part has been started. Nil: nobody is told.
 	OnReady func()
+}
+
+// Runner runs commands that must run even if the daemon has died.
+type Runner interface {
+	// After runs a command once d has passed. It MUST refuse a second one with the
+	// same name.
+	After(ctx context.Context, name string, d time.Duration, argv []string) error
+	// Cancel takes back what After arranged. Nothing to take back is no error.
+	Cancel(ctx context.Context, name string) error
 }
 
 // Agent runs the appliance. It implements control.Backend.
@@ -135,6 +149,13 @@ func (a *Agent) state(name string) string { return filepath.Join(a.opts.StateDir
 
 // firstConfig reads the configuration to begin with.
 func (a *Agent) firstConfig() error {
+	undone, err := a.history.UndoOverdue(time.Now())
+	if err != nil {
+		return err
+	}
+	if undone {
+		a.log.Warn("a change that nobody confirmed was undone")
+	}
 	entry, data, err := a.history.Current()
 	if err != nil && !errors.Is(err, history.ErrEmpty) {
 		return err
@@ -241,6 +262,7 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 		a.mu.Lock()
 		if ctx.Err() == nil {
+			a.adopt()
 			a.bringInLine()
 		}
 		a.mu.Unlock()

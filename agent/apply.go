@@ -73,25 +73,40 @@ func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied,
 }
 
 // Apply implements control.Backend: it runs the operator's file.
-func (a *Agent) Apply(ctx context.Context) (control.Plan, error) {
+func (a *Agent) Apply(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.nothingPending(); err != nil {
+		return control.Plan{}, err
+	}
 	next, err := a.readFile()
 	if err != nil {
 		a.log.Error("the file was not applied", "err", err)
 		return control.Plan{}, err
 	}
 	plan := a.plan(ctx, next)
-	if !bytes.Equal(next.data, a.applied.data) {
-		// Recorded before anything is done: after a crash the rest is done at the start.
-		if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
-			return control.Plan{}, err
-		}
-		a.setApplied(next)
+	if bytes.Equal(next.data, a.applied.data) {
+		a.bringInLine()
+		return plan, nil
 	}
-	a.bringInLine()
-	a.log.Info("configuration applied", "changes", len(plan.Config), "number", a.applied.entry.Seq)
+	// Recorded before anything is done: after a crash the rest is done at the start.
+	if o.Confirm > 0 {
+		plan.Until, next.entry, err = a.probation(ctx, next.data, o.Confirm)
+	} else {
+		next.entry, err = a.history.Add(next.data, time.Now())
+	}
+	if err != nil {
+		return control.Plan{}, err
+	}
+	a.run(next)
+	a.log.Info("configuration applied", "changes", len(plan.Config), "number", next.entry.Seq, "confirm", o.Confirm)
 	return plan, nil
+}
+
+// run makes a configuration the one that runs. The caller holds a.mu.
+func (a *Agent) run(next applied) {
+	a.setApplied(next)
+	a.bringInLine()
 }
 
 // Plan implements control.Backend: it says what Apply would do.

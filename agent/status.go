@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
@@ -58,7 +59,12 @@ func (a *Agent) health() []string {
 
 // configStatus compares the operator's file with what runs.
 func (a *Agent) configStatus(current applied) control.ConfigStatus {
-	st := control.ConfigStatus{Path: a.opts.ConfigPath, Applied: history.Hash(current.data), AppliedAt: current.entry.AppliedAt}
+	st := control.ConfigStatus{
+		Path: a.opts.ConfigPath, Applied: history.Hash(current.data), AppliedAt: current.entry.AppliedAt, Number: current.entry.Seq,
+	}
+	if p, err := a.history.Pending(); err == nil && p != nil {
+		st.Until = p.Deadline
+	}
 	data, err := os.ReadFile(a.opts.ConfigPath)
 	if err == nil && history.Hash(data) == st.Applied {
 		return st
@@ -126,15 +132,22 @@ func partProblems(parts []supervisor.Status) (out []control.Problem) {
 	return out
 }
 
-func configProblems(c control.ConfigStatus) []control.Problem {
+func configProblems(c control.ConfigStatus) (out []control.Problem) {
+	if !c.Until.IsZero() {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "config",
+			What: fmt.Sprintf("configuration %d waits for its confirmation, and is undone at %s", c.Number, c.Until.Local().Format(time.TimeOnly)),
+			Fix:  "sae-agent confirm keeps it, sae-agent rollback undoes it now",
+		})
+	}
 	p := control.Problem{Severity: control.SeverityWarning, Part: "config", What: c.Path + " differs from what runs", Fix: "sae-agent plan shows the difference, sae-agent apply runs it"}
 	switch {
 	case !c.NotApplied:
-		return nil
+		return out
 	case c.FileError != "":
 		p.What, p.Fix = "the file could not be applied: "+c.FileError, "sae-agent check shows all that is wrong with it"
 	}
-	return []control.Problem{p}
+	return append(out, p)
 }
 
 func networkProblems(links []control.NetworkLink) (out []control.Problem) {

@@ -2,6 +2,7 @@ package netcfg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -106,6 +107,30 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.look(k)
 		}
 	}
+}
+
+// Once makes the cards as cfg says, now, and leaves them so: for when nobody stays
+// to keep them. A WAN by DHCP gets the lease that is kept, if that is still good.
+func Once(ctx context.Context, cfg Config, opts Options) error {
+	m, err := New(cfg, opts)
+	if err != nil {
+		return err
+	}
+	k, err := newKernel()
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	m.lease = loadLease(cfg.StateDir, cfg.WAN.Name, time.Now())
+	m.look(k)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var problems []error
+	for _, what := range m.problem {
+		problems = append(problems, errors.New("netcfg: "+what))
+	}
+	return errors.Join(problems...)
 }
 
 // follow has the manager look after every event, and subscribes anew when events

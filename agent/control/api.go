@@ -23,7 +23,10 @@ const SocketName = "control.sock"
 type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	Plan(ctx context.Context) (Plan, error)
-	Apply(ctx context.Context) (Plan, error)
+	Apply(ctx context.Context, o ApplyOptions) (Plan, error)
+	Confirm(ctx context.Context) error
+	Rollback(ctx context.Context, o RollbackOptions) (Plan, error)
+	History(ctx context.Context) ([]Applied, error)
 	Leases(ctx context.Context) ([]Lease, error)
 	Phones(ctx context.Context) ([]Phone, error)
 	Phone(ctx context.Context, mac string) (Phone, error)
@@ -70,6 +73,33 @@ type ConfigStatus struct {
 	AppliedAt  time.Time `json:"applied_at"`
 	NotApplied bool      `json:"not_applied"`          // the file differs from what runs
 	FileError  string    `json:"file_error,omitempty"` // why the file could not be applied
+	Number     int       `json:"number"`               // of what runs, see Applied
+	Until      time.Time `json:"until,omitzero"`       // what runs is undone then, unless it is confirmed
+}
+
+// ApplyOptions say how to apply.
+type ApplyOptions struct {
+	// Confirm undoes the change after this time unless it is confirmed; 0 does not.
+	Confirm time.Duration `json:"confirm_ns,omitempty"`
+}
+
+// RollbackOptions say where to go back to.
+type RollbackOptions struct {
+	// Number is the configuration to go back to; 0: the one before what runs, or
+	// before what waits for its confirmation.
+	Number int `json:"number,omitempty"`
+	// Pending goes back only if the configuration with this number still waits for
+	// its confirmation; otherwise nothing is done. The timer asks so.
+	Pending int `json:"pending,omitempty"`
+}
+
+// Applied is a configuration that ran once.
+type Applied struct {
+	Number    int       `json:"number"`
+	AppliedAt time.Time `json:"applied_at"`
+	Hash      string    `json:"hash"` // SHA-256, hexadecimal
+	Runs      bool      `json:"runs"`
+	Pending   bool      `json:"pending,omitempty"` // waits for its confirmation
 }
 
 // NetworkLink is one of the two cards.
@@ -139,6 +169,8 @@ type Link struct {
 type Plan struct {
 	Config  []Change `json:"config"`  // the file against the configuration that runs
 	Machine []string `json:"machine"` // links, addresses and routes, in order
+	// Until is when the change is undone unless it is confirmed.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Change is one configuration value that differs. Secrets are masked.

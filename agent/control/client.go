@@ -15,6 +15,9 @@ import (
 	"syscall"
 )
 
+// ErrNoDaemon says that no daemon answers.
+var ErrNoDaemon = errors.New("sae-agent does not run")
+
 // Client asks the daemon.
 type Client struct {
 	http *http.Client
@@ -41,8 +44,24 @@ func (c *Client) Plan(ctx context.Context) (Plan, error) {
 }
 
 // Apply makes the daemon read its file and run it.
-func (c *Client) Apply(ctx context.Context) (Plan, error) {
-	return call[Plan](ctx, c, http.MethodPost, "/v1/apply", nil)
+func (c *Client) Apply(ctx context.Context, o ApplyOptions) (Plan, error) {
+	return call[Plan](ctx, c, http.MethodPost, "/v1/apply", o)
+}
+
+// Confirm keeps a change that is undone otherwise.
+func (c *Client) Confirm(ctx context.Context) error {
+	_, err := call[any](ctx, c, http.MethodPost, "/v1/confirm", nil)
+	return err
+}
+
+// Rollback makes the daemon go back to an earlier configuration.
+func (c *Client) Rollback(ctx context.Context, o RollbackOptions) (Plan, error) {
+	return call[Plan](ctx, c, http.MethodPost, "/v1/rollback", o)
+}
+
+// History lists the configurations that are kept, newest last.
+func (c *Client) History(ctx context.Context) ([]Applied, error) {
+	return call[[]Applied](ctx, c, http.MethodGet, "/v1/history", nil)
 }
 
 // Leases lists the DHCP leases, by address.
@@ -114,7 +133,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("sae-agent does not run (nothing answers on %s): start it with 'systemctl start sae-agent', or name its --runtime-dir", c.path)
+		return fmt.Errorf("%w (nothing answers on %s): start it with 'systemctl start sae-agent', or name its --runtime-dir", ErrNoDaemon, c.path)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("no permission to open %s: use sudo, or join the group %s", c.path, Group)
 	}

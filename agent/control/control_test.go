@@ -29,7 +29,16 @@ type fake struct {
 
 func (f *fake) Status(context.Context) (Status, error) { return Status{Site: "sae303"}, f.err }
 func (f *fake) Plan(context.Context) (Plan, error)     { return f.plan, f.err }
-func (f *fake) Apply(context.Context) (Plan, error)    { return f.plan, f.err }
+func (f *fake) Apply(_ context.Context, o ApplyOptions) (Plan, error) {
+	p := f.plan
+	if o.Confirm > 0 {
+		p.Until = time.Unix(0, 0).Add(o.Confirm).UTC()
+	}
+	return p, f.err
+}
+func (f *fake) Confirm(context.Context) error                           { return f.err }
+func (f *fake) Rollback(context.Context, RollbackOptions) (Plan, error) { return f.plan, f.err }
+func (f *fake) History(context.Context) ([]Applied, error)              { return []Applied{{Number: 7}}, f.err }
 func (f *fake) Leases(context.Context) ([]Lease, error) {
 	return []Lease{{Address: "192.168.1.10", MAC: "00:15:65:12:34:56", State: "bound"}}, f.err
 }
@@ -87,7 +96,7 @@ func TestQuestionsAndOrders(t *testing.T) {
 	if p, err := c.Phone(ctx, "00:15:65:12:34:56"); err != nil || p.MAC != "00:15:65:12:34:56" {
 		t.Errorf("Phone() = %+v, %v", p, err)
 	}
-	got, err := c.Apply(ctx)
+	got, err := c.Apply(ctx, ApplyOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +130,7 @@ func TestErrorsReachTheOperator(t *testing.T) {
 	bad := &Error{Code: http.StatusUnprocessableEntity, Message: "config.yaml has 2 errors", Details: []string{"config.yaml:3:5: …", "config.yaml:9:1: …"}}
 	b := &fake{err: fmt.Errorf("apply: %w", bad)}
 	c := start(t, t.TempDir(), b, slog.New(slog.DiscardHandler))
-	_, err := c.Apply(t.Context())
+	_, err := c.Apply(t.Context(), ApplyOptions{})
 	var got *Error
 	if !errors.As(err, &got) {
 		t.Fatalf("Apply() error is %T: %v", err, err)

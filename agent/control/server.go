@@ -140,16 +140,19 @@ func (s *Server) routes() http.Handler {
 		p, err := b.Phone(r.Context(), r.PathValue("mac"))
 		reply(w, p, err)
 	}))
-	mux.Handle("POST /v1/apply", s.change("apply", func(r *http.Request) (any, error) {
-		return b.Apply(r.Context())
+	mux.Handle("GET /v1/history", ask(b.History))
+	mux.Handle("POST /v1/apply", s.change("apply", with(func(r *http.Request, o ApplyOptions) (any, error) {
+		return b.Apply(r.Context(), o)
+	})))
+	mux.Handle("POST /v1/confirm", s.change("confirm", func(r *http.Request) (any, error) {
+		return nil, b.Confirm(r.Context())
 	}))
-	mux.Handle("POST /v1/phones/{mac}/approve", s.change("approve phone", func(r *http.Request) (any, error) {
-		var a Approval
-		if err := json.NewDecoder(r.Body).Decode(&a); err != nil {
-			return nil, &Error{Code: http.StatusBadRequest, Message: "the request is not valid JSON: " + err.Error()}
-		}
+	mux.Handle("POST /v1/rollback", s.change("rollback", with(func(r *http.Request, o RollbackOptions) (any, error) {
+		return b.Rollback(r.Context(), o)
+	})))
+	mux.Handle("POST /v1/phones/{mac}/approve", s.change("approve phone", with(func(r *http.Request, a Approval) (any, error) {
 		return nil, b.ApprovePhone(r.Context(), r.PathValue("mac"), a)
-	}))
+	})))
 	mux.Handle("POST /v1/phones/{mac}/forget", s.change("forget phone", func(r *http.Request) (any, error) {
 		return nil, b.ForgetPhone(r.Context(), r.PathValue("mac"))
 	}))
@@ -168,6 +171,17 @@ func ask[T any](answer func(context.Context) (T, error)) http.Handler {
 		v, err := answer(r.Context())
 		reply(w, v, err)
 	})
+}
+
+// with decodes what an order says.
+func with[T any](do func(*http.Request, T) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var v T
+		if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
+			return nil, &Error{Code: http.StatusBadRequest, Message: "the request is not valid JSON: " + err.Error()}
+		}
+		return do(r, v)
+	}
 }
 
 // change carries out an order and logs who gave it.

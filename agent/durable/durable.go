@@ -16,7 +16,12 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	// A rename alone may be lost in a power cut: it is the directory that changed.
-	d, err := os.Open(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes what was created, renamed or removed in a directory last.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

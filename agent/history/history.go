@@ -1,6 +1,7 @@
 // Package history keeps the configurations that were applied, newest last, as
 // plain files: so the daemon starts with what it ran before, and a person (or a
-// command, without the daemon) can go back to an earlier one.
+// command, without the daemon) can go back to an earlier one. The newest may be on
+// probation: it is kept only if somebody confirms it (see Pending).
 //
 // It stores bytes and knows nothing of what they mean.
 package history
@@ -25,12 +26,16 @@ const Keep = 10
 
 const stamp = "20060102T150405Z"
 
-// ErrEmpty says that nothing was ever applied.
-var ErrEmpty = errors.New("no configuration was applied yet")
+var (
+	// ErrEmpty says that nothing was ever applied.
+	ErrEmpty = errors.New("no configuration was applied yet")
+	// ErrNotKept says that an entry is not there, or not any more.
+	ErrNotKept = errors.New("no configuration is kept")
+)
 
 // Entry is one applied configuration.
 type Entry struct {
-	Seq       int // rises by one with each apply, never reused
+	Seq       int // rises by one with each apply; that of one that was not confirmed is used again
 	AppliedAt time.Time
 	path      string
 }
@@ -86,6 +91,20 @@ func (h *History) Current() (Entry, []byte, error) {
 	return e, data, err
 }
 
+// Find returns the entry with a number.
+func (h *History) Find(seq int) (Entry, error) {
+	all, err := h.List()
+	if err != nil {
+		return Entry{}, err
+	}
+	for _, e := range all {
+		if e.Seq == seq {
+			return e, nil
+		}
+	}
+	return Entry{}, fmt.Errorf("%w with the number %d", ErrNotKept, seq)
+}
+
 // Read returns an entry's content.
 func (h *History) Read(e Entry) ([]byte, error) {
 	data, err := os.ReadFile(e.path)
@@ -102,11 +121,7 @@ func (h *History) Add(data []byte, at time.Time) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{Seq: 1, AppliedAt: at.UTC().Truncate(time.Second)}
-	if len(all) > 0 {
-		e.Seq = all[len(all)-1].Seq + 1
-	}
-	e.path = filepath.Join(h.dir, fmt.Sprintf("%06d-%s.yaml", e.Seq, e.AppliedAt.Format(stamp)))
+	e := h.next(all, at)
 	if err := durable.WriteFile(e.path, data, 0o600); err != nil {
 		return Entry{}, fmt.Errorf("history: record the configuration: %w", err)
 	}
@@ -116,6 +131,16 @@ func (h *History) Add(data []byte, at time.Time) (Entry, error) {
 		all = all[1:]
 	}
 	return e, nil
+}
+
+// next names the entry after all.
+func (h *History) next(all []Entry, at time.Time) Entry {
+	e := Entry{Seq: 1, AppliedAt: at.UTC().Truncate(time.Second)}
+	if len(all) > 0 {
+		e.Seq = all[len(all)-1].Seq + 1
+	}
+	e.path = filepath.Join(h.dir, fmt.Sprintf("%06d-%s.yaml", e.Seq, e.AppliedAt.Format(stamp)))
+	return e
 }
 
 // parseName reads 000007-20260102T030405Z.yaml.

@@ -81,3 +81,124 @@ func TestFailedAddLeavesTheHistoryAsItWas(t *testing.T) {
 		t.Errorf("Current() after a failed Add: %v", err)
 	}
 }
+
+// open returns a history with one confirmed configuration.
+func open(t *testing.T) *History {
+	t.Helper()
+	h, err := Open(filepath.Join(t.TempDir(), "configs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Add([]byte("good"), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func try(t *testing.T, h *History) {
+	t.Helper()
+	if _, err := h.AddPending([]byte("tried"), time.Unix(60, 0), time.Unix(180, 0)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCurrent(t *testing.T, h *History, want string, pending bool) {
+	t.Helper()
+	_, data, err := h.Current()
+	if err != nil || string(data) != want {
+		t.Errorf("current: %q, %v, want %q", data, err, want)
+	}
+	p, err := h.Pending()
+	if err != nil || (p != nil) != pending {
+		t.Errorf("pending: %+v, %v, want %v", p, err, pending)
+	}
+}
+
+func TestProbation(t *testing.T) {
+	t.Run("confirmed", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		wantCurrent(t, h, "tried", true)
+		if err := h.Confirm(); err != nil {
+			t.Fatal(err)
+		}
+		wantCurrent(t, h, "tried", false)
+		if undone, err := h.Undo(); undone || err != nil {
+			t.Errorf("undone what was confirmed: %v, %v", undone, err)
+		}
+	})
+	t.Run("undone", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		if undone, err := h.Undo(); !undone || err != nil {
+			t.Fatal(undone, err)
+		}
+		wantCurrent(t, h, "good", false)
+		if all, err := h.List(); len(all) != 1 || err != nil {
+			t.Errorf("what was undone is kept: %v, %v", all, err)
+		}
+	})
+	t.Run("same boot", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		if undone, err := h.UndoOverdue(time.Unix(179, 0)); undone || err != nil {
+			t.Error(undone, err)
+		}
+		wantCurrent(t, h, "tried", true)
+		if undone, err := h.UndoOverdue(time.Unix(180, 0)); !undone || err != nil {
+			t.Error(undone, err)
+		}
+		wantCurrent(t, h, "good", false)
+	})
+	t.Run("next boot", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		other := `{"seq": 2, "deadline": "2026-01-02T03:04:05Z", "boot": "another"}`
+		if err := os.WriteFile(h.pendingPath(), []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if undone, err := h.UndoOverdue(time.Unix(0, 0)); !undone || err != nil {
+			t.Error(undone, err)
+		}
+		wantCurrent(t, h, "good", false)
+	})
+}
+
+// A power cut can come between any two files.
+func TestProbationSurvivesACrash(t *testing.T) {
+	t.Run("before the entry", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		e, err := h.Find(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(e.path); err != nil {
+			t.Fatal(err)
+		}
+		wantCurrent(t, h, "good", false)
+		try(t, h)
+		wantCurrent(t, h, "tried", true)
+	})
+	t.Run("damaged", func(t *testing.T) {
+		h := open(t)
+		try(t, h)
+		if err := os.WriteFile(h.pendingPath(), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Pending(); err == nil {
+			t.Error("a damaged file says nothing")
+		}
+	})
+}
+
+func TestFind(t *testing.T) {
+	h := open(t)
+	if _, err := h.Find(7); !errors.Is(err, ErrNotKept) {
+		t.Errorf("got %v", err)
+	}
+	e, err := h.Find(1)
+	if err != nil || e.Seq != 1 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+}

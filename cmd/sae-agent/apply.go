@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,25 +27,38 @@ func newPlanCommand() *cobra.Command {
 }
 
 func newApplyCommand() *cobra.Command {
-	return &cobra.Command{
+	var o control.ApplyOptions
+	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Check the file and run it",
 		Long: `Check the configuration file and, when it is right, run it. A file with an
-error changes nothing. What did not change goes on undisturbed.`,
+error changes nothing. What did not change goes on undisturbed.
+
+With '--confirm 2m', the change is undone after two minutes unless 'sae-agent
+confirm' comes: even when the daemon or your session has died with it, and at
+once by a reboot.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := daemon(cmd).Apply(cmd.Context())
+			if o.Confirm < 0 || (cmd.Flags().Changed("confirm") && o.Confirm < time.Second) {
+				return &usageError{errors.New("--confirm is a time of a second or more, such as 2m")}
+			}
+			p, err := daemon(cmd).Apply(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
 			return show(cmd, p, func(w io.Writer) {
 				printPlan(w, p, "Nothing changed: the file is what ran already.")
-				if len(p.Config) > 0 {
+				switch {
+				case !p.Until.IsZero():
+					fmt.Fprintf(w, "Applied until %s: 'sae-agent confirm' keeps it.\n", p.Until.Local().Format(time.TimeOnly))
+				case len(p.Config) > 0:
 					fmt.Fprintln(w, "Applied.")
 				}
 			})
 		},
 	}
+	cmd.Flags().DurationVar(&o.Confirm, "confirm", 0, "undo the change after this time unless 'sae-agent confirm' comes")
+	return cmd
 }
 
 func printPlan(w io.Writer, p control.Plan, empty string) {

@@ -13,8 +13,12 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 )
 
-// defaultConfig is where the configuration file is.
-const defaultConfig = "/etc/sae-agent/config.yaml"
+// Where things are, unless a flag says otherwise.
+const (
+	defaultConfig     = "/etc/sae-agent/config.yaml"
+	defaultState      = "/var/lib/sae-agent"
+	defaultResolvConf = "/etc/resolv.conf"
+)
 
 // checkResult is what check prints.
 type checkResult struct {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent"
+	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 func newRunCommand() *cobra.Command {
@@ -40,13 +42,18 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 			opts.VerifyLeases = func(ctx context.Context, path string) *exec.Cmd {
 				return exec.CommandContext(ctx, exe, verifyLeases, path)
 			}
+			opts.Runner = newRunner(opts.RuntimeDir)
+			opts.RollbackCommand = func(pending int) []string {
+				return []string{exe, "--runtime-dir", opts.RuntimeDir, "rollback", "--state-dir", opts.StateDir,
+					"--resolv-conf", opts.ResolvConf, "--pending", strconv.Itoa(pending)}
+			}
 			return run(cmd.Context(), opts)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&opts.ConfigPath, "config", defaultConfig, "the configuration file")
-	f.StringVar(&opts.StateDir, "state-dir", "/var/lib/sae-agent", "where leases, phones and applied configurations are kept")
-	f.StringVar(&opts.ResolvConf, "resolv-conf", "/etc/resolv.conf", "file that gets the WAN's resolvers, when the agent manages the WAN; empty: none")
+	f.StringVar(&opts.StateDir, "state-dir", defaultState, "where leases, phones and applied configurations are kept")
+	f.StringVar(&opts.ResolvConf, "resolv-conf", defaultResolvConf, "file that gets the WAN's resolvers, when the agent manages the WAN; empty: none")
 	f.BoolVar(&debug, "debug", false, "log more")
 	return cmd
 }
@@ -69,7 +76,7 @@ func run(ctx context.Context, opts agent.Options) error {
 				return
 			case <-hup:
 				// Apply logs its failure; there is nobody else to tell.
-				_, _ = a.Apply(ctx)
+				_, _ = a.Apply(ctx, control.ApplyOptions{})
 			}
 		}
 	}()
