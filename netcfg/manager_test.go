@@ -86,7 +86,7 @@ func newRouter(t *testing.T) *router {
 func (r *router) dhcp(args ...string) *labtest.Process {
 	p := r.provider.Start("dnsmasq", append([]string{
 		"--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--port=0", "--dhcp-authoritative",
-		"--dhcp-range=198.51.100.50,198.51.100.60,2m", "--dhcp-option=6,198.51.100.53",
+		"--dhcp-range=198.51.100.50,198.51.100.59,2m", "--dhcp-option=6,198.51.100.53",
 	}, args...)...)
 	p.WaitOutput("DHCP, IP range")
 	return p

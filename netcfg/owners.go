@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,7 @@ type Owner struct {
 	Manager  string // such as ifupdown
 	Evidence string // where that shows
 	Advice   string // what to do about it
+	PID      int    // of a DHCP client; otherwise 0
 }
 
 // Owners returns who else manages a card on this machine.
@@ -33,18 +35,20 @@ func Owners(_ context.Context, ifname string) ([]Owner, error) {
 func ownersIn(root, ifname string, index int) []Owner {
 	var out []Owner
 	if file := ifupdownStanza(root, "etc/network/interfaces", ifname, 0); file != "" {
-		out = append(out, Owner{"ifupdown", "/" + file, fmt.Sprintf("remove the lines of %s from /%s, or set its method to external", ifname, file)})
+		out = append(out, Owner{Manager: "ifupdown", Evidence: "/" + file,
+			Advice: fmt.Sprintf("remove the lines of %s from /%s, or set its method to external", ifname, file)})
 	}
 	if contains(root, fmt.Sprintf("run/NetworkManager/devices/%d", index), "managed=true") {
-		out = append(out, Owner{"NetworkManager", fmt.Sprintf("/run/NetworkManager/devices/%d", index),
-			fmt.Sprintf("nmcli device set %s managed no, or set its method to external", ifname)})
+		out = append(out, Owner{Manager: "NetworkManager", Evidence: fmt.Sprintf("/run/NetworkManager/devices/%d", index),
+			Advice: fmt.Sprintf("nmcli device set %s managed no, or set its method to external", ifname)})
 	}
 	if link := fmt.Sprintf("run/systemd/netif/links/%d", index); contains(root, link, "ADMIN_STATE=configured") || contains(root, link, "ADMIN_STATE=configuring") {
-		out = append(out, Owner{"systemd-networkd", "/" + link,
-			fmt.Sprintf("add Unmanaged=yes for %s in /etc/systemd/network, or set its method to external", ifname)})
+		out = append(out, Owner{Manager: "systemd-networkd", Evidence: "/" + link,
+			Advice: fmt.Sprintf("add Unmanaged=yes for %s in /etc/systemd/network, or set its method to external", ifname)})
 	}
 	if name, pid := dhcpClient(root, ifname); name != "" {
-		out = append(out, Owner{name, "process " + pid, fmt.Sprintf("stop it (kill %s) and what starts it, or set the method of %s to external", pid, ifname)})
+		out = append(out, Owner{Manager: name, Evidence: fmt.Sprintf("process %d", pid), PID: pid,
+			Advice: fmt.Sprintf("stop it (kill %d) and what starts it, or set the method of %s to external", pid, ifname)})
 	}
 	return out
 }
@@ -83,10 +87,10 @@ func contains(root, file, text string) bool {
 }
 
 // dhcpClient returns a DHCP client that runs for the card, and its process.
-func dhcpClient(root, ifname string) (name, pid string) {
+func dhcpClient(root, ifname string) (name string, pid int) {
 	processes, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*/cmdline"))
 	if err != nil {
-		return "", ""
+		return "", 0
 	}
 	ours, _ := os.Readlink(filepath.Join(root, "proc/self/ns/net"))
 	for _, p := range processes {
@@ -103,7 +107,8 @@ func dhcpClient(root, ifname string) (name, pid string) {
 		if theirs, err := os.Readlink(filepath.Join(filepath.Dir(p), "ns/net")); err == nil && theirs != ours {
 			continue
 		}
-		return program, filepath.Base(filepath.Dir(p))
+		pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		return program, pid
 	}
-	return "", ""
+	return "", 0
 }

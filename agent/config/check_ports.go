@@ -48,43 +48,8 @@ func (v *checker) firewall() {
 	}
 }
 
-// port is one entry of the port plan.
-type port struct {
-	path  string // of the key that sets it; empty for ports that no key sets
-	name  string
-	proto string
-	PortRange
-}
-
-// plan lists the ports that the appliance uses.
-func (v *checker) plan() []port {
-	one := func(p uint16) PortRange { return PortRange{p, p} }
-	list := []port{
-		{"", "SSH", "tcp", one(22)}, {"", "DNS", "tcp", one(53)}, {"", "DNS", "udp", one(53)},
-		{"", "DHCP", "udp", one(67)}, {"", "TFTP", "udp", one(69)}, {"", "NTP", "udp", one(123)},
-	}
-	if v.PBX.Driver != DriverNone {
-		list = append(list,
-			port{"pbx.port", "SIP", "udp", one(v.PBX.Port)}, port{"pbx.port", "SIP", "tcp", one(v.PBX.Port)},
-			port{"pbx.rtp_ports", "voice of the PBX", "udp", v.PBX.RTPPorts})
-	}
-	for i, l := range v.HTTP.Listen {
-		list = append(list, port{fmt.Sprintf("http.listen[%d]", i), "the agent's HTTP server", "tcp", one(l.Port())})
-	}
-	if j := v.Stacks.Jitsi; j.Enabled {
-		list = append(list,
-			port{"stacks.jitsi.https_port", "Jitsi's page", "tcp", one(j.HTTPSPort)},
-			port{"stacks.jitsi.media_port", "Jitsi's video bridge", "udp", one(j.MediaPort)},
-			port{"stacks.jitsi.gateway_ports", "voice of Jitsi's SIP gateway", "udp", j.GatewayPorts})
-	}
-	if n := v.Stacks.Nextcloud; n.Enabled {
-		list = append(list, port{"stacks.nextcloud.https_port", "Nextcloud's page", "tcp", one(n.HTTPSPort)})
-	}
-	return list
-}
-
 func (v *checker) ports() {
-	list := v.plan()
+	list := v.PortPlan()
 	for i, b := range list {
 		if b.path == "" || !v.ok(b.path) {
 			continue
@@ -94,15 +59,15 @@ func (v *checker) ports() {
 			continue
 		}
 		for _, a := range list[:i] {
-			if a.proto != b.proto || !a.overlaps(b.PortRange) || !v.ok(a.path) || a.path == b.path ||
-				a.name == b.name { // the HTTP server, on two addresses
+			if a.Protocol != b.Protocol || !a.overlaps(b.PortRange) || !v.ok(a.path) || a.path == b.path ||
+				a.Use == b.Use { // the HTTP server, on two addresses
 				continue
 			}
 			where := ""
 			if a.path != "" {
 				where = " (" + v.line(a.path) + ")"
 			}
-			v.fail(b.path, "move one of the two", "%s port %s of %s collides with %s of %s%s", b.proto, b.PortRange, b.name, a.PortRange, a.name, where)
+			v.fail(b.path, "move one of the two", "%s port %s of %s collides with %s of %s%s", b.Protocol, b.PortRange, b.Use, a.PortRange, a.Use, where)
 			break
 		}
 	}

@@ -64,7 +64,7 @@ func newAppliance(t *testing.T, config string) *appliance {
 	a.lan.Plug(a.host, "ens34")
 	provider.Addr("eth0", "198.51.100.1/24")
 	provider.Start("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--port=0",
-		"--dhcp-range=198.51.100.50,198.51.100.60", "--dhcp-option=6,198.51.100.53").WaitOutput("DHCP, IP range")
+		"--dhcp-range=198.51.100.50,198.51.100.59", "--dhcp-option=6,198.51.100.53").WaitOutput("DHCP, IP range")
 	for _, dir := range []string{"root", "tmp"} {
 		if err := os.Mkdir(a.path(dir), 0o755); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,57 @@
+package config
+
+import "fmt"
+
+// PortUse says what a port of the port plan is for.
+type PortUse string
+
+// What ports are for.
+const (
+	UseSSH          PortUse = "SSH"
+	UseDNS          PortUse = "DNS"
+	UseDHCP         PortUse = "DHCP"
+	UseTFTP         PortUse = "TFTP"
+	UseNTP          PortUse = "NTP"
+	UseSIP          PortUse = "SIP"
+	UseRTP          PortUse = "voice of the PBX"
+	UseHTTP         PortUse = "the agent's HTTP server"
+	UseJitsi        PortUse = "Jitsi's page"
+	UseJitsiMedia   PortUse = "Jitsi's video bridge"
+	UseJitsiGateway PortUse = "voice of Jitsi's SIP gateway"
+	UseNextcloud    PortUse = "Nextcloud's page"
+)
+
+// PlannedPort is a port that the appliance uses, or a range of them.
+type PlannedPort struct {
+	PortRange
+	Use      PortUse
+	Protocol string // tcp or udp
+	path     string // of the key that sets it; empty for ports that no key sets
+}
+
+// PortPlan lists the ports that the appliance uses.
+func (c *Config) PortPlan() []PlannedPort {
+	one := func(p uint16) PortRange { return PortRange{p, p} }
+	list := []PlannedPort{
+		{one(22), UseSSH, "tcp", ""}, {one(53), UseDNS, "tcp", ""}, {one(53), UseDNS, "udp", ""},
+		{one(67), UseDHCP, "udp", ""}, {one(69), UseTFTP, "udp", ""}, {one(123), UseNTP, "udp", ""},
+	}
+	if c.PBX.Driver != DriverNone {
+		list = append(list,
+			PlannedPort{one(c.PBX.Port), UseSIP, "udp", "pbx.port"}, PlannedPort{one(c.PBX.Port), UseSIP, "tcp", "pbx.port"},
+			PlannedPort{c.PBX.RTPPorts, UseRTP, "udp", "pbx.rtp_ports"})
+	}
+	for i, l := range c.HTTP.Listen {
+		list = append(list, PlannedPort{one(l.Port()), UseHTTP, "tcp", fmt.Sprintf("http.listen[%d]", i)})
+	}
+	if j := c.Stacks.Jitsi; j.Enabled {
+		list = append(list,
+			PlannedPort{one(j.HTTPSPort), UseJitsi, "tcp", "stacks.jitsi.https_port"},
+			PlannedPort{one(j.MediaPort), UseJitsiMedia, "udp", "stacks.jitsi.media_port"},
+			PlannedPort{j.GatewayPorts, UseJitsiGateway, "udp", "stacks.jitsi.gateway_ports"})
+	}
+	if n := c.Stacks.Nextcloud; n.Enabled {
+		list = append(list, PlannedPort{one(n.HTTPSPort), UseNextcloud, "tcp", "stacks.nextcloud.https_port"})
+	}
+	return list
+}

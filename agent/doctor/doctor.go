@@ -1,0 +1,271 @@
+// Package doctor finds what is wrong with a machine and says how to mend it.
+//
+// Looking at the machine (Look) is apart from judging what was seen: a check is a
+// small pure function. It changes nothing.
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+// Facts are what the checks judge.
+type Facts struct {
+	ConfigPath string
+	Config     *config.Config  // nil when there is none that is valid
+	ConfigErr  error           // why not
+	Daemon     *control.Status // nil when none answers
+	DaemonErr  error           // why not
+	Listeners  []Listener
+	Cards      map[string]Card // those of the configuration, by name
+	Clock      Clock
+	DiskFree   uint64 // bytes, where the state is kept
+	Memory     uint64 // bytes available to new programs
+}
+
+// Listener is a socket that waits for packets or connections.
+type Listener struct {
+	Protocol string // tcp or udp
+	Addr     netip.AddrPort
+	Program  string // empty when it cannot be told
+	PID      int
+	Unit     string // of systemd, such as tftpd-hpa.service; empty: none
+}
+
+// Card is a network card.
+type Card struct {
+	Exists  bool
+	Up      bool // administratively
+	Carrier bool // a cable, with somebody at its other end
+	Owners  []netcfg.Owner
+}
+
+// Clock is the machine's clock.
+type Clock struct {
+	Now          time.Time
+	Synchronised bool // by a time server, says the kernel
+}
+
+// Check judges one thing.
+type Check struct {
+	Name  string
+	Judge func(Facts) []control.Problem
+}
+
+// Checks returns all checks, in the order in which to mend what they find.
+func Checks() []Check {
+	return []Check{
+		{"config", checkConfig}, {"daemon", checkDaemon}, {"cards", checkCards}, {"owners", checkOwners},
+		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts},
+		{"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
+	}
+}
+
+// Examine runs all checks. Problems carry the name of their check as Part.
+func Examine(f Facts) []control.Problem {
+	out := []control.Problem{}
+	for _, c := range Checks() {
+		for _, p := range c.Judge(f) {
+			p.Part = c.Name
+			out = append(out, p)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	return out
+}
+
+func wrong(fix, format string, args ...any) control.Problem {
+	return control.Problem{Severity: control.SeverityError, What: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+func doubtful(fix, format string, args ...any) control.Problem {
+	return control.Problem{Severity: control.SeverityWarning, What: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+func checkConfig(f Facts) []control.Problem {
+	if f.ConfigErr == nil {
+		return nil
+	}
+	return []control.Problem{wrong("sae-agent check says all that is wrong with it, sae-agent init writes one where there is none", "%s: %v", f.ConfigPath, f.ConfigErr)}
+}
+
+func checkDaemon(f Facts) []control.Problem {
+	if f.Daemon != nil {
+		return nil
+	}
+	return []control.Problem{wrong("systemctl start sae-agent; journalctl -u sae-agent says why it ended", "the daemon does not answer: %v", f.DaemonErr)}
+}
+
+// roles returns the cards of the configuration by role, in a fixed order.
+func (f Facts) roles() (out []struct{ role, name string }) {
+	if f.Config == nil {
+		return nil
+	}
+	if f.Config.WAN.Method != config.WANNone {
+		out = append(out, struct{ role, name string }{"wan", f.Config.WAN.Interface})
+	}
+	return append(out, struct{ role, name string }{"lan", f.Config.LAN.Interface})
+}
+
+func checkCards(f Facts) (out []control.Problem) {
+	for _, r := range f.roles() {
+		c := f.Cards[r.name]
+		switch {
+		case !c.Exists:
+			out = append(out, wrong("correct "+r.role+".interface in the file: 'ip link' lists the cards", "there is no card %s", r.name))
+		case !c.Up:
+			out = append(out, wrong("ip link set "+r.name+" up", "%s is switched off", r.name))
+		case !c.Carrier:
+			out = append(out, wrong("look at the cable of "+r.name+" and at what it is plugged into", "%s has no link", r.name))
+		}
+	}
+	return out
+}
+
+func checkOwners(f Facts) (out []control.Problem) {
+	for _, r := range f.roles() {
+		if r.role == "wan" && f.Config.WAN.Method == config.WANExternal {
+			continue
+		}
+		for _, o := range f.Cards[r.name].Owners {
+			out = append(out, wrong("sae-agent takeover has it leave the card alone; or: "+o.Advice, "%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, r.name))
+		}
+	}
+	return out
+}
+
+// ours is the name of our own program.
+const ours = "sae-agent"
+
+// strangers returns who else waits on a port, each program once.
+func (f Facts) strangers(protocol string, r config.PortRange, allowed ...string) (out []Listener) {
+	for _, l := range f.Listeners {
+		p := l.Addr.Port()
+		if l.Protocol != protocol || p < r.First || p > r.Last || l.Program == ours || slices.Contains(allowed, l.Program) {
+			continue
+		}
+		if !slices.ContainsFunc(out, func(o Listener) bool { return o.Program == l.Program && o.Addr.Port() == p }) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// who names a program for people.
+func (l Listener) who() string {
+	switch {
+	case l.Program == "":
+		return "another program"
+	case l.Unit != "":
+		return l.Program + " (" + l.Unit + ")"
+	}
+	return fmt.Sprintf("%s (process %d)", l.Program, l.PID)
+}
+
+// stop says how to stop a program.
+func (l Listener) stop() string {
+	if l.Unit != "" {
+		return "systemctl disable --now " + l.Unit
+	}
+	return "stop it, and what starts it"
+}
+
+func checkDHCPPort(f Facts) (out []control.Problem) {
+	if f.Config != nil && !f.Config.DHCP.Enabled {
+		return nil
+	}
+	for _, l := range f.strangers("udp", config.PortRange{First: 67, Last: 67}) {
+		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers DHCP on this machine (UDP port 67)", l.who()))
+	}
+	return out
+}
+
+func checkTFTPPort(f Facts) (out []control.Problem) {
+	for _, l := range f.strangers("udp", config.PortRange{First: 69, Last: 69}) {
+		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers TFTP on this machine (UDP port 69)", l.who()))
+	}
+	return out
+}
+
+func checkRivals(f Facts) []control.Problem {
+	if f.Daemon == nil || len(f.Daemon.DHCP.Rivals) == 0 {
+		return nil
+	}
+	return []control.Problem{wrong("switch that server off; or let it be, set dhcp.enabled: false and have it send option 66",
+		"another DHCP server answers on the LAN: %s", strings.Join(f.Daemon.DHCP.Rivals, ", "))}
+}
+
+// allowedOn are the programs that may hold a planned port, besides our own.
+var allowedOn = map[config.PortUse][]string{
+	config.UseSIP: {"asterisk"}, config.UseRTP: {"asterisk"},
+	config.UseJitsi: {"docker-proxy"}, config.UseJitsiMedia: {"docker-proxy"}, config.UseJitsiGateway: {"docker-proxy"},
+	config.UseNextcloud: {"docker-proxy"}, config.UseHTTP: nil,
+}
+
+func checkPorts(f Facts) (out []control.Problem) {
+	if f.Config == nil {
+		return nil
+	}
+	seen := make(map[netip.AddrPort]bool)
+	for _, p := range f.Config.PortPlan() {
+		allowed, ok := allowedOn[p.Use]
+		if !ok {
+			continue // the system's own, or judged by another check
+		}
+		for _, l := range f.strangers(p.Protocol, p.PortRange, allowed...) {
+			if !seen[l.Addr] {
+				seen[l.Addr] = true
+				out = append(out, wrong("move that program, or change the port in the file", "%s holds %s port %d, which is for %s", l.who(), p.Protocol, l.Addr.Port(), p.Use))
+			}
+		}
+	}
+	return out
+}
+
+// oldest is a day that has certainly passed.
+var oldest = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+func checkClock(f Facts) []control.Problem {
+	switch {
+	case f.Clock.Now.Before(oldest):
+		return []control.Problem{wrong("timedatectl set-time 'YYYY-MM-DD HH:MM', and replace the battery of the clock",
+			"the clock says %s, which cannot be", f.Clock.Now.Format(time.DateOnly))}
+	case !f.Clock.Synchronised:
+		return []control.Problem{doubtful("install chrony, and see that it reaches its servers: chronyc sources",
+			"the clock is not kept by a time server; phones show this machine's time")}
+	}
+	return nil
+}
+
+const (
+	mib          = 1 << 20
+	diskNeeded   = 256 * mib
+	diskWanted   = 1024 * mib
+	memoryWanted = 128 * mib
+)
+
+func checkDisk(f Facts) []control.Problem {
+	const fix = "apt-get clean and journalctl --vacuum-size=100M make room at once"
+	switch {
+	case f.DiskFree < diskNeeded:
+		return []control.Problem{wrong(fix, "only %d MiB are free on the disk: leases could not be recorded any more", f.DiskFree/mib)}
+	case f.DiskFree < diskWanted:
+		return []control.Problem{doubtful(fix, "only %d MiB are free on the disk", f.DiskFree/mib)}
+	}
+	return nil
+}
+
+func checkMemory(f Facts) []control.Problem {
+	if f.Memory >= memoryWanted {
+		return nil
+	}
+	return []control.Problem{doubtful("stop what is not needed, or give the machine more", "only %d MiB of memory are left", f.Memory/mib)}
+}

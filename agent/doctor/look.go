@@ -1,0 +1,207 @@
+package doctor
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+// Source is where facts come from.
+type Source struct {
+	Facts    // ConfigPath, Config and ConfigErr are given
+	Daemon   func(context.Context) (control.Status, error)
+	StateDir string
+}
+
+// Look gathers the facts of this machine. What cannot be seen is left empty, and
+// the checks say so or hold their tongue.
+func Look(ctx context.Context, s Source) (Facts, error) {
+	f := s.Facts
+	if st, err := s.Daemon(ctx); err == nil {
+		f.Daemon = &st
+	} else {
+		f.DaemonErr = err
+	}
+	var err error
+	if f.Listeners, err = listeners("/proc"); err != nil {
+		return f, fmt.Errorf("doctor: who listens: %w", err)
+	}
+	f.Cards = make(map[string]Card)
+	for _, r := range f.roles() {
+		f.Cards[r.name] = lookAtCard(ctx, r.name)
+	}
+	f.Clock = lookAtClock()
+	if f.DiskFree, err = diskFree(s.StateDir); err != nil {
+		return f, fmt.Errorf("doctor: disk: %w", err)
+	}
+	meminfo, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return f, fmt.Errorf("doctor: memory: %w", err)
+	}
+	f.Memory = memAvailable(meminfo)
+	return f, nil
+}
+
+func lookAtCard(ctx context.Context, name string) Card {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return Card{}
+	}
+	owners, _ := netcfg.Owners(ctx, name) // it exists
+	return Card{Exists: true, Up: ifi.Flags&net.FlagUp != 0, Carrier: ifi.Flags&net.FlagRunning != 0, Owners: owners}
+}
+
+// lookAtClock asks the kernel whether somebody keeps its clock (adjtimex(2)).
+func lookAtClock() Clock {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	return Clock{Now: time.Now(), Synchronised: err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
+}
+
+// diskFree returns what is free where dir is, or will be.
+func diskFree(dir string) (uint64, error) {
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		if err == nil {
+			return st.Bavail * uint64(st.Bsize), nil
+		}
+		if err != unix.ENOENT || dir == "/" {
+			return 0, err
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// memAvailable reads MemAvailable of /proc/meminfo, in bytes.
+func memAvailable(meminfo []byte) uint64 {
+	for line := range strings.Lines(string(meminfo)) {
+		f := strings.Fields(line)
+		if len(f) >= 2 && f[0] == "MemAvailable:" {
+			kib, _ := strconv.ParseUint(f[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// listeners lists the sockets that wait, with their programs.
+func listeners(proc string) ([]Listener, error) {
+	holders := socketHolders(proc)
+	var out []Listener
+	for _, file := range []string{"udp", "udp6", "tcp", "tcp6"} {
+		data, err := os.ReadFile(filepath.Join(proc, "self/net", file))
+		if os.IsNotExist(err) {
+			continue // no IPv6
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range parseSockets(data, strings.TrimSuffix(file, "6")) {
+			l := Listener{Protocol: s.protocol, Addr: s.addr}
+			if pid := holders[s.inode]; pid != 0 {
+				l.PID, l.Program, l.Unit = pid, program(proc, pid), unitOf(proc, pid)
+			}
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+type socket struct {
+	protocol string
+	addr     netip.AddrPort
+	inode    string
+}
+
+// States of proc(5)'s tables, TCP_LISTEN and, for UDP, not connected.
+const (
+	tcpListen = "0A"
+	udpOpen   = "07"
+)
+
+// parseSockets reads a table of /proc/net (proc(5)): those sockets that wait.
+func parseSockets(data []byte, protocol string) (out []socket) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 10 || (protocol == "tcp" && f[3] != tcpListen) || (protocol == "udp" && f[3] != udpOpen) {
+			continue
+		}
+		if addr, ok := parseAddr(f[1]); ok {
+			out = append(out, socket{protocol, addr, f[9]})
+		}
+	}
+	return out
+}
+
+// parseAddr reads 0101A8C0:0045: words of the host's byte order, then the port.
+func parseAddr(s string) (netip.AddrPort, bool) {
+	host, port, ok := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(host)
+	p, perr := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil || perr != nil || len(raw)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(raw); i += 4 {
+		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
+	}
+	addr, ok := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(p)), ok
+}
+
+// socketHolders returns which process holds a socket, by inode.
+func socketHolders(proc string) map[string]int {
+	out := make(map[string]int)
+	fds, _ := filepath.Glob(filepath.Join(proc, "[0-9]*/fd/*"))
+	for _, fd := range fds {
+		target, err := os.Readlink(fd)
+		if err != nil {
+			continue // has ended meanwhile
+		}
+		inode, ok := strings.CutPrefix(target, "socket:[")
+		if !ok {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(fd))))
+		out[strings.TrimSuffix(inode, "]")] = pid
+	}
+	return out
+}
+
+func program(proc string, pid int) string {
+	data, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "comm"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// unitOf returns the unit of systemd that a process belongs to, by its cgroup.
+func unitOf(proc string, pid int) string {
+	data, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return ""
+	}
+	for part := range strings.SplitSeq(strings.TrimSpace(string(data)), "/") {
+		if strings.HasSuffix(part, ".service") {
+			return part
+		}
+	}
+	return ""
+}

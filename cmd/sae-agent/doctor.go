@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent"
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/doctor"
+)
+
+func newDoctorCommand() *cobra.Command {
+	path, state := defaultConfig, defaultState
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find what is wrong with this machine, and say how to mend it",
+		Long: `Look for what keeps the appliance from working: other DHCP and TFTP servers,
+another manager of a card, a missing link, ports that collide, a wrong clock, a
+full disk. Nothing is changed. The exit status is 1 when something does not work.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			facts, err := lookAround(cmd, path, state)
+			if err != nil {
+				return err
+			}
+			problems := doctor.Examine(facts)
+			if err := show(cmd, problems, func(w io.Writer) { printFindings(w, problems) }); err != nil {
+				return err
+			}
+			if slices.ContainsFunc(problems, func(p control.Problem) bool { return p.Severity == control.SeverityError }) {
+				return &silentError{}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", path, "the configuration file")
+	cmd.Flags().StringVar(&state, "state-dir", state, "where the daemon keeps its state")
+	return cmd
+}
+
+// lookAround gathers what doctor and takeover judge.
+func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
+	s := doctor.Source{Facts: doctor.Facts{ConfigPath: path}, Daemon: daemon(cmd).Status, StateDir: state}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		s.Config, _, err = config.Options{ModelKnown: agent.ModelKnown}.Parse(path, data)
+	}
+	s.ConfigErr = err
+	return doctor.Look(cmd.Context(), s)
+}
+
+func printFindings(w io.Writer, problems []control.Problem) {
+	if len(problems) == 0 {
+		fmt.Fprintf(w, "%d checks, nothing is wrong.\n", len(doctor.Checks()))
+		return
+	}
+	for _, p := range problems {
+		fmt.Fprintf(w, "%s: %s: %s\n  fix: %s\n", p.Severity, p.Part, p.What, p.Fix)
+	}
+}

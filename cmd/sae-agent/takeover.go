@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/doctor"
+	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/takeover"
+)
+
+// takenOver is what takeover prints as JSON.
+type takenOver struct {
+	Steps []string `json:"steps"`
+	Done  bool     `json:"done"`
+}
+
+func newTakeoverCommand() *cobra.Command {
+	path, state := defaultConfig, defaultState
+	var undo, yes bool
+	cmd := &cobra.Command{
+		Use:   "takeover",
+		Short: "Stop other DHCP and TFTP servers and have other managers leave the cards alone",
+		Long: `Show what stands in the appliance's way on this machine, ask, and remove it:
+other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
+and systemd-networkd leave those cards alone that the configuration gives to
+sae-agent. '--undo' gives everything back.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !runner.Here() {
+				return errors.New("systemd does not manage this machine: stop other servers by hand, 'sae-agent doctor' names them")
+			}
+			t := takeover.Takeover{System: runner.Systemd{}, Root: "/", Record: filepath.Join(state, "takeover.json")}
+			if undo {
+				return undoTakeover(cmd, t, yes)
+			}
+			facts, err := lookAround(cmd, path, state)
+			if err != nil {
+				return err
+			}
+			return takeOver(cmd, t, facts, yes)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&undo, "undo", false, "give back what was taken over")
+	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.StringVar(&path, "config", path, "the configuration file")
+	f.StringVar(&state, "state-dir", state, "where to note what was done")
+	return cmd
+}
+
+func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, yes bool) error {
+	if facts.Config == nil {
+		return fmt.Errorf("the configuration says which cards are for sae-agent, but it cannot be read: %w", facts.ConfigErr)
+	}
+	m, err := takeover.Look(cmd.Context(), t.Root, ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
+	if err != nil {
+		return err
+	}
+	steps := takeover.Plan(m)
+	var lines []string
+	for _, s := range steps {
+		lines = append(lines, s.String())
+	}
+	return agree(cmd, lines, yes, "Nothing stands in the way.", func() error { return t.Do(cmd.Context(), steps) })
+}
+
+func undoTakeover(cmd *cobra.Command, t takeover.Takeover, yes bool) error {
+	steps, err := t.Done()
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for _, s := range steps {
+		lines = append(lines, "undo: "+s.String())
+	}
+	return agree(cmd, lines, yes, "Nothing was taken over.", func() error { return t.Undo(cmd.Context()) })
+}
+
+// agree shows what would be done, asks, and does it.
+func agree(cmd *cobra.Command, lines []string, yes bool, empty string, do func() error) error {
+	if len(lines) == 0 {
+		return show(cmd, takenOver{Steps: []string{}}, func(w io.Writer) { fmt.Fprintln(w, empty) })
+	}
+	if !yes {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s\nDo this? [y/N] ", strings.Join(lines, "\n"))
+		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is a no
+		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			return errors.New("nothing was changed")
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return show(cmd, takenOver{lines, true}, func(w io.Writer) { fmt.Fprintf(w, "%s\nDone.\n", strings.Join(lines, "\n")) })
+}
+
+// ourCards are the cards that the configuration gives to sae-agent.
+func ourCards(c *config.Config) (out []string) {
+	if c.WAN.Method == config.WANDHCP || c.WAN.Method == config.WANStatic {
+		out = append(out, c.WAN.Interface)
+	}
+	return append(out, c.LAN.Interface)
+}
+
+// holders are the units that hold the ports of DHCP and TFTP.
+func holders(f doctor.Facts) (out []string) {
+	for _, l := range f.Listeners {
+		port := l.Addr.Port()
+		if l.Protocol == "udp" && (port == 67 || port == 69) && l.Unit != "" && l.Unit != "sae-agent.service" {
+			out = append(out, l.Unit)
+		}
+	}
+	return out
+}
