@@ -26,7 +26,7 @@ demo: deps-demo build  ## show phones booting in a lab on this machine (PHONES=2
 	build/demo -phones $(PHONES) $(if $(ONCE),-once)
 
 .PHONY: test
-test: root deps-test  ## unit tests, and tests against real programs in network namespaces
+test: root deps-test build apt-repo system-image  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
 .PHONY: lint
@@ -50,13 +50,22 @@ fuzz: root deps-build  ## run every fuzz target for FUZZTIME
 
 .PHONY: deb
 deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-build)
-	rm -rf build/deb
+	rm -rf build/deb build/*.deb
 	mkdir -p build/deb
 	git archive --prefix=source/ HEAD | tar -x -C build/deb
 	cd build/deb/source && $(CURDIR)/$(GO) mod vendor && $(CURDIR)/$(GO) run -mod=vendor ./packaging/copyright > debian/copyright
 	cd build/deb/source && dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
 	mv build/deb/*.deb build/ && rm -rf build/deb
 	cd build && lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1)
+
+.PHONY: apt-repo
+apt-repo: deps-apt-repo deb  ## put the Debian packages of build/ into a signed repository, build/apt (APT_KEY=your gpg key)
+	packaging/apt/repo build/apt build/*.deb
+
+# What the tests of packaging/system boot.
+.PHONY: system-image
+system-image:
+	packaging/system/image build/_image
 
 .PHONY: clean
 clean:  ## remove what was built
