@@ -52,9 +52,9 @@ fuzz: root deps-build  ## run every fuzz target for FUZZTIME
 deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-build)
 	rm -rf build/deb build/*.deb
 	mkdir -p build/deb
-	git archive --prefix=source/ HEAD | tar -x -C build/deb
+	git -c safe.directory="$(CURDIR)" archive --prefix=source/ HEAD | tar -x -C build/deb
 	cd build/deb/source && $(CURDIR)/$(GO) mod vendor && $(CURDIR)/$(GO) run -mod=vendor ./packaging/copyright > debian/copyright
-	cd build/deb/source && dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
+	cd build/deb/source && GOCACHE="$$($(CURDIR)/$(GO) env GOCACHE)" dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
 	mv build/deb/*.deb build/ && rm -rf build/deb
 	cd build && lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1)
 

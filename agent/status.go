@@ -164,6 +164,12 @@ func networkProblems(links []control.NetworkLink) (out []control.Problem) {
 }
 
 func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
+	if !enabled {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "dhcp", What: "phones get no address from here: dhcp.enabled is false",
+			Fix: "have the LAN's DHCP server send option 66; or, when the card is for the phones alone, set dhcp.enabled: true",
+		})
+	}
 	if enabled && !d.Serving {
 		p := control.Problem{Severity: control.SeverityError, Part: "dhcp", What: "gives no addresses: " + d.Reason}
 		if len(d.Rivals) > 0 {
@@ -181,8 +187,11 @@ func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
 }
 
 func phoneProblems(all []phones.Status) (out []control.Problem) {
-	pending := 0
+	pending, lines := 0, 0
 	for _, p := range all {
+		if p.Extension != "" {
+			lines++
+		}
 		if p.Alert != "" {
 			out = append(out, control.Problem{
 				Severity: control.SeverityWarning, Part: "phones", What: p.MAC.String() + ": " + p.Alert,
@@ -192,6 +201,12 @@ func phoneProblems(all []phones.Status) (out []control.Problem) {
 		if p.State == phones.StatePending {
 			pending++
 		}
+	}
+	if lines == 0 {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "phones", What: "no phone has a line yet",
+			Fix: "name extensions and phones in the configuration file, then sae-agent apply",
+		})
 	}
 	if pending > 0 {
 		out = append(out, control.Problem{

@@ -51,6 +51,7 @@ func importDHCP(c *config.Config, list []statement) []string {
 		c.DHCP = machine.DHCP
 		return append(r.notes, "dhcpd.conf: no subnet is served, so nothing of it is taken over")
 	}
+	c.DHCP.Enabled = true // here is the LAN's server already
 	if !r.subnet.Contains(c.LAN.Address.Addr()) {
 		own := c.DHCP.Gateway
 		if !own.IsValid() || !r.subnet.Contains(own) {

@@ -150,8 +150,9 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		note("There are %d cards: %s is taken for the phones. Change lan.interface if it is another one.", len(m.Cards), lan.Name)
 	}
 	c.LAN.Address = lanAddress(lan, w)
-	if lan.Owner != "" {
-		note("%s is managed by %s: 'sae-agent status' will say how to hand it over.", lan.Name, lan.Owner)
+	if lan.Owner != "" || len(lan.Addresses) > 0 {
+		c.DHCP.Enabled = false
+		note("%s is in use (%s): it stays as it is, and nobody gets an address from here (dhcp.enabled: false). Once it is for the phones alone, run 'sae-agent takeover' and set dhcp.enabled: true.", lan.Name, cmp.Or(lan.Owner, "an address was set by hand"))
 	}
 	c.DHCP.Range = rangeOf(c.LAN.Address)
 	return c, notes, nil
@@ -171,13 +172,16 @@ func pickLAN(cards []Card, wan int) Card {
 	return others[0]
 }
 
-// lanAddress keeps a private address that the card has, else takes the first
-// usual network that is not the WAN's.
+// lanAddress keeps an address that the card has, a private one if possible, else
+// takes the first usual network that is not the WAN's.
 func lanAddress(lan, wan Card) netip.Prefix {
 	for _, a := range lan.Addresses {
 		if a.Addr().IsPrivate() && a.Bits() <= 24 {
 			return a
 		}
+	}
+	if len(lan.Addresses) > 0 {
+		return lan.Addresses[0]
 	}
 	for _, s := range []string{"192.168.1.1/24", "192.168.77.1/24", "10.77.0.1/24"} {
 		p := netip.MustParsePrefix(s)
@@ -189,7 +193,8 @@ func lanAddress(lan, wan Card) netip.Prefix {
 }
 
 // rangeOf is where the phones' addresses come from: .10 to .100 as in the manual
-// procedure, or up to .249 when the appliance is in between.
+// procedure, or up to .249 when the appliance is in between. In a network smaller
+// than a /24 it is what check then complains of.
 func rangeOf(lan netip.Prefix) config.AddrRange {
 	base := lan.Masked().Addr().As4()
 	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{base[0], base[1], base[2], last}) }

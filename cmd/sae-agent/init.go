@@ -83,6 +83,9 @@ over is said. Nothing that is read is changed.`,
 			if err != nil {
 				return err
 			}
+			if c.DHCP.Enabled {
+				more = append(more, "dhcp.enabled is true: run 'sae-agent takeover' before, so that the old server ends.")
+			}
 			return writeConfig(cmd, path, c, "# Written by sae-agent import.\n", append(notes, more...))
 		},
 	}
@@ -94,6 +97,9 @@ over is said. Nothing that is read is changed.`,
 
 // writeConfig writes a new configuration file, never over an old one.
 func writeConfig(cmd *cobra.Command, path string, c *config.Config, head string, notes []string) error {
+	for _, n := range notes {
+		head += "# " + n + "\n"
+	}
 	data, err := c.MarshalWith(head)
 	if err != nil {
 		return err

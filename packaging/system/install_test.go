@@ -1,0 +1,116 @@
+package system
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// managers are scripts that have somebody give ens33 its address, as installers of Debian do.
+var managers = map[string]string{
+	"ifupdown": `printf 'auto lo ens33\niface lo inet loopback\niface ens33 inet dhcp\n' > /etc/network/interfaces
+		systemctl enable --now --quiet networking`,
+	"NetworkManager": `systemctl enable --now --quiet NetworkManager
+		nmcli connection add type ethernet ifname ens33 con-name uplink ipv4.method auto && nmcli connection up uplink`,
+	"systemd-networkd": `printf '[Match]\nName=ens33\n[Network]\nDHCP=ipv4\n' > /etc/systemd/network/uplink.network
+		systemctl enable --now --quiet systemd-networkd`,
+}
+
+// manage has somebody manage ens33, and returns its address.
+func (m *machine) manage(manager string) string {
+	m.t.Helper()
+	m.sh(managers[manager])
+	m.eventually("ip -4 -o address show dev ens33", "198.51.100.5")
+	fields := strings.Fields(m.sh("ip -4 -o address show dev ens33"))
+	address, _, _ := strings.Cut(fields[3], "/")
+	return address
+}
+
+// state is what an uninstalled package must leave as it was.
+func (m *machine) state() string {
+	m.t.Helper()
+	return m.sh(`systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | grep -v '^run-' | sort
+		systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '{print $1}' | grep -vE '^(run-|user)' | sort
+		find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache -o -path /var/lib/apt \
+			-o -path /var/lib/dpkg -o -path /var/lib/systemd -o -path /root -o -path /var/lib/dhcp -o -path /var/lib/chrony -o -path /var/lib/fail2ban \
+			-o -path /var/lib/NetworkManager -o -path /srv \) -prune -o -type f -print -o -type l -print | grep -vE '^/etc/(apt|passwd|group|shadow|gshadow|subuid|subgid)' | sort
+		ip -br address | awk '{print $1, $2, $3}'; ip route | sed 's/ *$//'; ip rule
+		nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; cat /etc/resolv.conf; cut -d: -f1 /etc/passwd /etc/group`)
+}
+
+// The promise: install over SSH, name the phones, and they come up; also after a
+// reboot. Purged, the package leaves nothing.
+func TestInstallRebootPurge(t *testing.T) {
+	m := newMachine(t)
+	m.boot()
+	address := m.manage("ifupdown")
+	before := m.state()
+	operator := m.ssh(address)
+	m.install()
+	operator.alive()
+
+	if got := m.sh("stat -c '%a %U' /etc/sae-agent/config.yaml"); got != "640 root\n" {
+		t.Errorf("the configuration's mode: %s", got)
+	}
+	m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24", "serving", "no phone has a line yet")
+	if out := m.sh("cat /etc/sae-agent/config.yaml"); !strings.Contains(out, "ifupdown") {
+		t.Errorf("the configuration does not say who manages the uplink:\n%s", out)
+	}
+	m.namePhones()
+	m.phonesBoot()
+	operator.alive()
+	m.sh("systemctl is-active sae-agent sae-agent-boot.service || systemctl is-enabled sae-agent-boot.service")
+	if out := m.sh("journalctl -u sae-agent -o json"); !strings.Contains(out, `"SAE_`) && !strings.Contains(out, `"MAC"`) {
+		t.Error("the journal has no structured fields")
+	}
+
+	m.reboot()
+	m.phonesBoot()
+	m.sh("systemctl is-active sae-agent sae-agent-boot")
+
+	m.sh("systemctl stop sae-agent")
+	if out := m.sh("ip -4 -o address show dev ens34"); !strings.Contains(out, "192.168.1.1/24") {
+		t.Errorf("stopping the service took the address away: %s", out)
+	}
+	m.sh("apt-get -q -y remove sae-agent")
+	m.sh("test -f /etc/sae-agent/config.yaml && test -d /var/lib/sae-agent")
+	m.sh("apt-get -q -y purge sae-agent")
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")); diff != "" {
+		t.Errorf("left behind, or lost:\n%s", diff)
+	}
+}
+
+// Whoever manages the uplink goes on doing so, and a session over it lives on.
+func TestUplinkIsLeftToItsManager(t *testing.T) {
+	for _, manager := range []string{"NetworkManager", "systemd-networkd"} {
+		t.Run(manager, func(t *testing.T) {
+			m := newMachine(t)
+			m.boot()
+			address := m.manage(manager)
+			operator := m.ssh(address)
+			m.install()
+			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
+			m.namePhones()
+			m.phonesBoot()
+			operator.alive()
+		})
+	}
+}
+
+// A LAN card that is in use is not taken, whoever set it up.
+func TestCardInUseIsNotTaken(t *testing.T) {
+	m := newMachine(t)
+	m.boot()
+	m.manage("ifupdown")
+	m.sh("ip address add 192.168.1.77/24 dev ens34 && ip link set ens34 up")
+	desk := m.lab.Host("desk")
+	m.lan.Plug(desk, "eth0")
+	desk.Addr("eth0", "192.168.1.5/24")
+	m.install()
+	m.eventually("sae-agent status", "dhcp.enabled is false", "ens34 (static) up 192.168.1.77/24")
+	desk.Run("ping", "-c", "1", "-W", "5", "192.168.1.77")
+	if out := m.sh("ip -4 -o address show dev ens34"); strings.Count(out, "inet ") != 1 {
+		t.Errorf("addresses of a card in use: %s", out)
+	}
+}
