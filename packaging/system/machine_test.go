@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 	"github.com/sae-agent/sae-agent/packaging/lab"
 	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
+
+var update = flag.Bool("update", false, "write golden files")
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
