@@ -137,7 +137,7 @@ func (a *Agent) openState() error {
 		return fmt.Errorf("runtime folder: %w", err)
 	}
 	var err error
-	if a.history, err = history.Open(a.state("configs")); err != nil {
+	if a.history, err = history.Open(a.state("configs"), a.opts.RuntimeDir); err != nil {
 		return err
 	}
 	a.secrets, err = secrets.Open(a.state("secrets.json"))

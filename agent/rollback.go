@@ -195,12 +195,13 @@ func kept(h *history.History) ([]control.Applied, error) {
 // configuration, and having the cards follow it.
 type Offline struct {
 	StateDir   string
+	RuntimeDir string
 	ResolvConf string
 	Logger     *slog.Logger
 }
 
 func (o Offline) history() (*history.History, error) {
-	return history.Open(filepath.Join(o.StateDir, "configs"))
+	return history.Open(filepath.Join(o.StateDir, "configs"), o.RuntimeDir)
 }
 
 // History lists the configurations that are kept, newest last.

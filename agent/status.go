@@ -157,7 +157,8 @@ func networkProblems(links []control.NetworkLink) (out []control.Problem) {
 			if l.Role == "wan" { // phones work without the Internet
 				severity = control.SeverityWarning
 			}
-			out = append(out, control.Problem{Severity: severity, Part: "network", What: l.Name + ": " + l.Error})
+			out = append(out, control.Problem{Severity: severity, Part: "network", What: l.Name + ": " + l.Error,
+				Fix: "sae-agent doctor says more, sae-agent takeover has other managers leave the card alone"})
 		}
 	}
 	return out

@@ -43,15 +43,17 @@ type Entry struct {
 // History is a directory of applied configurations. It may hold secrets: the
 // directory is 0700, its files 0600.
 type History struct {
-	dir string
+	dir    string
+	runDir string
 }
 
-// Open returns the history in dir, which is made when absent.
-func Open(dir string) (*History, error) {
+// Open returns the history in dir, which is made when absent. What must not
+// outlive this boot of the machine is noted in runDir, such as /run/sae-agent.
+func Open(dir, runDir string) (*History, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	return &History{dir: dir}, nil
+	return &History{dir: dir, runDir: runDir}, nil
 }
 
 // Hash identifies a configuration: SHA-256, hexadecimal.

@@ -11,7 +11,7 @@ import (
 
 func TestNewestIsCurrentAndTenAreKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "configs")
-	h, err := Open(dir)
+	h, err := Open(dir, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestNewestIsCurrentAndTenAreKept(t *testing.T) {
 		}
 	}
 	// Reading needs no daemon: a second handle sees the same.
-	h, err = Open(dir)
+	h, err = Open(dir, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestNewestIsCurrentAndTenAreKept(t *testing.T) {
 
 func TestForeignAndHalfWrittenFilesAreIgnored(t *testing.T) {
 	dir := t.TempDir()
-	h, err := Open(dir)
+	h, err := Open(dir, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestForeignAndHalfWrittenFilesAreIgnored(t *testing.T) {
 
 func TestFailedAddLeavesTheHistoryAsItWas(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "configs")
-	h, err := Open(dir)
+	h, err := Open(dir, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestFailedAddLeavesTheHistoryAsItWas(t *testing.T) {
 	if _, err := h.Add([]byte("lost"), time.Unix(0, 0)); err == nil {
 		t.Fatal("Add() into a directory that is gone succeeded")
 	}
-	if h, err = Open(dir); err != nil {
+	if h, err = Open(dir, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := h.Current(); !errors.Is(err, ErrEmpty) {
@@ -85,7 +85,7 @@ func TestFailedAddLeavesTheHistoryAsItWas(t *testing.T) {
 // open returns a history with one confirmed configuration.
 func open(t *testing.T) *History {
 	t.Helper()
-	h, err := Open(filepath.Join(t.TempDir(), "configs"))
+	h, err := Open(filepath.Join(t.TempDir(), "configs"), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,8 +153,7 @@ func TestProbation(t *testing.T) {
 	t.Run("next boot", func(t *testing.T) {
 		h := open(t)
 		try(t, h)
-		other := `{"seq": 2, "deadline": "2026-01-02T03:04:05Z", "boot": "another"}`
-		if err := os.WriteFile(h.pendingPath(), []byte(other), 0o600); err != nil {
+		if err := os.Remove(filepath.Join(h.runDir, markName)); err != nil {
 			t.Fatal(err)
 		}
 		if undone, err := h.UndoOverdue(time.Unix(0, 0)); !undone || err != nil {

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,18 +19,27 @@ const pendingName = "pending.json"
 type Pending struct {
 	Seq      int       `json:"seq"`
 	Deadline time.Time `json:"deadline"` // when it will be undone
-	// Boot tells boots apart (see Boot): what was not confirmed in one does not run
-	// in the next.
+	// Boot tells boots apart: what was not confirmed in one does not run in the next.
 	Boot string `json:"boot"`
 }
 
-// Boot identifies this boot of the machine (random(4), boot_id).
-func Boot() (string, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
+// markName is a file in the runtime directory, which a reboot empties. The kernel's
+// boot_id will not do: a container's differs from unit to unit.
+const markName = "boot"
+
+// mark returns what tells this boot from others, and makes it if told to; empty
+// when there is none.
+func (h *History) mark(create bool) (string, error) {
+	path := filepath.Join(h.runDir, markName)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && create {
+		data = []byte(rand.Text())
+		err = durable.WriteFile(path, data, 0o644)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("history: tell boots apart: %w", err)
 	}
-	return string(id[:len(id)-1]), nil
+	return string(data), nil
 }
 
 // AddPending records a configuration as the newest, on probation. A crash at any
@@ -39,7 +49,7 @@ func (h *History) AddPending(data []byte, at, deadline time.Time) (Entry, error)
 	if err != nil {
 		return Entry{}, err
 	}
-	boot, err := Boot()
+	boot, err := h.mark(true)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -117,7 +127,7 @@ func (h *History) UndoOverdue(now time.Time) (bool, error) {
 	if err != nil || p == nil {
 		return false, err
 	}
-	boot, err := Boot()
+	boot, err := h.mark(false)
 	if err != nil || (boot == p.Boot && now.Before(p.Deadline)) {
 		return false, err
 	}

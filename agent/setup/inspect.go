@@ -150,7 +150,10 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		note("There are %d cards: %s is taken for the phones. Change lan.interface if it is another one.", len(m.Cards), lan.Name)
 	}
 	c.LAN.Address = lanAddress(lan, w)
-	if lan.Owner != "" || len(lan.Addresses) > 0 {
+	switch {
+	case lan.Owner == "NetworkManager" && len(lan.Addresses) == 0: // as it does with every card
+		note("NetworkManager waits for a network on %s: run 'sae-agent takeover' to have it leave that card alone.", lan.Name)
+	case lan.Owner != "" || len(lan.Addresses) > 0:
 		c.DHCP.Enabled = false
 		note("%s is in use (%s): it stays as it is, and nobody gets an address from here (dhcp.enabled: false). Once it is for the phones alone, run 'sae-agent takeover' and set dhcp.enabled: true.", lan.Name, cmp.Or(lan.Owner, "an address was set by hand"))
 	}

@@ -46,6 +46,7 @@ the last ten ('--list' shows them). The file in /etc is left as it is. Without
 the daemon, the cards are brought in line at once, and the rest when it starts.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
 			offline.Logger = newLogger(cmd.ErrOrStderr(), slog.LevelWarn)
 			if list {
 				return listHistory(cmd, offline)
@@ -127,6 +128,7 @@ func newBootCommand() *cobra.Command {
 		Hidden: true,
 		Args:   usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
 			undone, err := offline.Boot(time.Now())
 			if err != nil {
 				return err

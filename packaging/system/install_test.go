@@ -69,6 +69,7 @@ func TestInstallRebootPurge(t *testing.T) {
 	m.reboot()
 	m.phonesBoot()
 	m.sh("systemctl is-active sae-agent sae-agent-boot")
+	m.sh("useradd -m -G sae-agent operator && su operator -c 'sae-agent status'; userdel -r operator 2>/dev/null")
 
 	m.sh("systemctl stop sae-agent")
 	if out := m.sh("ip -4 -o address show dev ens34"); !strings.Contains(out, "192.168.1.1/24") {
@@ -91,10 +92,21 @@ func TestUplinkIsLeftToItsManager(t *testing.T) {
 			address := m.manage(manager)
 			operator := m.ssh(address)
 			m.install()
+			if manager == "NetworkManager" { // it has all cards, used or not
+				m.eventually("sae-agent status", "manages ens34, so we do not", "sae-agent takeover")
+				m.sh("sae-agent takeover --yes")
+			}
 			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
 			m.namePhones()
 			m.phonesBoot()
 			operator.alive()
+			m.reboot()
+			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
+			m.phonesBoot()
+			m.sh("sae-agent takeover --undo --yes")
+			if manager == "NetworkManager" {
+				m.eventually("nmcli -t -f DEVICE,STATE device", "ens34:", "!ens34:unmanaged")
+			}
 		})
 	}
 }
