@@ -138,8 +138,9 @@ func TestTakeover(t *testing.T) {
 	m.install()
 	old := "systemctl is-active isc-dhcp-server tftpd-hpa; cat /etc/network/interfaces"
 	before := m.sh(old)
-	m.eventually("sae-agent doctor", "dhcpd (isc-dhcp-server.service) answers DHCP", "in.tftpd (tftpd-hpa.service) answers TFTP", "ifupdown (/etc/network/interfaces) manages ens34")
+	m.eventually("sae-agent status", "dhcp.enabled is false")
 	m.sh("rm /etc/sae-agent/config.yaml && sae-agent import --tftp-root=")
+	m.eventually("sae-agent doctor", "dhcpd (isc-dhcp-server.service) answers DHCP", "in.tftpd (tftpd-hpa.service) answers TFTP", "ifupdown (/etc/network/interfaces) manages ens34")
 	m.namePhones()
 	if out, err := m.try("echo n | sae-agent takeover"); err == nil || !strings.Contains(out, "stop and mask isc-dhcp-server.service") {
 		t.Errorf("takeover without consent: %v\n%s", err, out)
