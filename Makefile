@@ -22,11 +22,11 @@ build: deps-build  ## build the programs into build/
 	@[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
 
 .PHONY: demo
-demo: deps-demo build  ## show phones booting in a lab on this machine (PHONES=200, ONCE=1 to end by itself)
+demo: deps-demo build asterisk-image  ## show phones booting in a lab on this machine (PHONES=200, ONCE=1 to end by itself)
 	build/demo -phones $(PHONES) $(if $(ONCE),-once)
 
 .PHONY: test
-test: root deps-test build apt-repo system-image  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
+test: root deps-test build apt-repo system-image asterisk-image  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
 .PHONY: lint
@@ -66,6 +66,11 @@ apt-repo: deps-apt-repo deb  ## put the Debian packages of build/ into a signed 
 .PHONY: system-image
 system-image:
 	packaging/system/image build/_image
+
+# The real Asterisk of tests and demo.
+.PHONY: asterisk-image
+asterisk-image:
+	packaging/asterisk/image build/_asterisk
 
 .PHONY: clean
 clean:  ## remove what was built
