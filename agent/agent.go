@@ -29,6 +29,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -78,6 +79,7 @@ type Agent struct {
 	// The parts that answer questions now; nil while one is being started.
 	dhcp atomic.Pointer[dhcpd.Server]
 	net  atomic.Pointer[netcfg.Manager]
+	qos  atomic.Pointer[qos.Shaper]
 	// running is the configuration that runs, for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
 

@@ -136,5 +136,6 @@ func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
 	for _, c := range changes {
 		p.Machine = append(p.Machine, c.String())
 	}
+	p.Machine = append(p.Machine, a.planQoS(next.cfg)...)
 	return p
 }

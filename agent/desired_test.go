@@ -14,6 +14,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/netcfg/qos"
 )
 
 const siteFile = `
@@ -62,6 +63,22 @@ func show(options []dhcpd.Option) map[uint8]string {
 		out[o.Code] = string(o.Value)
 	}
 	return out
+}
+
+func TestDesiredQoS(t *testing.T) {
+	const rate = "lan: {"
+	for _, c := range []struct {
+		edit []string
+		want qos.Config
+	}{
+		{nil, qos.Config{Link: "ens33"}},
+		{[]string{rate, "qos: {wan_upload: 20mbit}\n" + rate}, qos.Config{Link: "ens33", Rate: 20_000_000}},
+		{[]string{"wan: {interface: ens33}", "wan: {method: none}"}, qos.Config{}},
+	} {
+		if got := desiredQoS(load(t, c.edit...)); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.edit, got, c.want)
+		}
+	}
 }
 
 func TestDesiredDHCP(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -78,7 +79,8 @@ func collectorsOf(t *testing.T) []titled {
 	tftp, err2 := tftpd.New(tftpd.Config{Listen: netip.MustParseAddrPort("127.0.0.1:69")}, tftpFiles{}, tftpd.Options{})
 	net, err3 := netcfg.New(netcfg.Config{}, netcfg.Options{})
 	ph, err4 := phones.New(t.Context(), phones.Config{}, phones.Deps{Store: phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}, Logger: log})
-	for _, err := range []error{err1, err2, err3, err4} {
+	shaper, err5 := qos.New(qos.Config{}, qos.Options{})
+	for _, err := range []error{err1, err2, err3, err4, err5} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,6 +88,7 @@ func collectorsOf(t *testing.T) []titled {
 	return []titled{
 		{"The agent", collector{}}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
 		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net},
+		{"Precedence of voice", shaper},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/netcfg"
+	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -30,6 +31,7 @@ type units struct {
 	tftp    unit[tftpd.Config]
 	http    unit[console.Config]
 	sip     unit[sipwatch.Config]
+	qos     unit[qos.Config]
 }
 
 func newUnits(a *Agent) *units {
@@ -39,6 +41,7 @@ func newUnits(a *Agent) *units {
 		tftp:    unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
 		http:    unit[console.Config]{name: "http", build: a.buildHTTP},
 		sip:     unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
+		qos:     unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
 	}
 }
 
@@ -69,6 +72,7 @@ func (a *Agent) bringInLine() {
 	a.units.tftp.want(a.parts, desiredTFTP(cfg))
 	a.units.http.want(a.parts, desiredHTTP(cfg))
 	a.units.sip.want(a.parts, desiredSIP(cfg))
+	a.units.qos.want(a.parts, desiredQoS(cfg))
 }
 
 // measured is a part whose metrics are served while it runs.

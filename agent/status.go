@@ -33,10 +33,10 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	if n := a.net.Load(); n != nil {
 		st.Network = networkLinks(n.Status())
 	}
-	st.DHCP = a.dhcpStatus()
+	st.DHCP, st.QoS = a.dhcpStatus(), a.qosStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
-		phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+		qosProblems(st.QoS), phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
@@ -238,7 +238,6 @@ func missingProblems(c *config.Config) (out []control.Problem) {
 	}{
 		{c.PBX.Driver != config.DriverNone, "pbx.driver: " + string(c.PBX.Driver), "set the exchange's extensions up yourself, and write pbx: {driver: none}"},
 		{c.Firewall.Enabled, "firewall.enabled: true", "set packet filter rules yourself, and write firewall: {enabled: false}"},
-		{c.QoS.WANUpload > 0, "qos.wan_upload", "shape the upload yourself, and remove it"},
 		{c.Stacks.Jitsi.Enabled, "stacks.jitsi", "set Jitsi up yourself, and write enabled: false"},
 		{c.Stacks.Nextcloud.Enabled, "stacks.nextcloud", "set Nextcloud up yourself, and write enabled: false"},
 	} {

@@ -34,9 +34,7 @@ func (v *checker) firewall() {
 			}
 		}
 	}
-	if u := v.QoS.WANUpload; v.ok("qos.wan_upload") && u != 0 && u < 64_000 {
-		v.fail("qos.wan_upload", "one call needs about 100kbit", "%s is not enough for a call", u)
-	}
+	v.qos()
 	n := v.Stacks.Jitsi.SIPExtension
 	if v.ok("stacks.jitsi.sip_extension") && !numberShape.MatchString(n) {
 		v.fail("stacks.jitsi.sip_extension", "write 2 to 15 digits", "%q is not an extension number", n)

@@ -46,6 +46,7 @@ type Status struct {
 	Parts    []supervisor.Status `json:"parts"`
 	Network  []NetworkLink       `json:"network"`
 	DHCP     DHCPStatus          `json:"dhcp"`
+	QoS      QoSStatus           `json:"qos"`
 	Phones   map[string]int      `json:"phones"` // number of phones by state
 }
 

@@ -65,7 +65,7 @@ func Checks() []Check {
 	return []Check{
 		{"config", checkConfig}, {"daemon", checkDaemon}, {"cards", checkCards}, {"owners", checkOwners},
 		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts},
-		{"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
+		{"upload", checkUpload}, {"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
 	}
 }
 

@@ -51,6 +51,7 @@ func printStatus(w io.Writer, st control.Status, now time.Time) {
 	fmt.Fprintf(w, "\nConfiguration  %.12s, applied %s\n", st.Config.Applied, ago(now, st.Config.AppliedAt))
 	printNetwork(w, st.Network)
 	printDHCP(w, st.DHCP)
+	printQoS(w, st.QoS)
 	printPhoneCounts(w, st.Phones)
 	printParts(w, st.Parts, now)
 }
