@@ -25,6 +25,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
@@ -80,15 +81,21 @@ type Agent struct {
 	dhcp atomic.Pointer[dhcpd.Server]
 	net  atomic.Pointer[netcfg.Manager]
 	qos  atomic.Pointer[qos.Shaper]
-	// running is the configuration that runs, for those who must not wait for mu.
+	// running is the configuration that runs, current the same with where it is from,
+	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
+	current atomic.Pointer[applied]
+	glance  atomic.Pointer[glance] // nil before the first
+
+	reconciles *reconciles
 
 	rootMu   sync.Mutex // guards the following
 	root     *tftpd.Dir
 	rootPath string
 
+	parts *supervisor.Supervisor // set once, by Run, before anybody can ask
+
 	mu      sync.Mutex // guards the following; held for a whole apply or look
-	parts   *supervisor.Supervisor
 	units   *units
 	applied applied
 }
@@ -112,6 +119,8 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		registry: prometheus.NewRegistry(),
 		events:   make(chan dhcpd.Event, 4096),
 		look:     make(chan struct{}, 1),
+
+		reconciles: newReconciles(),
 	}
 	a.units = newUnits(a)
 	if err := a.openState(); err != nil {
@@ -126,7 +135,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 	a.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collector{a}, a.phones,
+		scrape.New("agent", collector{a}, a.reconciles), scrape.New("phones", a.phones),
 	)
 	return a, nil
 }
@@ -186,6 +195,7 @@ func (a *Agent) firstConfig() error {
 
 func (a *Agent) setApplied(next applied) {
 	a.applied = next
+	a.current.Store(&next)
 	a.running.Store(next.cfg)
 }
 
@@ -229,6 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
 	var following sync.WaitGroup
 	following.Go(func() { a.followDHCP(ctx) })
+	following.Go(func() { a.watchStatus(ctx) })
 	a.follow(ctx)
 	following.Wait()
 	a.parts.Wait()

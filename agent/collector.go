@@ -1,53 +1,76 @@
 package agent
 
 import (
-	"context"
+	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 )
 
-// collector says how the agent itself is.
+// collector says how the agent itself is. It asks no part anything: what Status
+// knows, it takes from the last glance.
 type collector struct{ agent *Agent }
 
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
 var (
-	descInfo       = prometheus.NewDesc("sae_agent_info", "The agent; the value is always 1.", []string{"version", "site"}, nil)
-	descStart      = prometheus.NewDesc("sae_agent_start_time_seconds", "When the agent was started.", nil, nil)
-	descPart       = prometheus.NewDesc("sae_part_up", "1 while the part runs, 0 while it waits to be started again.", []string{"part"}, nil)
-	descRestarts   = prometheus.NewDesc("sae_part_restarts_total", "Times that the part was started again after a failure.", []string{"part"}, nil)
-	descApplied    = prometheus.NewDesc("sae_config_applied_timestamp_seconds", "When the configuration that runs was applied.", nil, nil)
-	descNotApplied = prometheus.NewDesc("sae_config_file_differs", "1 if the configuration file differs from what runs.", nil, nil)
-	descProblems   = prometheus.NewDesc("sae_problems", "What is wrong, by severity; sae-agent status says it in words.", []string{"severity"}, nil)
+	descInfo       = desc("sae_agent_info", "The agent and the Go that built it; the value is always 1.", "version", "goversion", "site")
+	descStart      = desc("sae_agent_start_time_seconds", "When the agent was started.")
+	descPart       = desc("sae_part_up", "1 while the part runs, 0 while it waits to be started again.", "part")
+	descRestarts   = desc("sae_part_restarts_total", "Times that the part was started again after a failure.", "part")
+	descConfigInfo = desc("sae_config_info", "The configuration that runs, by the first digits of its SHA-256; the value is always 1.", "hash")
+	descApplied    = desc("sae_config_applied_timestamp_seconds", "When the configuration that runs was applied.")
+	descPending    = desc("sae_config_pending", "1 while the configuration that runs waits to be confirmed, and is undone otherwise.")
+	descNotApplied = desc("sae_config_file_differs", "1 if the configuration file differs from what runs.")
+	descValid      = desc("sae_config_file_valid", "1 if the configuration file could be applied, 0 if it has an error.")
+	descEnabled    = desc("sae_feature_enabled", "1 if the configuration switches the feature on.", "feature")
+	descProblems   = desc("sae_problems", "What is wrong, by severity; sae-agent status says it in words.", "severity")
+	descGlance     = desc("sae_status_timestamp_seconds", "When the state of configuration and problems was last looked at.")
+
+	agentDescs = []*prometheus.Desc{
+		descInfo, descStart, descPart, descRestarts, descConfigInfo, descApplied, descPending, descNotApplied, descValid,
+		descEnabled, descProblems, descGlance,
+	}
 )
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descInfo, descStart, descPart, descRestarts, descApplied, descNotApplied, descProblems} {
+	for _, d := range agentDescs {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	st, err := c.agent.Status(context.Background())
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(descProblems, err)
-		return
-	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	flag := map[bool]float64{true: 1}
-	gauge(descInfo, 1, st.Version, st.Site)
-	gauge(descStart, float64(st.Started.UnixMilli())/1000)
-	for _, p := range st.Parts {
-		gauge(descPart, flag[p.State == supervisor.Running], p.Name)
+	a := c.agent
+	cfg := a.running.Load()
+	gauge(descInfo, 1, a.opts.Version, runtime.Version(), cfg.Site.Name)
+	gauge(descStart, seconds(a.started))
+	for _, p := range a.parts.Status() {
+		gauge(descPart, oneIf(p.State == supervisor.Running), p.Name)
 		ch <- prometheus.MustNewConstMetric(descRestarts, prometheus.CounterValue, float64(p.Retries), p.Name)
 	}
-	gauge(descApplied, float64(st.Config.AppliedAt.Unix()))
-	gauge(descNotApplied, flag[st.Config.NotApplied])
+	for feature, on := range features(cfg) {
+		gauge(descEnabled, oneIf(on), feature)
+	}
+	st := a.glance.Load()
+	if st == nil {
+		return // just started
+	}
+	gauge(descConfigInfo, 1, st.Config.Applied[:min(12, len(st.Config.Applied))])
+	gauge(descApplied, seconds(st.Config.AppliedAt))
+	gauge(descPending, oneIf(!st.Config.Until.IsZero()))
+	gauge(descNotApplied, oneIf(st.Config.NotApplied))
+	gauge(descValid, oneIf(st.Config.FileError == ""))
 	count := make(map[control.Severity]int)
 	for _, p := range st.Problems {
 		count[p.Severity]++
@@ -55,4 +78,29 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range []control.Severity{control.SeverityError, control.SeverityWarning} {
 		gauge(descProblems, float64(count[s]), string(s))
 	}
+	gauge(descGlance, seconds(st.at))
+}
+
+// features are what can be switched on and off, so that dashboards and alerts tell
+// what is off from what is broken.
+func features(c *config.Config) map[string]bool {
+	return map[string]bool{
+		"dhcp": c.DHCP.Enabled, "pbx": c.PBX.Driver != config.DriverNone, "firewall": c.Firewall.Enabled, "qos": c.QoS.WANUpload > 0,
+		"jitsi": c.Stacks.Jitsi.Enabled, "nextcloud": c.Stacks.Nextcloud.Enabled,
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// seconds is a time as Prometheus has it; 0 for never.
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }

@@ -44,7 +44,7 @@ func (a *Agent) followDHCP(ctx context.Context) {
 }
 
 func (a *Agent) logDHCP(e dhcpd.Event) {
-	args := []any{"mac", e.MAC.String(), "addr", e.Addr}
+	args := []any{"mac", e.MAC.String(), "address", e.Addr}
 	for name, value := range map[string]string{"hostname": e.Hostname, "class": e.VendorClass, "circuit": e.Circuit, "detail": e.Detail} {
 		if value != "" {
 			args = append(args, name, value)
@@ -70,12 +70,12 @@ func (a *Agent) logDHCP(e dhcpd.Event) {
 func (a *Agent) tellPhones(e dhcpd.Event) {
 	switch e.Type {
 	case dhcpd.EventDiscover:
-		a.phones.Seen(phones.Sighting{MAC: e.MAC, Class: e.VendorClass, Circuit: e.Circuit})
+		a.phones.Seen(phones.Sighting{MAC: e.MAC, At: e.At, Class: e.VendorClass, Circuit: e.Circuit})
 	case dhcpd.EventAck:
-		a.phones.Seen(phones.Sighting{MAC: e.MAC, Addr: e.Addr, Class: e.VendorClass, Circuit: e.Circuit})
+		a.phones.Seen(phones.Sighting{MAC: e.MAC, At: e.At, Addr: e.Addr, Class: e.VendorClass, Circuit: e.Circuit})
 	case dhcpd.EventConflict:
 		if holder, ok := a.holder(e.Addr); ok && holder.MAC.String() != e.MAC.String() {
-			a.phones.Seen(phones.Sighting{MAC: holder.MAC, Addr: e.Addr, Class: holder.VendorClass, Other: e.MAC})
+			a.phones.Seen(phones.Sighting{MAC: holder.MAC, At: e.At, Addr: e.Addr, Class: holder.VendorClass, Other: e.MAC})
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/netcfg"
@@ -86,13 +87,13 @@ func collectorsOf(t *testing.T) []titled {
 		}
 	}
 	return []titled{
-		{"The agent", collector{}}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
+		{"The agent", collector{}}, {"Reconciling", newReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
 		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net},
 		{"Precedence of voice", shaper},
 	}
 }
 
-var descText = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+var descText = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)",.* constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
 func describe(c prometheus.Collector) []string {
 	ch := make(chan *prometheus.Desc, 100)
@@ -102,8 +103,9 @@ func describe(c prometheus.Collector) []string {
 	for d := range ch {
 		m := descText.FindStringSubmatch(d.String())
 		labels := ""
-		if m[3] != "" {
-			labels = "`" + strings.ReplaceAll(m[3], ",", "`, `") + "`"
+		fixed, _, _ := strings.Cut(m[3], "=") // one at most
+		if names := strings.Trim(fixed+","+m[4], ","); names != "" {
+			labels = "`" + strings.ReplaceAll(names, ",", "`, `") + "`"
 		}
 		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |\n", m[1], labels, m[2]))
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/sipwatch"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
@@ -77,18 +79,18 @@ func (a *Agent) bringInLine() {
 
 // measured is a part whose metrics are served while it runs.
 type measured struct {
+	name       string
 	run        func(ctx context.Context) error
 	registry   *prometheus.Registry
 	collectors []prometheus.Collector
 }
 
 func (m measured) Run(ctx context.Context) error {
-	for _, c := range m.collectors {
-		if err := m.registry.Register(c); err != nil {
-			return fmt.Errorf("agent: register metrics: %w", err)
-		}
-		defer m.registry.Unregister(c)
+	guarded := scrape.New(m.name, m.collectors...)
+	if err := m.registry.Register(guarded); err != nil {
+		return fmt.Errorf("agent: register metrics: %w", err)
 	}
+	defer m.registry.Unregister(guarded)
 	return m.run(ctx)
 }
 
@@ -100,6 +102,7 @@ func (a *Agent) buildNetwork(_ context.Context, c netcfg.Config) (supervisor.Par
 	m, err := netcfg.New(c, netcfg.Options{
 		Logger: a.log.With("part", "network"), ResolvConf: a.opts.ResolvConf,
 		OnChange: func(netcfg.Status) { a.wake() },
+		OnLook:   func(took time.Duration, err error) { a.reconciled("network", took, err) },
 	})
 	if err != nil {
 		return nil, err
@@ -149,7 +152,9 @@ func (a *Agent) changeDHCP(c dhcpd.Config) bool {
 }
 
 func (a *Agent) buildTFTP(_ context.Context, c tftpd.Config) (supervisor.Part, error) {
-	s, err := tftpd.New(c, tftpFiles{a}, tftpd.Options{Logger: a.log.With("part", "tftp")})
+	s, err := tftpd.New(c, tftpFiles{a}, tftpd.Options{
+		Logger: a.log.With("part", "tftp"), Kind: yealink.KindOf, Kinds: yealink.Kinds,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +171,8 @@ func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part,
 			}
 			return f, f.Size, nil
 		},
+		Kind:      yealink.KindOf,
+		Kinds:     yealink.Kinds,
 		Phonebook: a.phonebook,
 		Softphone: a.phones.Softphone,
 		Certificate: func() (tls.Certificate, error) {

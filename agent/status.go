@@ -17,11 +17,10 @@ import (
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
-// Status implements control.Backend.
+// Status implements control.Backend. It waits neither for an apply nor for a part:
+// what it asks of a part, the part MUST answer from memory.
 func (a *Agent) Status(context.Context) (control.Status, error) {
-	a.mu.Lock()
-	current, parts := a.applied, a.parts.Status()
-	a.mu.Unlock()
+	current, parts := *a.current.Load(), a.parts.Status()
 	st := control.Status{
 		Version: a.opts.Version, Site: current.cfg.Site.Name, Started: a.started, Parts: parts,
 		Config: a.configStatus(current), Phones: make(map[string]int),

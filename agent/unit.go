@@ -32,7 +32,17 @@ func (u *unit[C]) want(parts *supervisor.Supervisor, c C) {
 	if old != nil && u.change != nil && u.change(c) {
 		return
 	}
-	parts.Set(u.name, func(ctx context.Context) (supervisor.Part, error) { return u.build(ctx, *u.have.Load()) })
+	parts.Set(u.name, u.start)
+}
+
+// start makes the part as it should be now. Its metrics go by its name.
+func (u *unit[C]) start(ctx context.Context) (supervisor.Part, error) {
+	part, err := u.build(ctx, *u.have.Load())
+	if m, ok := part.(measured); ok {
+		m.name = u.name
+		return m, err
+	}
+	return part, err
 }
 
 // off stops the part.

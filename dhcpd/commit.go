@@ -84,13 +84,16 @@ func (s *Server) commit(ctx context.Context, all []pendingCommit) {
 		s.table.stored(p.record, p.changes[0])
 		delete(s.clean, p.record.Addr) // found free once, used now
 	}
-	s.mu.Unlock()
+	s.unlock()
 	if err != nil {
 		s.log.Error("leases cannot be stored, so none are given; is the disk full?", "leases", len(all), "err", err)
 		return
 	}
 	out := make([]outgoing, 0, len(all))
 	for _, p := range all {
+		if !p.out.arrived.IsZero() {
+			s.metrics.durable.Observe(s.clock.now().Sub(p.out.arrived).Seconds())
+		}
 		out = append(out, p.out)
 	}
 	s.sendAll(out)

@@ -13,6 +13,7 @@ type metrics struct {
 	dropped    *prometheus.CounterVec
 	sendErrors prometheus.Counter
 	latency    *prometheus.HistogramVec
+	durable    prometheus.Histogram
 	conflicts  prometheus.Counter
 }
 
@@ -50,6 +51,11 @@ func newMetrics() *metrics {
 			Help:    "Time from reading a message to sending its reply; an ACK includes the disk, an OFFER the ARP probe.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14), // 0.1 ms to 0.8 s
 		}, []string{"type"}),
+		durable: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sae_dhcp_durable_seconds",
+			Help:    "Time from reading a message to its lease being on disk.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14), // 0.1 ms to 0.8 s
+		}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sae_dhcp_conflicts_total",
 			Help: "Addresses found in use by another machine, by DECLINE or by ARP.",
@@ -101,7 +107,7 @@ func (m *metrics) out(t dhcpv4.MessageType, took time.Duration) {
 func (m *metrics) drop(reason string) { m.dropped.WithLabelValues(reason).Inc() }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.received, m.sent, m.dropped, m.sendErrors, m.latency, m.conflicts}
+	return []prometheus.Collector{m.received, m.sent, m.dropped, m.sendErrors, m.latency, m.durable, m.conflicts}
 }
 
 var (
@@ -122,7 +128,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It takes no lock of the server's.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range s.metrics.all() {
 		c.Collect(ch)
@@ -130,7 +136,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
 	}
-	st := s.Status()
+	st := s.shown.Load()
 	serving := 0
 	if st.Serving {
 		serving = 1
@@ -139,10 +145,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descRivals, len(st.Rivals))
 	gauge(descPool, st.PoolSize)
 	gauge(descFree, st.PoolSize-st.PoolUsed)
-	s.mu.RLock()
-	states := s.table.states
-	s.mu.RUnlock()
 	for state := StateOffered; state <= StateDeclined; state++ {
-		gauge(descLeases, states[state], state.String())
+		gauge(descLeases, st.states[state], state.String())
 	}
 }

@@ -140,7 +140,7 @@ func (s *Server) askForWaiting(a *arpConn) time.Duration {
 		}
 		first = min(first, w.due.Sub(now))
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.probeAll(a, ask)
 	return max(first, time.Millisecond)
 }
@@ -171,7 +171,7 @@ func (s *Server) releaseOffers() time.Duration {
 			next = left
 		}
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.sendAll(out)
 	return next
 }
@@ -191,7 +191,7 @@ func (s *Server) sweep(a *arpConn) {
 		s.promote(now)
 		ask = s.restock(now)
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.probeAll(a, ask)
 }
 
@@ -257,7 +257,7 @@ func (s *Server) claimed(addr netip.Addr, hw net.HardwareAddr) {
 	now := s.clock.now()
 	s.mu.Lock()
 	out := s.conflict(now, addr, m)
-	s.mu.Unlock()
+	s.unlock()
 	s.sendAll(out)
 }
 

@@ -209,7 +209,7 @@ func (s *Server) judge(begun time.Time) {
 		}
 	}
 	alone := len(s.rivals) == 0
-	s.mu.Unlock()
+	s.unlock()
 	if alone {
 		s.setServing("")
 	}
@@ -236,7 +236,7 @@ func (s *Server) rivalSeen(r Rival) {
 	if known || len(s.rivals) < maxRivals {
 		s.rivals[r.ServerID] = r
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.setServing(fmt.Sprintf("another DHCP server answers on this LAN: %v (%v)", r.ServerID, r.MAC))
 	if !known {
 		s.tell(&Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID})
@@ -248,7 +248,7 @@ func (s *Server) setServing(why string) {
 	s.mu.Lock()
 	changed := s.serving != (why == "") || s.reason != why
 	s.serving, s.reason = why == "", why
-	s.mu.Unlock()
+	s.unlock()
 	switch {
 	case !changed:
 	case why == "":
@@ -262,7 +262,7 @@ func (s *Server) setServing(why string) {
 // there is a verdict.
 func (s *Server) setReason(why string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if !s.serving && len(s.rivals) == 0 {
 		s.reason = why
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -42,6 +43,7 @@ type Server struct {
 	// probeWake tells that an OFFER waits for its address to be looked for.
 	probeWake chan struct{}
 	suspect   chan struct{} // tells that another server may be there
+	shown     atomic.Pointer[snapshot]
 
 	mu      sync.RWMutex // guards the following
 	table   *table
@@ -79,6 +81,7 @@ func New(cfg Config, store Store, opts Options) (*Server, error) {
 		rivals: make(map[netip.Addr]Rival), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
 	}
 	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())
+	s.show()
 	return s, nil
 }
 
@@ -103,7 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.link = l
-	s.mu.Unlock()
+	s.unlock()
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.receive(ctx, l) })
@@ -122,7 +125,7 @@ func (s *Server) loadLeases(ctx context.Context) error {
 		return fmt.Errorf("dhcpd: load leases: %w", err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	for _, l := range leases {
 		s.table.load(fromWall(l, s.clock, s.table.plan.LeaseTime), s.clock.now())
 	}
@@ -137,7 +140,7 @@ func (s *Server) Apply(cfg Config) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if old := s.table.plan; cfg.Interface != old.Interface || cfg.ServerID != old.ServerID || cfg.Force != old.Force {
 		return errors.New("dhcpd: interface, server address and force cannot change while the server runs: start a new one")
 	}
@@ -183,7 +186,7 @@ func (s *Server) handleBatch(msgs []ipv4.Message) {
 	for _, q := range queries {
 		now = append(now, s.decide(arrived, q)...)
 	}
-	s.mu.Unlock()
+	s.unlock()
 	s.sendAll(now)
 }
 
@@ -296,7 +299,7 @@ func (s *Server) housekeeping(ctx context.Context) error {
 			ahead = a
 			s.storeAll()
 		}
-		s.mu.Unlock()
+		s.unlock()
 	}
 }
 
@@ -349,20 +352,4 @@ type Rival struct {
 	ServerID netip.Addr
 	MAC      net.HardwareAddr
 	Seen     time.Time // wall clock
-}
-
-// Status returns the server's state.
-func (s *Server) Status() Status {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	st := Status{
-		Serving: s.serving, Reason: s.reason, PoolSize: s.table.size,
-		PoolUsed: s.table.size - s.table.free.count,
-		Bound:    s.table.states[StateBound], Declined: s.table.states[StateDeclined],
-	}
-	for _, r := range s.rivals {
-		st.Rivals = append(st.Rivals, r)
-	}
-	slices.SortFunc(st.Rivals, func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
-	return st
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// OnChange is told of every change of Status. It MUST NOT block.
 	OnChange func(Status)
+	// OnLook is told of every look, how long it took and how it went. It MUST NOT block.
+	OnLook func(took time.Duration, err error)
 	// ResolvConf is the file that gets the WAN's resolvers, such as
 	// /etc/resolv.conf; empty: none does.
 	ResolvConf string
@@ -40,6 +43,7 @@ type Manager struct {
 	metrics *metrics
 	looks   chan struct{} // holds a token when a look is due
 	applied chan chan error
+	status  atomic.Pointer[Status] // at the last look; nil before
 
 	mu      sync.Mutex // guards the following
 	cfg     Config
@@ -50,7 +54,6 @@ type Manager struct {
 	owners  map[string][]Owner
 	checked time.Time // when owners were looked for
 	repairs map[string]uint64
-	status  Status
 	problem map[string]string
 }
 
@@ -64,6 +67,9 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func(Status) {}
+	}
+	if opts.OnLook == nil {
+		opts.OnLook = func(time.Duration, error) {}
 	}
 	if opts.Root == "" {
 		opts.Root = "/"
@@ -266,15 +272,24 @@ func (m *Manager) names(want []wanted) []string {
 	return names
 }
 
-// look compares what is with what should be, and mends it.
+// look compares what is with what should be, mends it, and tells how it went.
 func (m *Manager) look(k *kernel) {
+	began := time.Now()
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	err := m.bringInLine(k)
+	m.mu.Unlock()
+	if err != nil {
+		m.log.Error("cannot look at the network", "err", err)
+	}
+	m.opts.OnLook(time.Since(began), err)
+}
+
+// bringInLine compares what is with what should be and mends it. The caller holds m.mu.
+func (m *Manager) bringInLine(k *kernel) error {
 	want := wantedOf(m.cfg, m.lease)
 	is, err := k.read(m.names(want))
 	if err != nil {
-		m.log.Error("cannot look at the network", "err", err)
-		return
+		return err
 	}
 	m.findOwners(is)
 	clear(m.problem)
@@ -286,6 +301,7 @@ func (m *Manager) look(k *kernel) {
 	}
 	m.settled = m.settled || len(makePlan(want, m.cfg.Forwarding, is, m.ours)) == 0
 	m.report(is)
+	return nil
 }
 
 // mend makes the changes of a plan, but for cards that somebody else manages and

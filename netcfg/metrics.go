@@ -15,6 +15,7 @@ type metrics struct {
 var (
 	descUp        = prometheus.NewDesc("sae_net_link_up", "1 if the card is set up.", []string{"role", "link"}, nil)
 	descCarrier   = prometheus.NewDesc("sae_net_link_carrier", "1 if the card has a carrier.", []string{"role", "link"}, nil)
+	descAddressed = prometheus.NewDesc("sae_net_address_present", "1 if the card has the address that it should have.", []string{"role", "link"}, nil)
 	descRepairs   = prometheus.NewDesc("sae_net_repairs_total", "Settings of ours that somebody changed and that were put back.", []string{"role", "link"}, nil)
 	descLeaseEnds = prometheus.NewDesc("sae_net_wan_lease_expires_timestamp_seconds", "When the WAN's lease ends; 0 without one.", nil, nil)
 )
@@ -46,7 +47,7 @@ func newMetrics() *metrics {
 
 // Describe implements prometheus.Collector.
 func (m *Manager) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descCarrier, descRepairs, descLeaseEnds} {
+	for _, d := range []*prometheus.Desc{descUp, descCarrier, descAddressed, descRepairs, descLeaseEnds} {
 		ch <- d
 	}
 	for _, c := range []prometheus.Collector{m.metrics.changes, m.metrics.fights, m.metrics.dhcp} {
@@ -64,6 +65,7 @@ func (m *Manager) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(descUp, prometheus.GaugeValue, flag[l.Up], role, l.Name)
 		ch <- prometheus.MustNewConstMetric(descCarrier, prometheus.GaugeValue, flag[l.Carrier], role, l.Name)
+		ch <- prometheus.MustNewConstMetric(descAddressed, prometheus.GaugeValue, flag[l.Addressed], role, l.Name)
 		ch <- prometheus.MustNewConstMetric(descRepairs, prometheus.CounterValue, float64(l.Repairs), role, l.Name)
 	}
 	ends := 0.0

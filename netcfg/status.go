@@ -22,6 +22,7 @@ type LinkStatus struct {
 	Up        bool
 	Carrier   bool
 	Addresses []netip.Prefix
+	Addressed bool // the address that it should have is there
 	Gateway   netip.Addr
 	Lease     *Lease // MethodDHCP
 	Repairs   uint64 // times that something of ours was put back
@@ -29,11 +30,13 @@ type LinkStatus struct {
 	Problem   string // what is wrong, and what to do; empty when nothing is
 }
 
-// Status returns how the network was at the last look.
+// Status returns how the network was at the last look. It never waits for a look
+// that is under way.
 func (m *Manager) Status() Status {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.status
+	if st := m.status.Load(); st != nil {
+		return *st
+	}
+	return Status{}
 }
 
 // report puts the status together and tells it when it has changed. The caller
@@ -41,10 +44,10 @@ func (m *Manager) Status() Status {
 func (m *Manager) report(is machine) {
 	st := Status{Forwarding: is.Forwarding, WAN: m.linkStatus(m.cfg.WAN, is), LAN: m.linkStatus(m.cfg.LAN, is)}
 	st.Resolvers = m.resolvers()
-	if reflect.DeepEqual(st, m.status) {
+	if reflect.DeepEqual(st, m.Status()) {
 		return
 	}
-	m.status = st
+	m.status.Store(&st)
 	if m.cfg.WAN.managed() && m.opts.ResolvConf != "" {
 		if err := writeResolvers(m.opts.ResolvConf, st.Resolvers); err != nil {
 			m.log.Warn("cannot hand the resolvers over", "err", err)
@@ -79,6 +82,7 @@ func (m *Manager) linkStatus(l Link, is machine) LinkStatus {
 	if l.Method == MethodDHCP {
 		st.Lease = m.lease
 	}
+	st.Addressed = addressed(l, m.lease, s.Addresses)
 	switch {
 	case st.Problem != "" || l.Method == MethodNone:
 	case !ok:
@@ -89,4 +93,19 @@ func (m *Manager) linkStatus(l Link, is machine) LinkStatus {
 		st.Problem = "no lease: no DHCP server has answered yet"
 	}
 	return st
+}
+
+// addressed reports whether a card has the address that it should have; one that
+// somebody else manages should have any.
+func addressed(l Link, lease *Lease, has []netip.Prefix) bool {
+	want := l.Addresses
+	if l.Method == MethodDHCP && lease != nil {
+		want = []netip.Prefix{lease.Address}
+	}
+	for _, a := range want {
+		if !slices.Contains(has, a) {
+			return false
+		}
+	}
+	return len(has) > 0 && (len(want) > 0 || l.Method == MethodExternal)
 }

@@ -2,23 +2,26 @@ package tftpd
 
 import "github.com/prometheus/client_golang/prometheus"
 
+// noKind is the kind of what names no file: it is malformed, or was not read.
+const noKind = "none"
+
 type metrics struct {
 	requests *prometheus.CounterVec
-	bytes    prometheus.Counter
+	bytes    *prometheus.CounterVec
 	active   prometheus.Gauge
 	duration prometheus.Histogram
 }
 
-func newMetrics() *metrics {
+func newMetrics(kinds []string) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sae_tftp_requests_total",
-			Help: "Requests that have ended, by outcome.",
-		}, []string{"outcome"}),
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Help: "Requests that have ended, by kind of file and outcome; kind none is what named no file.",
+		}, []string{"kind", "outcome"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sae_tftp_sent_bytes_total",
-			Help: "Bytes of files sent, repetitions not counted.",
-		}),
+			Help: "Bytes of files sent, by kind of file, repetitions not counted.",
+		}, []string{"kind"}),
 		active: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sae_tftp_transfers",
 			Help: "Transfers under way.",
@@ -29,8 +32,13 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10), // 0.5 ms to 131 s
 		}),
 	}
-	for _, o := range []Outcome{Served, NotFound, Denied, Illegal, Failed, Repeated, OverLimit, FromOutside} {
-		m.requests.WithLabelValues(string(o))
+	for _, k := range append([]string{noKind}, kinds...) {
+		for _, o := range []Outcome{Served, NotFound, Denied, Illegal, Failed, Repeated, OverLimit, FromOutside} {
+			m.requests.WithLabelValues(k, string(o))
+		}
+	}
+	for _, k := range kinds {
+		m.bytes.WithLabelValues(k)
 	}
 	return m
 }
@@ -55,8 +63,14 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 
 // ended counts a request and tells whoever wants to know.
 func (s *Server) ended(t Transfer) {
-	s.metrics.requests.WithLabelValues(string(t.Outcome)).Inc()
-	s.metrics.bytes.Add(float64(t.Bytes))
+	kind := noKind
+	if t.Name != "" {
+		kind = s.opts.Kind(t.Name)
+	}
+	s.metrics.requests.WithLabelValues(kind, string(t.Outcome)).Inc()
+	if t.Bytes > 0 {
+		s.metrics.bytes.WithLabelValues(kind).Add(float64(t.Bytes))
+	}
 	if t.Outcome == Served {
 		s.metrics.duration.Observe(t.Duration.Seconds())
 	}

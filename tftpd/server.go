@@ -34,6 +34,10 @@ type Options struct {
 	// OnTransfer is told of every request when it has ended, from many goroutines.
 	// It MUST NOT block.
 	OnTransfer func(Transfer)
+	// Kind tells what kind of file a name is, one of Kinds; metrics are told apart by
+	// it. Nil: there is one kind, "file".
+	Kind  func(name string) string
+	Kinds []string
 }
 
 // Server is a TFTP server.
@@ -57,7 +61,10 @@ func New(cfg Config, files FileSource, opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, files: files, opts: opts, log: opts.Logger, metrics: newMetrics()}, nil
+	if opts.Kind == nil {
+		opts.Kind, opts.Kinds = func(string) string { return "file" }, []string{"file"}
+	}
+	return &Server{cfg: cfg, files: files, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Kinds)}, nil
 }
 
 // Addr returns where the server listens; the zero value before Run does.

@@ -449,9 +449,9 @@ func TestMetrics(t *testing.T) {
 	p.ack(from, 1)
 	seen.wait(t, tftpd.Served, 1)
 	if err := testutil.CollectAndCompare(s, strings.NewReader(`
-# HELP sae_tftp_sent_bytes_total Bytes of files sent, repetitions not counted.
+# HELP sae_tftp_sent_bytes_total Bytes of files sent, by kind of file, repetitions not counted.
 # TYPE sae_tftp_sent_bytes_total counter
-sae_tftp_sent_bytes_total 5
+sae_tftp_sent_bytes_total{kind="file"} 5
 # HELP sae_tftp_transfers Transfers under way.
 # TYPE sae_tftp_transfers gauge
 sae_tftp_transfers 0

@@ -10,62 +10,6 @@ import (
 	"strings"
 )
 
-// What is asked for, the label "kind".
-const (
-	kindMetrics   = "metrics"
-	kindHealth    = "health"
-	kindPhonebook = "phonebook"
-	kindSoftphone = "softphone"
-	kindFile      = "file"
-	kindOther     = "other"
-)
-
-// How it ended, the label "outcome".
-const (
-	outcomeOK       = "ok"
-	outcomeNotFound = "not_found"
-	outcomeDenied   = "denied"
-	outcomeError    = "error"
-)
-
-var (
-	kinds    = [...]string{kindMetrics, kindHealth, kindPhonebook, kindSoftphone, kindFile, kindOther}
-	outcomes = [...]string{outcomeOK, outcomeNotFound, outcomeDenied, outcomeError}
-)
-
-func outcomeOf(code int) string {
-	switch {
-	case code < 400:
-		return outcomeOK
-	case code == http.StatusNotFound:
-		return outcomeNotFound
-	case code == http.StatusForbidden:
-		return outcomeDenied
-	}
-	return outcomeError
-}
-
-// count counts the answers of next by kind and outcome.
-func (c *Console) count(kind string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &statusRecorder{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(rec, r)
-		c.requests.WithLabelValues(kind, outcomeOf(rec.code)).Inc()
-	})
-}
-
-type statusRecorder struct {
-	http.ResponseWriter
-	code int
-}
-
-func (r *statusRecorder) WriteHeader(code int) {
-	r.code = code
-	r.ResponseWriter.WriteHeader(code)
-}
-
-func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
 func (c *Console) health(w http.ResponseWriter, _ *http.Request) {
 	wrong := c.src.Health()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

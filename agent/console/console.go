@@ -12,24 +12,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	shutdownTime = 2 * time.Second
-	scrapeTime   = 10 * time.Second // a slow collector must not pile up scrapes
-	maxScrapes   = 4                // at once
-)
+const shutdownTime = 2 * time.Second
 
 // Config says where to listen and who may ask.
 type Config struct {
@@ -40,6 +33,8 @@ type Config struct {
 	// listening address alone does not see to that, for Linux answers on it
 	// through every card.
 	Allow []netip.Prefix
+	// WithoutMetrics leaves /metrics out: an Exporter serves it.
+	WithoutMetrics bool
 }
 
 // Request is one request for a phone's file.
@@ -56,6 +51,10 @@ type Sources struct {
 	// in bytes. Errors that are fs.ErrNotExist become 404, fs.ErrPermission 403,
 	// others 500.
 	File func(ctx context.Context, r Request) (io.ReadCloser, int64, error)
+	// Kind tells what kind of file a name is, one of Kinds; metrics are told apart by
+	// it. Nil: there is one kind, "file".
+	Kind  func(name string) string
+	Kinds []string
 	// Phonebook returns the remote phonebook of the desk phones (XML).
 	Phonebook func() []byte
 	// Softphone returns the provisioning file behind a single-use token;
@@ -69,105 +68,58 @@ type Sources struct {
 
 // Console serves HTTP. It is a prometheus.Collector of its own requests.
 type Console struct {
-	cfg      Config
-	src      Sources
-	log      *slog.Logger
-	requests *prometheus.CounterVec
+	cfg     Config
+	src     Sources
+	log     *slog.Logger
+	metrics *metrics
 }
 
 // New returns a console that Run starts.
 func New(cfg Config, src Sources, log *slog.Logger) *Console {
-	c := &Console{cfg: cfg, src: src, log: log, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sae_http_requests_total",
-		Help: "HTTP requests answered, by what was asked for and the outcome.",
-	}, []string{"kind", "outcome"})}
-	for _, k := range kinds {
-		for _, o := range outcomes {
-			c.requests.WithLabelValues(k, o)
-		}
+	if src.Kind == nil {
+		src.Kind, src.Kinds = func(string) string { return kindFile }, []string{kindFile}
 	}
-	return c
+	return &Console{cfg: cfg, src: src, log: log, metrics: newMetrics(src.Kinds)}
 }
 
 // Describe implements prometheus.Collector.
-func (c *Console) Describe(ch chan<- *prometheus.Desc) { c.requests.Describe(ch) }
+func (c *Console) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range c.metrics.all() {
+		m.Describe(ch)
+	}
+}
 
 // Collect implements prometheus.Collector.
-func (c *Console) Collect(ch chan<- prometheus.Metric) { c.requests.Collect(ch) }
+func (c *Console) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range c.metrics.all() {
+		m.Collect(ch)
+	}
+}
 
 // Run listens on every address and serves until ctx ends. An address that is
 // not on a card yet is listened on all the same (IP_FREEBIND, ip(7)).
 func (c *Console) Run(ctx context.Context) error {
-	listeners, err := c.listen(ctx)
+	listeners, err := listen(ctx, c.cfg.Listen)
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{
-		Handler:           c.Handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      10 * time.Minute, // a firmware of 50 MB over a slow link
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
-	}
-	return serve(ctx, srv, listeners)
-}
-
-// listen opens all addresses, or none.
-func (c *Console) listen(ctx context.Context) (listeners []net.Listener, err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range listeners {
-				_ = l.Close()
-			}
-		}
-	}()
-	lc := net.ListenConfig{Control: freebind}
-	for _, addr := range c.cfg.Listen {
-		l, err := lc.Listen(ctx, "tcp", addr.String())
-		if err != nil {
-			return listeners, fmt.Errorf("console: listen: %w (is another program on that port? change http.listen or stop it)", err)
-		}
-		listeners = append(listeners, l)
+	for i, addr := range c.cfg.Listen {
 		if !slices.Contains(c.cfg.TLS, addr) {
 			continue
 		}
 		cert, err := c.src.Certificate()
 		if err != nil {
-			return listeners, fmt.Errorf("console: %w", err)
+			closeAll(listeners)
+			return fmt.Errorf("console: %w", err)
 		}
-		listeners[len(listeners)-1] = tls.NewListener(l, &tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
-		})
+		listeners[i] = overTLS(listeners[i], cert)
 	}
-	return listeners, nil
-}
-
-// serve runs srv on all listeners; the first that fails ends them all.
-func serve(ctx context.Context, srv *http.Server, listeners []net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
+	var all []serving
+	srv := newServer(ctx, c.Handler(), c.log)
 	for _, l := range listeners {
-		wg.Go(func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("console: %w", err))
-			}
-		})
+		all = append(all, serving{srv, func() error { return srv.Serve(l) }})
 	}
-	<-ctx.Done()
-	bounded, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-	defer stop()
-	if srv.Shutdown(bounded) != nil {
-		_ = srv.Close()
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return serve(ctx, all)
 }
 
 func freebind(_, _ string, conn syscall.RawConn) error {
@@ -181,40 +133,35 @@ func freebind(_, _ string, conn syscall.RawConn) error {
 // Handler returns the console's routes, behind the check of where clients come from.
 func (c *Console) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", c.count(kindMetrics, promhttp.HandlerFor(c.src.Metrics, promhttp.HandlerOpts{
-		ErrorHandling:       promhttp.ContinueOnError, // what one part cannot say must not hide the rest
-		MaxRequestsInFlight: maxScrapes,
-		Timeout:             scrapeTime,
-	})))
-	mux.Handle("GET /healthz", c.count(kindHealth, http.HandlerFunc(c.health)))
-	mux.Handle("GET /phonebook.xml", c.count(kindPhonebook, http.HandlerFunc(c.phonebook)))
-	mux.Handle("GET /softphone/{token}", c.count(kindSoftphone, http.HandlerFunc(c.softphone)))
-	mux.Handle("GET /{file...}", c.count(kindFile, http.HandlerFunc(c.file)))
-	return c.onlyFromLAN(mux)
+	handle := func(pattern, kind string, h http.Handler) { mux.Handle(pattern, c.metrics.count(always(kind), h)) }
+	if !c.cfg.WithoutMetrics {
+		handle("GET /metrics", kindMetrics, scrapes(c.src.Metrics))
+	}
+	handle("GET /healthz", kindHealth, http.HandlerFunc(c.health))
+	handle("GET /phonebook.xml", kindPhonebook, http.HandlerFunc(c.phonebook))
+	handle("GET /softphone/{token}", kindSoftphone, http.HandlerFunc(c.softphone))
+	kind := func(r *http.Request) string { return c.src.Kind(r.PathValue("file")) }
+	mux.Handle("GET /{file...}", c.metrics.count(kind, http.HandlerFunc(c.file)))
+	return onlyFrom(c.cfg.Allow, c.outside, mux)
 }
 
-func (c *Console) onlyFromLAN(next http.Handler) http.Handler {
+// outside answers who is not on the LAN.
+func (c *Console) outside(w http.ResponseWriter) {
+	c.metrics.requests.WithLabelValues(kindOther, outcomeOutside).Inc()
+	http.Error(w, "only from the LAN", http.StatusForbidden)
+}
+
+// onlyFrom lets clients of the networks and of this machine through to next.
+func onlyFrom(allow []netip.Prefix, outside func(http.ResponseWriter), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, ok := clientAddr(r)
-		if !ok || !c.allowed(from) {
-			c.requests.WithLabelValues(kindOther, outcomeDenied).Inc()
-			http.Error(w, "only from the LAN", http.StatusForbidden)
+		inside := func(p netip.Prefix) bool { return p.Contains(from) }
+		if !ok || !from.IsLoopback() && !slices.ContainsFunc(allow, inside) {
+			outside(w)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func (c *Console) allowed(a netip.Addr) bool {
-	if a.IsLoopback() {
-		return true
-	}
-	for _, p := range c.cfg.Allow {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 func clientAddr(r *http.Request) (netip.Addr, bool) {

@@ -113,8 +113,8 @@ func TestRequestsAreCounted(t *testing.T) {
 	for _, want := range []struct {
 		kind, outcome string
 		n             float64
-	}{{"file", "denied", 1}, {"file", "not_found", 1}, {"other", "denied", 1}, {"file", "ok", 0}} {
-		if got := testutil.ToFloat64(c.requests.WithLabelValues(want.kind, want.outcome)); got != want.n {
+	}{{"file", "denied", 1}, {"file", "not_found", 1}, {"other", "from_outside", 1}, {"file", "ok", 0}} {
+		if got := testutil.ToFloat64(c.metrics.requests.WithLabelValues(want.kind, want.outcome)); got != want.n {
 			t.Errorf("requests{%s,%s} = %v, want %v", want.kind, want.outcome, got, want.n)
 		}
 	}

@@ -111,8 +111,10 @@ type Status struct {
 	LastSeen  time.Time
 	LastFetch time.Time
 	LastFile  string
-	Armed     bool // its file holds its secret
-	Alert     string
+	// LastRegistration is when the exchange was last heard to accept it.
+	LastRegistration time.Time
+	Armed            bool // its file holds its secret
+	Alert            string
 }
 
 // Saved is what must survive a restart.

@@ -149,10 +149,18 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	phone, known := s.named(mac)
-	if _, done := s.saved.Done[key(mac)]; done || !known || phone.Extension != extension {
+	if !known || phone.Extension != extension {
 		return nil
 	}
-	s.log.Info("phone has registered", "mac", mac.String(), "extension", extension)
+	p := s.meet(mac)
+	booted := s.bootReaches(p, stageRegistered)
+	if booted || p.registered.IsZero() {
+		s.log.Info("phone has registered", "mac", mac.String(), "extension", extension, "address", p.addr)
+	}
+	p.registered = p.last
+	if _, done := s.saved.Done[key(mac)]; done {
+		return nil
+	}
 	return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
 }
 
@@ -216,7 +224,7 @@ func (s *Service) status(mac net.HardwareAddr) Status {
 	}
 	if p := s.seen[key(mac)]; p != nil {
 		st.Addr, st.Firmware, st.FirstSeen, st.LastSeen = p.addr, p.firmware, p.first, p.last
-		st.LastFetch, st.LastFile = p.lastFetch, p.lastFile
+		st.LastFetch, st.LastFile, st.LastRegistration = p.lastFetch, p.lastFile, p.registered
 		st.Model = orElse(st.Model, p.model)
 		if !p.last.IsZero() {
 			st.State = StateSeen

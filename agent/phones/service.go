@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
 
@@ -37,6 +39,9 @@ type seen struct {
 	lastFile  string
 	alert     string
 	alertAt   time.Time
+	boot      boot
+	// registered is when the exchange was last heard to accept it.
+	registered time.Time
 }
 
 // Service answers phones and operators. Its methods may be called from any goroutine.
@@ -46,11 +51,14 @@ type Service struct {
 	metrics *metrics
 	tokens  *tokens
 
-	mu     sync.Mutex // guards the following
-	cfg    Config
-	phones map[string]Phone // named in cfg, by key
-	saved  Saved
-	seen   map[string]*seen
+	strangers *rate.Limiter // of lines in the log
+
+	mu      sync.Mutex // guards the following
+	cfg     Config
+	phones  map[string]Phone             // named in cfg, by key
+	numbers map[string]yealink.Extension // of cfg, by number
+	saved   Saved
+	seen    map[string]*seen
 }
 
 // New returns a service with what the store has.
@@ -72,7 +80,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		saved.Done = make(map[string]time.Time)
 	}
 	s := &Service{
-		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now),
+		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now), strangers: newStrangers(),
 		saved: saved, seen: make(map[string]*seen),
 	}
 	s.Apply(cfg)
@@ -87,6 +95,10 @@ func (s *Service) Apply(cfg Config) {
 	s.phones = make(map[string]Phone, len(cfg.Phones))
 	for _, p := range cfg.Phones {
 		s.phones[key(p.MAC)] = p
+	}
+	s.numbers = make(map[string]yealink.Extension, len(cfg.Extensions))
+	for _, e := range cfg.Extensions {
+		s.numbers[e.Number] = e
 	}
 }
 
@@ -137,7 +149,7 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	defer s.mu.Unlock()
 	p := s.meet(mac)
 	if p == nil {
-		s.metrics.count(yealink.PhoneFile, "denied")
+		s.metrics.deny("not_a_phone")
 		return nil, fmt.Errorf("phones: %v is not known here: %w", mac, fs.ErrPermission)
 	}
 	p.addr = r.Client
@@ -152,18 +164,19 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(mac)
 	s.metrics.count(yealink.PhoneFile, "served")
-	s.log.Info("phone fetched its file", "mac", mac.String(), "addr", r.Client, "extension", phone.Extension, "over", r.Transport)
+	s.bootReaches(p, stageFile)
+	s.log.Info("phone fetched its file", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
 	return s.render(phone), nil
 }
 
 // refuse tells nobody but the operator why a file was not given.
 func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
-	s.metrics.count(yealink.PhoneFile, "denied")
-	who := "a machine without a lease of ours"
+	who, reason := "a machine without a lease of ours", "no_lease"
 	if holder != nil {
-		who = holder.String()
+		who, reason = holder.String(), "another_lease"
 	}
-	s.log.Warn("refused a phone's file to somebody else", "file", yealink.FileName(mac), "client", r.Client, "lease_of", who, "over", r.Transport)
+	s.metrics.deny(reason)
+	s.log.Warn("refused a phone's file to somebody else", "mac", mac.String(), "address", r.Client, "lease_of", who, "over", r.Transport)
 	s.mu.Lock()
 	if _, known := s.named(mac); known {
 		p := s.seen[key(mac)]
@@ -180,12 +193,13 @@ func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
 // unknown answers a phone that nobody has named. The caller holds s.mu.
 func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 	if s.cfg.Unknown == Deny {
-		s.metrics.count(yealink.PhoneFile, "denied")
-		s.log.Warn("refused an unknown phone", "mac", p.mac.String(), "addr", r.Client)
+		s.metrics.deny("unknown_phone")
+		s.log.Warn("refused an unknown phone", "mac", p.mac.String(), "address", r.Client)
 		return nil, fmt.Errorf("phones: %v is not named in the configuration: %w", p.mac, fs.ErrPermission)
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
 	s.metrics.count(yealink.PhoneFile, "pending")
+	s.bootReaches(p, stageFile)
 	return yealink.Pending(s.cfg.Site), nil
 }
 
@@ -209,10 +223,8 @@ func (s *Service) render(p Phone) []byte {
 }
 
 func (s *Service) extension(number string) yealink.Extension {
-	for _, e := range s.cfg.Extensions {
-		if e.Number == number {
-			return e
-		}
+	if e, ok := s.numbers[number]; ok {
+		return e
 	}
 	return yealink.Extension{Number: number}
 }
@@ -263,9 +275,11 @@ func (s *Service) add(mac net.HardwareAddr) *seen {
 	return p
 }
 
-// Sighting is what DHCP has seen of a client.
+// Sighting is what DHCP has seen of a client. Without an address, the client looks
+// for one.
 type Sighting struct {
 	MAC     net.HardwareAddr
+	At      time.Time
 	Addr    netip.Addr
 	Class   string           // option 60
 	Circuit string           // where a switch or relay saw it (option 82)
@@ -288,8 +302,12 @@ func (s *Service) Seen(g Sighting) {
 	if model, ok := yealink.LookupModel(classModel(g.Class)); ok && p.model == "" {
 		p.model = model.Name
 	}
-	if g.Addr.IsValid() {
+	switch {
+	case !g.Addr.IsValid():
+		s.bootBegins(p, g.At)
+	case g.Other == nil:
 		p.addr = g.Addr
+		s.bootReaches(p, stageLease)
 	}
 	if g.Other != nil {
 		s.alert(p, fmt.Sprintf("%v answers at its address %v too", g.Other, g.Addr))

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -60,6 +61,9 @@ type DB struct {
 	state   state
 	suspect bool  // pages of a failed commit may be missing on disk: write anew first
 	broken  error // bbolt panicked: nothing works until the process starts again
+
+	// shown is state after the last commit, for whoever must not wait for the disk.
+	shown atomic.Pointer[state]
 }
 
 // Open opens the store at path and creates it when there is none; the folder must
@@ -84,6 +88,7 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err := db.start(ctx, opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("leasedb: open %s: %w", path, advise(err)), db.Close())
 	}
+	db.show()
 	return db, nil
 }
 
@@ -273,12 +278,18 @@ func (db *DB) Opening() Opening { return db.opening }
 // lost; zero when none were, or that time has passed. Clients that renew until then
 // may be right about addresses that the store does not know.
 func (db *DB) RecoverUntil() time.Time {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if !db.now().Before(db.state.recoverUntil) {
+	until := db.shown.Load().recoverUntil
+	if !db.now().Before(until) {
 		return time.Time{}
 	}
-	return db.state.recoverUntil
+	return until
+}
+
+// show shows the state that is on disk now. The caller holds db.mu, or nobody else
+// knows db yet.
+func (db *DB) show() {
+	s := db.state
+	db.shown.Store(&s)
 }
 
 // Load returns all leases, ordered by address.
@@ -321,6 +332,7 @@ func (db *DB) Commit(ctx context.Context, changes []dhcpd.Lease) error {
 	defer db.mu.Unlock()
 	start := time.Now()
 	err := db.commit(ctx, changes)
+	db.show()
 	db.metrics.observe(time.Since(start), len(changes), err)
 	if err != nil {
 		return fmt.Errorf("leasedb: store %d leases in %s: %w", len(changes), db.path, advise(err))

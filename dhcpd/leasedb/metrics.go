@@ -64,7 +64,7 @@ func (db *DB) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It does not wait for a commit.
 func (db *DB) Collect(ch chan<- prometheus.Metric) {
 	db.metrics.duration.Collect(ch)
 	db.metrics.batch.Collect(ch)
@@ -72,10 +72,7 @@ func (db *DB) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
-	db.mu.Lock()
-	leases := db.state.count
-	db.mu.Unlock()
-	gauge(descLeases, float64(leases))
+	gauge(descLeases, float64(db.shown.Load().count))
 	if info, err := os.Stat(db.path); err == nil {
 		gauge(descSize, float64(info.Size()))
 	}

@@ -19,6 +19,18 @@ const (
 	OtherFile              // <mac>-local.cfg, <mac>-contact.xml and others, which phones also try to upload
 )
 
+// Kinds are the words for all kinds of files, as metrics have them.
+var Kinds = []string{"operator", "boot", "common", "phone", "other"}
+
+// String returns the word for a kind of file; what no phone's own file is, is the operator's.
+func (k FileKind) String() string { return Kinds[k] }
+
+// KindOf returns the word for what a file name means.
+func KindOf(name string) string {
+	kind, _ := ParseName(name)
+	return kind.String()
+}
+
 // ParseName tells what a file name means, in either letter case and with any
 // folders before it.
 func ParseName(name string) (kind FileKind, mac net.HardwareAddr) {

@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// reconciles measures how parts are brought in line with the configuration.
+type reconciles struct {
+	duration *prometheus.HistogramVec
+	failures *prometheus.CounterVec
+	success  *prometheus.GaugeVec
+}
+
+func newReconciles() *reconciles {
+	part := []string{"part"}
+	return &reconciles{
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sae_reconcile_seconds",
+			Help:    "Time to look at a part and make it as the configuration says.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10), // 1 ms to 262 s
+		}, part),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sae_reconcile_failures_total",
+			Help: "Times that a part could not be made as the configuration says.",
+		}, part),
+		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sae_reconcile_last_success_timestamp_seconds",
+			Help: "When a part was last found, or made, as the configuration says.",
+		}, part),
+	}
+}
+
+// reconciled notes that a part was looked at and, where needed, changed.
+func (a *Agent) reconciled(part string, took time.Duration, err error) {
+	r := a.reconciles
+	r.duration.WithLabelValues(part).Observe(took.Seconds())
+	failures := r.failures.WithLabelValues(part) // begins at zero
+	if err != nil {
+		failures.Inc()
+		return
+	}
+	r.success.WithLabelValues(part).SetToCurrentTime()
+}
+
+// Describe implements prometheus.Collector.
+func (r *reconciles) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range []prometheus.Collector{r.duration, r.failures, r.success} {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (r *reconciles) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{r.duration, r.failures, r.success} {
+		c.Collect(ch)
+	}
+}

@@ -1,0 +1,37 @@
+package dhcpd
+
+import "slices"
+
+// snapshot is how the server was when a change had just been made. Whoever only
+// wants to know, a scrape above all, reads it and never waits for the server, nor
+// the server for him.
+type snapshot struct {
+	Status
+	states [StateDeclined + 1]int // addresses by state
+}
+
+// unlock gives s.mu back after a change, and shows what has become of it.
+func (s *Server) unlock() {
+	s.show()
+	s.mu.Unlock()
+}
+
+// show takes a snapshot. The caller holds s.mu, or nobody else knows s yet.
+func (s *Server) show() {
+	now := &snapshot{
+		Status: Status{
+			Serving: s.serving, Reason: s.reason, PoolSize: s.table.size,
+			PoolUsed: s.table.size - s.table.free.count,
+			Bound:    s.table.states[StateBound], Declined: s.table.states[StateDeclined],
+		},
+		states: s.table.states,
+	}
+	for _, r := range s.rivals {
+		now.Rivals = append(now.Rivals, r)
+	}
+	slices.SortFunc(now.Rivals, func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
+	s.shown.Store(now)
+}
+
+// Status returns the server's state. It takes no lock.
+func (s *Server) Status() Status { return s.shown.Load().Status }
