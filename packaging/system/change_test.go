@@ -134,7 +134,7 @@ func TestTakeover(t *testing.T) {
 		systemctl enable --now --quiet networking
 		printf 'subnet 192.168.1.0 netmask 255.255.255.0 { range 192.168.1.10 192.168.1.100; option tftp-server-name "192.168.1.1"; }\n' > /etc/dhcp/dhcpd.conf
 		printf 'INTERFACESv4="ens34"\n' > /etc/default/isc-dhcp-server
-		systemctl enable --now --quiet isc-dhcp-server tftpd-hpa`)
+		systemctl enable --quiet isc-dhcp-server tftpd-hpa; systemctl start isc-dhcp-server tftpd-hpa`) // --now would start no init script
 	m.install()
 	old := "systemctl is-active isc-dhcp-server tftpd-hpa; cat /etc/network/interfaces"
 	before := m.sh(old)

@@ -69,7 +69,7 @@ func TestInstallRebootPurge(t *testing.T) {
 	m.reboot()
 	m.phonesBoot()
 	m.sh("systemctl is-active sae-agent sae-agent-boot")
-	m.sh("useradd -G sae-agent installer && su installer -c 'sae-agent status' && userdel installer")
+	m.sh("useradd -G sae-agent installer && runuser -u installer -- sae-agent status && userdel installer")
 
 	m.sh("systemctl stop sae-agent")
 	if out := m.sh("ip -4 -o address show dev ens34"); !strings.Contains(out, "192.168.1.1/24") {
