@@ -14,7 +14,7 @@ export GOFLAGS    += -buildvcs=false
 
 .PHONY: help
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 .PHONY: build
 build: deps-build  ## build the programs into build/
@@ -29,12 +29,17 @@ demo: deps-demo build asterisk-image  ## show phones booting in a lab on this ma
 test: root deps-test build apt-repo system-image asterisk-image  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
+.PHONY: test-vm
+test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on an emulated machine with Debian's own kernel
+	packaging/vm/image build/_vm
+	$(GO) test -tags vm -v -count=1 -timeout 60m ./packaging/vm
+
 .PHONY: lint
 lint: deps-build  ## gofmt, go vet, staticcheck
 	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && \
 	    { [ -z "$$files" ] || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }; }
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+	$(GO) vet -tags vm ./...
+	$(GO) run $(STATICCHECK) -tags vm ./...
 
 .PHONY: bench
 bench: root deps-bench build  ## measure against other servers, which Debian's packages bring
@@ -56,7 +61,8 @@ deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-buil
 	cd build/deb/source && $(CURDIR)/$(GO) mod vendor && $(CURDIR)/$(GO) run -mod=vendor ./packaging/copyright > debian/copyright
 	cd build/deb/source && GOCACHE="$$($(CURDIR)/$(GO) env GOCACHE)" dpkg-buildpackage -us -uc -b $(if $(ARCH),-a$(ARCH))
 	mv build/deb/*.deb build/ && rm -rf build/deb
-	cd build && lintian --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1)
+	cd build && { lintian --show-overrides --fail-on error,warning --tag-display-limit 0 $$(ls -t *.deb | head -1) > lintian.txt || \
+	    { cat lintian.txt; exit 1; }; }
 
 .PHONY: apt-repo
 apt-repo: deps-apt-repo deb  ## put the Debian packages of build/ into a signed repository, build/apt (APT_KEY=your gpg key)

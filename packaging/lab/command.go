@@ -117,4 +117,6 @@ var debianPackages = map[string]string{
 	"tcpdump":   "tcpdump",
 	"tftp":      "tftp-hpa",
 	"udhcpc":    "udhcpc",
+
+	"qemu-system-x86_64": "qemu-system-x86",
 }
