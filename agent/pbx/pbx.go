@@ -1,0 +1,170 @@
+// Package pbx is the telephone exchange as the rest of the product sees it: which extensions it should have, who is
+// registered, which calls there are, who attacks, and whether it lives.
+//
+// How an exchange is configured is a Driver's affair (packages asterisk and freepbx); what happens in it is seen
+// through Asterisk's manager interface (package ami), whoever has configured it. The package knows neither phones'
+// files nor the configuration file.
+package pbx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Secret is a password that shows as asterisks however it is printed, logged or marshalled.
+type Secret string
+
+const mask = "******"
+
+// Reveal returns the password itself.
+func (s Secret) Reveal() string { return string(s) }
+
+func (s Secret) String() string { return mask }
+
+// Format hides the password from every verb of fmt.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, mask) }
+
+// LogValue hides the password from log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(mask) }
+
+// MarshalText hides the password from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
+
+// Extension is a number that can be called, with its account.
+type Extension struct {
+	Number    string // 2 to 15 digits; also the account's name
+	Name      string // shown to those who are called
+	Secret    Secret
+	Voicemail bool // it has a voice mailbox
+}
+
+// Gateway is the account of a SIP gateway into video meetings. Calls to AccessNumber go to Room, and calls to
+// AccessNumber followed by digits to the room of these digits; the gateway is told in the header RoomHeader.
+type Gateway struct {
+	Extension
+	AccessNumber string // empty: no number leads to a room
+	Room         string
+	RoomHeader   string
+}
+
+// Transport is how an exchange listens for SIP.
+type Transport struct {
+	Protocol string // udp, tcp or tls
+	Listen   netip.AddrPort
+}
+
+// Desired is the exchange as it should be.
+type Desired struct {
+	Extensions []Extension // in the order of the file, numbers are unique
+	Gateway    *Gateway    // nil: none
+	Transports []Transport
+	// Certificate and Key are PEM files for a transport with TLS.
+	Certificate, Key  string
+	Codecs            []string // pcma, pcmu, g722, g729, opus; the preferred one first
+	RTPFirst, RTPLast uint16   // UDP ports for voice
+	Voicemail         string   // the number that plays voicemail
+	Language          string   // of the spoken prompts, two letters such as fr
+	ManagerUser       string   // for ourselves
+	ManagerSecret     Secret
+	// KeepRemoved leaves in place what is no longer wanted: a confirmation is pending, and what is deleted (voice
+	// mail, a user's own settings) does not come back when the change is undone.
+	KeepRemoved bool
+}
+
+// Op is what happens to something.
+type Op string
+
+// Operations.
+const (
+	Add    Op = "add"
+	Modify Op = "change"
+	Remove Op = "remove"
+)
+
+// Change is one difference between the exchange and what it should be. It never holds a secret.
+type Change struct {
+	Op   Op
+	What string // such as "extension 100" or "RTP ports"
+	How  string // such as "name Bob -> Robert" or "secret"; may be empty
+	// Waits says that it is not done now: a confirmation is pending.
+	Waits bool
+}
+
+func (c Change) String() string {
+	s := "pbx: " + string(c.Op) + " " + c.What
+	if c.How != "" {
+		s += ": " + c.How
+	}
+	if c.Waits {
+		s += " (waits for the confirmation)"
+	}
+	return s
+}
+
+// Driver configures one kind of exchange.
+//
+// A driver MUST NOT touch what it has not made itself, except to say in the error what is in its way. Its errors say
+// what the operator can do, and hold no secret. Methods are never called at the same time.
+type Driver interface {
+	// Plan says what Apply would do, and changes nothing.
+	Plan(ctx context.Context, want Desired) ([]Change, error)
+	// Apply makes the exchange so and returns what it has done, also when it returns an error. Applying twice MUST
+	// change nothing the second time. An exchange that does not run is ErrDown (wrapped): whatever can be done
+	// without it has been done then, and Apply is called again once it runs.
+	Apply(ctx context.Context, want Desired) ([]Change, error)
+}
+
+// ErrDown says that the exchange does not run.
+var ErrDown = errors.New("the exchange does not run")
+
+// Reach is whether a registered device answers.
+type Reach string
+
+// What is known of a device.
+const (
+	Reachable   Reach = "reachable"
+	Unreachable Reach = "unreachable"
+	Unknown     Reach = "unknown" // not asked yet, or never
+)
+
+// Registration is one device that is registered for an extension. An extension can have several.
+type Registration struct {
+	Extension string
+	Remote    netip.AddrPort // where it is, as the exchange sees it
+	URI       string         // its contact
+	UserAgent string
+	Reach     Reach
+	RoundTrip time.Duration // of the last OPTIONS; 0: not known
+	Expires   time.Time
+}
+
+// SecurityKind is what somebody has tried.
+type SecurityKind string
+
+// Kinds of security events.
+const (
+	WrongSecret      SecurityKind = "wrong_secret"
+	UnknownExtension SecurityKind = "unknown_extension"
+	Forbidden        SecurityKind = "forbidden" // an access list, a limit or a transport says no
+	Malformed        SecurityKind = "malformed" // nothing that a phone would send
+)
+
+// SecurityKinds are all of them.
+var SecurityKinds = []SecurityKind{WrongSecret, UnknownExtension, Forbidden, Malformed}
+
+// SecurityEvent is an attempt that the exchange has refused. Everything in it is of the one who tried, and may be
+// made up; only Remote of a TCP or TLS connection is certain to be real.
+type SecurityEvent struct {
+	Kind      SecurityKind
+	Event     string // Asterisk's own name, such as ChallengeResponseFailed
+	Service   string // PJSIP for SIP, AMI for the manager interface
+	Account   string
+	Remote    netip.AddrPort
+	Transport string // udp, tcp, tls, ws or wss
+	Time      time.Time
+}
