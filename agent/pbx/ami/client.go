@@ -166,6 +166,9 @@ func (c *Client) connect(ctx context.Context) (wasUp bool, err error) {
 // login says who we are, without the secret going over the wire, and waits until Asterisk is fully booted: before
 // that it answers as if there were no phones.
 func (c *Client) login(ctx context.Context, s *session) error {
+	if err := s.wait(ctx, s.greeted, "no greeting from Asterisk"); err != nil {
+		return err
+	}
 	challenge, err := s.ask(ctx, NewAction("Challenge", "AuthType", "MD5"))
 	if err != nil {
 		return fmt.Errorf("ami: log in: %w", err)
@@ -179,14 +182,7 @@ func (c *Client) login(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("ami: log in: %w", err)
 	}
-	select {
-	case <-s.booted:
-		return nil
-	case <-s.done:
-		return s.reason()
-	case <-ctx.Done():
-		return fmt.Errorf("ami: Asterisk is still booting: %w", ctx.Err())
-	}
+	return s.wait(ctx, s.booted, "Asterisk is still booting")
 }
 
 // keep tries the connection now and then, until it ends.

@@ -71,15 +71,15 @@ type decoder struct{ r *bufio.Reader }
 func newDecoder(r io.Reader) decoder { return decoder{bufio.NewReaderSize(r, maxLine)} }
 
 // greeting reads the line that Asterisk begins with.
-func (d decoder) greeting() (string, error) {
+func (d decoder) greeting() error {
 	line, err := d.line()
 	if err != nil {
-		return "", err
+		return fmt.Errorf("ami: no greeting from Asterisk: %w", err)
 	}
 	if !strings.HasPrefix(line, "Asterisk Call Manager/") {
-		return "", fmt.Errorf("ami: this is no manager interface, it says %.60q", line)
+		return fmt.Errorf("ami: this is no manager interface, it says %.60q", line)
 	}
-	return line, nil
+	return nil
 }
 
 // message reads up to the blank line that ends a message. Lines that have no key belong to no one and are skipped.

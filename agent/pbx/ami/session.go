@@ -14,6 +14,7 @@ import (
 type session struct {
 	conn    net.Conn
 	onEvent func(Message)
+	greeted chan struct{} // closed when it is Asterisk that speaks
 	booted  chan struct{} // closed by FullyBooted
 	done    chan struct{} // closed when the connection has ended
 
@@ -45,7 +46,8 @@ func newSession(conn net.Conn, onEvent func(Message)) *session {
 		onEvent = func(Message) {}
 	}
 	return &session{
-		conn: conn, onEvent: onEvent, booted: make(chan struct{}), done: make(chan struct{}), waiting: make(map[string]*answer),
+		conn: conn, onEvent: onEvent, waiting: make(map[string]*answer),
+		greeted: make(chan struct{}), booted: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -75,7 +77,12 @@ func (s *session) reason() error {
 // read takes in all that comes, until the end of the session.
 func (s *session) read() {
 	d := newDecoder(s.conn)
-	_, err := d.greeting()
+	err := d.greeting()
+	if err != nil {
+		s.end(err)
+		return
+	}
+	close(s.greeted)
 	for err == nil {
 		var m Message
 		if m, err = d.message(); err == nil {
@@ -108,8 +115,8 @@ func (s *session) take(m Message) {
 func (a *answer) add(m Message) bool {
 	if m.Event() == "" {
 		switch {
-		case !strings.EqualFold(m.Get("Response"), "Success") && !strings.EqualFold(m.Get("Response"), "Goodbye"):
-			a.result <- result{err: &ResponseError{a.action, cmp.Or(m.Get("Message"), "it failed")}}
+		case !strings.EqualFold(m.Get("Response"), "Success"):
+			a.result <- a.refused(m.Get("Message"))
 		case !a.isList:
 			a.result <- result{response: m}
 		default:
@@ -127,6 +134,26 @@ func (a *answer) add(m Message) bool {
 	}
 	a.events = append(a.events, m)
 	return false
+}
+
+// refused tells a list with nothing in it, which Asterisk calls an error ("No Contacts found"), from a real one.
+func (a *answer) refused(message string) result {
+	if a.isList && strings.HasPrefix(message, "No ") && strings.HasSuffix(message, " found") {
+		return result{}
+	}
+	return result{err: &ResponseError{a.action, cmp.Or(message, "it failed")}}
+}
+
+// wait waits for something that Asterisk does, called what in the error.
+func (s *session) wait(ctx context.Context, event <-chan struct{}, what string) error {
+	select {
+	case <-event:
+		return nil
+	case <-s.done:
+		return s.reason()
+	case <-ctx.Done():
+		return fmt.Errorf("ami: %s: %w", what, ctx.Err())
+	}
 }
 
 func (s *session) ask(ctx context.Context, a Action) (Message, error) {
