@@ -1,0 +1,258 @@
+package freepbx
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	alice = Extension{Number: "100", Name: "Alice", Secret: "alice-secret-1234", Voicemail: true}
+	bob   = Extension{Number: "101", Name: `Bob "the" Ünlü, <boss>`, Secret: `b,o"b-secret#1234`}
+)
+
+// What the file says is what FreePBX and Asterisk have; and a second look does nothing.
+func TestCreateAndLeaveAlone(t *testing.T) {
+	p := newPBX(t)
+	r := p.apply(false, alice, bob)
+	if diff := cmp.Diff(Result{Created: []string{"100", "101"}}, r); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	if got := p.calls(); got != "bulkimport, bulkimport, reload" {
+		t.Errorf("fwconsole was told %q", got)
+	}
+	a, b := p.found("100"), p.found("101")
+	if a.User["name"] != "Alice" || a.SIP["secret"] != alice.Secret || a.User["voicemail"] != "default" || a.Device["tech"] != "pjsip" || a.SIP["max_contacts"] != "5" {
+		t.Errorf("Alice is %+v", a)
+	}
+	if b.User["name"] != `Bob "the" Ünlü, (boss)` || b.SIP["secret"] != bob.Secret || b.User["voicemail"] != "novm" {
+		t.Errorf("Bob is %+v", b)
+	}
+	if got := p.asterisk.CLI("pjsip show auth 101-auth"); !strings.Contains(got, bob.Secret) {
+		t.Errorf("Asterisk does not have the secret:\n%s", got)
+	}
+	if r := p.apply(true, alice, bob); r.Changed() || len(r.Problems) > 0 || p.calls() != "" {
+		t.Errorf("a second look did something: %+v", r)
+	}
+	if entries, err := os.ReadDir(p.machine.Dir); err != nil || len(entries) > 0 {
+		t.Errorf("files with secrets are left: %v, %v", entries, err)
+	}
+	if fi, err := os.Stat(p.record); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the record's mode: %v, %v", fi, err)
+	}
+}
+
+// An extension that an admin made gets the file's name and secret, and keeps all else.
+func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
+	p := newPBX(t)
+	p.handMade("100", "Old name")
+	before, _ := p.machine.Extras(t.Context())
+	was := p.found("100")
+	r := p.apply(true, alice)
+	if diff := cmp.Diff(Result{Updated: []string{"100"}}, r); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	if got := p.calls(); got != "bulkimport --replace, reload" {
+		t.Errorf("fwconsole was told %q", got)
+	}
+	now := p.found("100")
+	was.User["name"], was.Device["description"], was.SIP["secret"], was.SIP["callerid"] = "Alice", "Alice", alice.Secret, "Alice <100>"
+	if diff := cmp.Diff(was, now); diff != "" {
+		t.Errorf("more was changed (-want +got):\n%s", diff)
+	}
+	after, err := p.machine.Extras(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.AstDB["/AMPUSER/100/cidname"] = "Alice"
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("more was changed outside of the database (-want +got):\n%s", diff)
+	}
+	// It was the admin's before, and still is: taken out of the file, it stays.
+	if r := p.apply(true); r.Changed() || len(r.Waiting) > 0 || !p.found("100").whole() {
+		t.Errorf("the admin's extension: %+v", r)
+	}
+}
+
+// handMade makes an extension as an admin does in the web interface, with settings.
+func (p *pbx) handMade(number, name string) {
+	p.t.Helper()
+	self := &standin{db: p.db, dir: p.dir, etc: p.asterisk.Etc(), asterisk: "true"}
+	row := Columns{
+		"extension": number, "name": name, "description": name, "tech": "pjsip", "secret": "by-hand-12345678", "qualifyfreq": "15", "transport": "0.0.0.0-udp",
+		"emergency_cid": "+33123456789", "outboundcid": "Site <+33123>", "noanswer_dest": "app-blackhole,hangup,1", "ringtimer": "25",
+		"voicemail_enable": "yes", "voicemail": "default", "voicemail_vmpwd": "4711", "voicemail_email": "a@example.org", "voicemail_options": "attach=no|delete=no",
+		"voicemail_same_exten": "yes",
+	}
+	if err := self.importRow(row, false); err != nil {
+		p.t.Fatal(err)
+	}
+	for key, v := range map[string]string{"cidname": name, "cidnum": "900", "recording/priority": "20", "device": number} {
+		p.asterisk.CLI("database put AMPUSER " + number + "/" + key + ` "` + v + `"`)
+	}
+	p.asterisk.CLI("module reload res_pjsip.so")
+}
+
+// What an import cannot carry is not put at risk.
+func TestWhatCannotBeCarriedIsLeftAlone(t *testing.T) {
+	p := newPBX(t)
+	p.handMade("100", "Old name")
+	p.apply(false) // nothing to do
+	p.asterisk.CLI("database put AMPUSER 100/screen memory")
+	was := p.found("100")
+	r, err := p.driver.Apply(t.Context(), []Extension{alice}, true)
+	if r.Changed() || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, "call screening") {
+		t.Errorf("result %+v, %v", r, err)
+	}
+	if diff := cmp.Diff(was, p.found("100")); diff != "" || strings.Contains(p.calls(), "bulkimport") {
+		t.Errorf("it was touched:\n%s", diff)
+	}
+}
+
+// Only extensions of ours are removed, and only when that is allowed.
+func TestDelete(t *testing.T) {
+	p := newPBX(t)
+	p.handMade("200", "By hand")
+	p.apply(false, alice, bob)
+	p.calls()
+	r := p.apply(false, bob)
+	if diff := cmp.Diff(Result{Waiting: []string{"100"}}, r); diff != "" || p.calls() != "" {
+		t.Errorf("before it is allowed (-want +got):\n%s", diff)
+	}
+	p.restart()
+	p.api.refuse = true
+	if r := p.apply(true, bob); len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, "does not exists") {
+		t.Errorf("refused by the API: %+v", r)
+	}
+	p.api.refuse = false
+	p.calls()
+	r = p.apply(true, bob)
+	if diff := cmp.Diff(Result{Deleted: []string{"100"}}, r); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	if got := p.calls(); got != "reload" { // the API's client was made the first time
+		t.Errorf("fwconsole was told %q", got)
+	}
+	if got, err := p.endpoints(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, got) != "" {
+		t.Errorf("Asterisk has %v, %v", got, err)
+	}
+	// An admin makes it again: it is not ours any more.
+	p.handMade("100", "Admin's")
+	if r := p.apply(true, bob); r.Changed() || !p.found("100").whole() {
+		t.Errorf("the admin's new 100: %+v", r)
+	}
+}
+
+// However fwconsole behaves, what is reported is what there is.
+func TestFwconsoleBehavesBadly(t *testing.T) {
+	changed := alice
+	changed.Secret = "another-secret-5678"
+	for _, c := range []struct {
+		mode    string
+		changes bool // an extension that exists is to be changed
+		want    string
+	}{
+		{modeRefuse, false, "it is not there"}, {modeRefuse, true, "its secret is not the new one"},
+		{modeHalf, false, "only half"}, {modeHalf, true, "only half"}, {modeCut, true, "it is not there"},
+		{modeReset, true, `qualifyfreq is "60" and should be "15"`},
+		{modeLie, false, ""}, {modeLie, true, ""},
+	} {
+		name := c.mode + " new"
+		if c.changes {
+			name = c.mode + " existing"
+		}
+		t.Run(name, func(t *testing.T) {
+			p := newPBX(t)
+			if c.changes {
+				p.handMade("100", "Alice")
+			}
+			was, _ := p.machine.Extras(t.Context())
+			p.behave(c.mode)
+			r, _ := p.driver.Apply(t.Context(), []Extension{changed}, false)
+			if c.want == "" {
+				if !r.Changed() || len(r.Problems) > 0 {
+					t.Errorf("result %+v", r)
+				}
+				return
+			}
+			if r.Changed() || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, c.want) {
+				t.Errorf("result %+v", r)
+			}
+			p.calls()
+			if r, _ := p.driver.Apply(t.Context(), []Extension{changed}, false); len(r.Problems) != 1 || strings.Contains(p.calls(), "bulkimport") {
+				t.Errorf("it is tried again at once: %+v", r)
+			}
+			if c.mode == modeReset {
+				return
+			}
+			// Later, or with the next daemon, it is brought in line, with all that was there.
+			p.behave("")
+			p.clock = p.clock.Add(retryAfter)
+			if c.mode == modeCut {
+				p.restart()
+			}
+			if r := p.apply(false, changed); !r.Changed() || len(r.Problems) > 0 {
+				t.Errorf("later: %+v", r)
+			}
+			f := p.found("100")
+			if f.SIP["secret"] != changed.Secret || c.changes && (f.SIP["qualifyfreq"] != "15" || f.User["noanswer_dest"] != "app-blackhole,hangup,1") {
+				t.Errorf("later it is %+v", f)
+			}
+			if now, err := p.machine.Extras(t.Context()); c.changes && (err != nil || cmp.Diff(was.Mailboxes, now.Mailboxes) != "") {
+				t.Errorf("the mailbox: %v, %+v", err, now.Mailboxes)
+			}
+			if r := p.apply(true); c.changes == (len(r.Deleted) == 1) {
+				t.Errorf("whose it is was mixed up: %+v", r)
+			}
+		})
+	}
+}
+
+// A reload that does nothing is told, and made up for.
+func TestReloadIsVerified(t *testing.T) {
+	p := newPBX(t)
+	p.behave(modeDeaf)
+	p.exec("SET GLOBAL max_connections = 50")
+	ctx := t.Context()
+	if _, err := p.driver.Apply(ctx, []Extension{alice}, false); err == nil || !strings.Contains(err.Error(), "does not run with 100") {
+		t.Errorf("a reload that did nothing: %v", err)
+	}
+	p.behave("")
+	if _, err := p.driver.Apply(ctx, []Extension{alice}, false); err == nil {
+		t.Error("it is well by itself")
+	}
+	p.clock = p.clock.Add(retryAfter)
+	p.calls()
+	if r := p.apply(false, alice); r.Changed() || p.calls() != "reload" {
+		t.Errorf("later: %+v", r)
+	}
+}
+
+// Without Asterisk or FreePBX nothing is touched.
+func TestNothingIsDoneBlindly(t *testing.T) {
+	p := newPBX(t)
+	p.asterisk.Kill()
+	if r, err := p.driver.Apply(t.Context(), []Extension{alice}, true); err == nil || r.Changed() || p.calls() != "" {
+		t.Errorf("without Asterisk: %+v, %v", r, err)
+	}
+	if err := os.Remove(p.machine.Conf); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.driver.Apply(t.Context(), []Extension{alice}, true); err == nil || !strings.Contains(err.Error(), "pbx install") {
+		t.Errorf("without FreePBX: %v", err)
+	}
+}
+
+// The account that the driver reads with may do no more, and does not need more.
+func TestAdmins(t *testing.T) {
+	p := newPBX(t)
+	if n, err := p.machine.Admins(t.Context()); n != 0 || err != nil {
+		t.Errorf("Admins() = %d, %v", n, err)
+	}
+	p.exec("INSERT INTO ampusers (username, password_sha1) VALUES ('admin', 'x')")
+	if n, err := p.machine.Admins(t.Context()); n != 1 || err != nil {
+		t.Errorf("Admins() = %d, %v", n, err)
+	}
+}

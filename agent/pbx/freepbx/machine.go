@@ -1,0 +1,176 @@
+package freepbx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/runner"
+)
+
+// Runner runs commands with the rights that they need.
+type Runner interface {
+	Run(ctx context.Context, c runner.Command) (runner.Result, error)
+}
+
+// Machine is the FreePBX of this machine. It implements System.
+type Machine struct {
+	Runner    Runner
+	Dir       string // for files that fwconsole is to read; only root may write there
+	Conf      string // FreePBX's file with the credentials of its database
+	Voicemail string // Asterisk's voicemail.conf
+	Fwconsole string
+	Asterisk  string
+	URL       string // of the web server, on this machine
+	Account   string // system user that FreePBX runs as
+
+	client *http.Client
+	api    credential
+}
+
+// NewMachine returns the FreePBX that Sangoma's packages install.
+func NewMachine(r Runner, dir string) *Machine {
+	return &Machine{
+		Runner: r, Dir: dir, Conf: "/etc/freepbx.conf", Voicemail: "/etc/asterisk/voicemail.conf",
+		Fwconsole: "fwconsole", Asterisk: "asterisk", URL: "http://127.0.0.1", Account: "asterisk",
+		client: &http.Client{Timeout: apiTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+}
+
+// Extensions implements System.
+func (m *Machine) Extensions(ctx context.Context) (map[string]Found, error) {
+	c, err := m.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return readExtensions(ctx, c)
+}
+
+// Admins counts the accounts of the web interface. As long as there is none, its
+// first visitor becomes the administrator.
+func (m *Machine) Admins(ctx context.Context) (int, error) {
+	c, err := m.credentials(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := readAdmins(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("freepbx: count the administrators: %w", err)
+	}
+	return n, nil
+}
+
+// credentials reads those of the database. FreePBX may change them, so nobody keeps them.
+func (m *Machine) credentials(ctx context.Context) (credentials, error) {
+	data, err := m.readFile(ctx, m.Conf)
+	if errors.Is(err, os.ErrNotExist) {
+		return credentials{}, ErrNotInstalled
+	}
+	if err != nil {
+		return credentials{}, err
+	}
+	c, err := parseConf(data)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", m.Conf, err)
+	}
+	return c, nil
+}
+
+// Extras implements System.
+func (m *Machine) Extras(ctx context.Context) (Extras, error) {
+	boxes, err := m.readFile(ctx, m.Voicemail)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // no file, no mailboxes
+		return Extras{}, err
+	}
+	db, err := m.output(ctx, "sae-agent-asterisk", m.Asterisk, "-rx", "database show")
+	if err != nil {
+		return Extras{}, fmt.Errorf("is Asterisk running? %w", err)
+	}
+	values := parseAstDB(db)
+	if len(values) == 0 {
+		return Extras{}, errors.New("Asterisk's database is empty: is Asterisk running?")
+	}
+	return Extras{Mailboxes: parseMailboxes(boxes), AstDB: values}, nil
+}
+
+// Import implements System. The file holds secrets: only FreePBX's account and root
+// can read it, and it is removed.
+func (m *Machine) Import(ctx context.Context, csv []byte, replace bool) (string, error) {
+	file, err := os.CreateTemp(m.Dir, "extensions-*.csv") // mode 0600
+	if err != nil {
+		return "", fmt.Errorf("freepbx: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(csv)
+	if err := errors.Join(err, file.Close(), m.giveAway(file.Name())); err != nil {
+		return "", fmt.Errorf("freepbx: %w", err)
+	}
+	args := []string{"bulkimport", "--type=extensions", file.Name()}
+	if replace {
+		args = append(args, "--replace")
+	}
+	return m.fwconsole(ctx, args...)
+}
+
+// giveAway lets FreePBX's account read a file, where there is such an account.
+func (m *Machine) giveAway(path string) error {
+	u, err := user.Lookup(m.Account)
+	if err != nil {
+		return nil // fwconsole runs as root then
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	return os.Chown(path, uid, -1)
+}
+
+// Reload implements System.
+func (m *Machine) Reload(ctx context.Context) (string, error) { return m.fwconsole(ctx, "reload") }
+
+// Set changes one of FreePBX's advanced settings.
+func (m *Machine) Set(ctx context.Context, setting, value string) error {
+	output, err := m.fwconsole(ctx, "setting", setting, value)
+	if err != nil {
+		return fmt.Errorf("freepbx: set %s: %w: %s", setting, err, strings.TrimSpace(output))
+	}
+	return nil
+}
+
+// fwconsole returns what it printed.
+func (m *Machine) fwconsole(ctx context.Context, args ...string) (string, error) {
+	out, err := m.output(ctx, "sae-agent-fwconsole", append([]string{m.Fwconsole}, args...)...)
+	return string(out), err
+}
+
+// output runs a command. It returns what the command printed even when it failed.
+func (m *Machine) output(ctx context.Context, name string, argv ...string) ([]byte, error) {
+	r, err := m.Runner.Run(ctx, runner.Command{Name: name, Argv: argv})
+	if err != nil {
+		return nil, err
+	}
+	if r.Exit != 0 {
+		return r.Stdout, fmt.Errorf("%s %s: exit status %d: %s", filepath.Base(argv[0]), argv[1], r.Exit, lastLine(r.Stderr))
+	}
+	return r.Stdout, nil
+}
+
+func lastLine(text []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
+}
+
+// readFile reads a file that belongs to FreePBX's account, which the daemon's sandbox
+// may not.
+func (m *Machine) readFile(ctx context.Context, path string) ([]byte, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	return m.output(ctx, "sae-agent-read", "cat", path)
+}

@@ -1,0 +1,266 @@
+package freepbx
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+)
+
+func TestMain(m *testing.M) {
+	becomeStandin()
+	lab.Main(m, func() error { return goleak.Find() })
+}
+
+// pbx is a FreePBX: a real MariaDB, a real Asterisk, and stand-ins for fwconsole and
+// for the API.
+type pbx struct {
+	t        *testing.T
+	host     *labtest.Host
+	asterisk *labtest.Asterisk
+	dir      string
+	db       *sql.DB // with all rights
+	machine  *Machine
+	driver   *Driver
+	record   string
+	api      *apiStandin
+	clock    time.Time
+}
+
+func newPBX(t *testing.T) *pbx {
+	t.Helper()
+	p := &pbx{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
+	p.asterisk = p.host.Asterisk(map[string]string{
+		"pjsip.conf":     "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
+		"voicemail.conf": "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "",
+	})
+	sock := startMariaDB(t)
+	p.db = p.open("root@unix(" + sock + ")/?multiStatements=true")
+	tables, err := os.ReadFile("testdata/tables.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The driver's account may read and nothing else.
+	p.exec("CREATE DATABASE asterisk; CREATE USER freepbxuser@localhost IDENTIFIED BY 'it''s \"secret\"'; GRANT SELECT ON asterisk.* TO freepbxuser@localhost; USE asterisk;" + string(tables))
+	p.db.Close()
+	p.db = p.open("root@unix(" + sock + ")/asterisk")
+	p.api = &apiStandin{p: p}
+	web := httptest.NewServer(p.api)
+	t.Cleanup(web.Close)
+
+	p.machine = NewMachine(hostRunner{p.host}, t.TempDir())
+	p.machine.URL, p.machine.Account = web.URL, "nobody-here"
+	p.machine.Conf, p.machine.Voicemail = filepath.Join(p.dir, "freepbx.conf"), filepath.Join(p.asterisk.Etc(), "voicemail.conf")
+	p.machine.Asterisk, p.machine.Fwconsole = p.asterisk.Program(), p.program(sock)
+	t.Cleanup(p.machine.client.CloseIdleConnections)
+	p.write("freepbx.conf", "<?php\n$amp_conf['AMPDBUSER'] = 'freepbxuser';\n$amp_conf['AMPDBPASS'] = 'it\\'s \"secret\"';\n"+
+		"$amp_conf['AMPDBHOST'] = 'localhost';\n$amp_conf['AMPDBSOCK'] = '"+sock+"';\n$amp_conf['AMPDBNAME'] = 'asterisk';\n")
+	p.record = filepath.Join(t.TempDir(), "freepbx.json")
+	p.restart()
+	return p
+}
+
+// restart makes a new driver, as a new daemon does.
+func (p *pbx) restart() {
+	p.driver = New(Options{
+		System: p.machine, Endpoints: p.endpoints, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+	})
+}
+
+// program writes the fwconsole that is the test binary.
+func (p *pbx) program(sock string) string {
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexport %s=1 STANDIN_DSN='root@unix(%s)/asterisk' STANDIN_DIR='%s' STANDIN_ETC='%s' STANDIN_ASTERISK='%s'\nexec %s \"$@\"\n",
+		standinMark, sock, p.dir, p.asterisk.Etc(), p.asterisk.Program(), self)
+	path := filepath.Join(p.dir, "fwconsole")
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+func (p *pbx) write(name, content string) {
+	p.t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(content), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// behave tells fwconsole how to.
+func (p *pbx) behave(mode string) { p.t.Helper(); p.write("mode", mode) }
+
+// calls are the commands that fwconsole was given since the last time.
+func (p *pbx) calls() string {
+	path := filepath.Join(p.dir, "calls")
+	data, _ := os.ReadFile(path)
+	_ = os.Remove(path)
+	return strings.ReplaceAll(strings.TrimSpace(string(data)), "\n", ", ")
+}
+
+func (p *pbx) open(dsn string) *sql.DB {
+	p.t.Helper()
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { db.Close() })
+	labtest.Eventually(p.t, db.Ping)
+	return db
+}
+
+func (p *pbx) exec(query string, args ...any) {
+	p.t.Helper()
+	if _, err := p.db.Exec(query, args...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// endpoints asks the real Asterisk.
+func (p *pbx) endpoints(context.Context) (out []string, err error) {
+	text, err := p.asterisk.Server.CLI(p.t.Context(), "pjsip show endpoints")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "Endpoint:"); ok {
+			name, _, _ := strings.Cut(strings.Fields(rest)[0], "/")
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+// apply brings the PBX in line, which must not fail as a whole.
+func (p *pbx) apply(mayDelete bool, want ...Extension) Result {
+	p.t.Helper()
+	r, err := p.driver.Apply(p.t.Context(), want, mayDelete)
+	if err != nil {
+		p.t.Fatalf("Apply: %v (%+v)", err, r)
+	}
+	return r
+}
+
+// found reads one extension.
+func (p *pbx) found(number string) Found {
+	p.t.Helper()
+	all, err := p.machine.Extensions(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return all[number]
+}
+
+// hostRunner runs commands on a host of the lab.
+type hostRunner struct{ host *labtest.Host }
+
+func (r hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, error) {
+	cmd := r.host.Host.Command(ctx, c.Argv[0], c.Argv[1:]...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		return runner.Result{}, err
+	}
+	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: out, Stderr: []byte(stderr.String())}, nil
+}
+
+// startMariaDB starts Debian's MariaDB on a socket of its own.
+func startMariaDB(t *testing.T) (sock string) {
+	t.Helper()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db", "--datadir="+data).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mariadb-install-db (Debian package mariadb-server): %v\n%s", err, out)
+	}
+	// A short path: a socket's has 107 bytes at most.
+	sockDir, err := os.MkdirTemp("", "db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sock = filepath.Join(sockDir, "sock")
+	cmd := exec.Command("mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--socket="+sock, "--skip-networking",
+		"--pid-file="+filepath.Join(dir, "pid"), "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		os.RemoveAll(sockDir)
+	})
+	return sock
+}
+
+// apiStandin is FreePBX's API as far as the driver uses it.
+type apiStandin struct {
+	p       *pbx
+	mu      sync.Mutex
+	refuse  bool
+	deleted []string
+}
+
+func (a *apiStandin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch r.URL.Path {
+	case "/admin/api/api/token":
+		secret, _ := os.ReadFile(filepath.Join(a.p.dir, "client"))
+		if r.PostFormValue("client_secret") != string(secret) || r.PostFormValue("grant_type") != "client_credentials" {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"error":"invalid_client","message":"Client authentication failed"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"token_type":"Bearer","expires_in":3600,"access_token":"the-token"}`))
+	case "/admin/api/api/gql":
+		a.gql(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (a *apiStandin) gql(w http.ResponseWriter, r *http.Request) {
+	var q struct {
+		Query     string
+		Variables struct{ N string }
+	}
+	if r.Header.Get("Authorization") != "Bearer the-token" || json.NewDecoder(r.Body).Decode(&q) != nil || !strings.Contains(q.Query, "deleteExtension") {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"errors":[{"message":"bad request"}]}`))
+		return
+	}
+	err := errors.New("Extension does not exists.")
+	if !a.refuse {
+		err = (&standin{db: a.p.db}).remove(q.Variables.N)
+	}
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest) // as FreePBX when the status is false
+		fmt.Fprintf(w, `{"data":{"deleteExtension":{"status":false,"message":%q}}}`, err.Error())
+		return
+	}
+	a.deleted = append(a.deleted, q.Variables.N)
+	_, _ = w.Write([]byte(`{"data":{"deleteExtension":{"status":true,"message":"Extension has been deleted"}}}`))
+}

@@ -1,0 +1,297 @@
+package freepbx
+
+import (
+	"database/sql"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// standin is a stand-in for FreePBX's fwconsole, kept thin: it does to the real
+// database, to voicemail.conf and to a real Asterisk what FreePBX's source does
+// there. The test binary becomes it when its environment says so.
+type standin struct {
+	db       *sql.DB
+	dir      string // mode, clients of the API, settings
+	etc      string // Asterisk's
+	asterisk string // program
+}
+
+// How it can be told to behave, by a file named mode.
+const (
+	modeRefuse  = "refuse" // does nothing, says it failed, exit status 0
+	modeHalf    = "half"   // a device without its user, then exit status 0
+	modeCut     = "cut"    // removes what it is to replace, then dies
+	modeReset   = "reset"  // replaces, and forgets some of the columns
+	modeLie     = "lie"    // works, and has exit status 255
+	modeDeaf    = "deaf"   // imports, and does not reload
+	standinMark = "FREEPBX_STANDIN"
+)
+
+// becomeStandin runs the stand-in and exits, in a process that is to be it.
+func becomeStandin() {
+	if os.Getenv(standinMark) == "" {
+		return
+	}
+	db, err := sql.Open("mysql", os.Getenv("STANDIN_DSN"))
+	if err == nil {
+		s := &standin{db, os.Getenv("STANDIN_DIR"), os.Getenv("STANDIN_ETC"), os.Getenv("STANDIN_ASTERISK")}
+		err = s.run(os.Args[1:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if mode, _ := os.ReadFile(filepath.Join(os.Getenv("STANDIN_DIR"), "mode")); string(mode) == modeLie {
+		os.Exit(255)
+	}
+	os.Exit(0)
+}
+
+func (s *standin) mode() string {
+	mode, _ := os.ReadFile(filepath.Join(s.dir, "mode"))
+	return string(mode)
+}
+
+func (s *standin) note(line string) error {
+	f, err := os.OpenFile(filepath.Join(s.dir, "calls"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, line)
+	return errors.Join(err, f.Close())
+}
+
+func (s *standin) run(args []string) error {
+	if err := s.note(args[0] + map[bool]string{true: " --replace"}[slices.Contains(args, "--replace")]); err != nil {
+		return err
+	}
+	switch {
+	case args[0] == "bulkimport":
+		return s.bulkimport(args[2], slices.Contains(args, "--replace"))
+	case args[0] == "reload":
+		return s.reload()
+	case args[0] == "api":
+		fmt.Println("PHP Warning:  Undefined array key \"HTTPS\" in Api.class.php")
+		fmt.Printf("{\"token_url\":\"http://%s/admin/api/api/token\",\"client_id\":\"id\",\"allowed_scopes\":\"gql\",\"client_secret\":\"%s\"}\n", args[3], apiSecret)
+		return os.WriteFile(filepath.Join(s.dir, "client"), []byte(apiSecret), 0o600)
+	}
+	return fmt.Errorf("no such command: %s", args[0])
+}
+
+const apiSecret = "api-client-secret"
+
+func (s *standin) bulkimport(path string, replace bool) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm() != 0o600 {
+		return fmt.Errorf("%s has mode %v: others read the secrets", path, info.Mode())
+	}
+	if s.mode() == modeRefuse {
+		fmt.Println("The import failed")
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		return err
+	}
+	fmt.Println("Importing bulk extensions")
+	for _, line := range lines[1:] {
+		row := make(Columns)
+		for i, name := range lines[0] {
+			row[strings.ToLower(name)] = line[i]
+		}
+		if err := s.importRow(row, replace); err != nil {
+			fmt.Println(err) // as FreePBX: the rest is left, and the exit status 0
+			return nil
+		}
+	}
+	return nil
+}
+
+// pjsipDefaults are those of a device that FreePBX makes (PJSip.class.php).
+var pjsipDefaults = Columns{
+	"sipdriver": "chan_pjsip", "dtmfmode": "rfc4733", "trustrpid": "yes", "sendrpid": "no", "qualifyfreq": "60", "transport": "",
+	"avpf": "no", "timers": "yes", "icesupport": "no", "send_connected_line": "yes", "user_eq_phone": "no", "namedcallgroup": "",
+	"namedpickupgroup": "", "disallow": "", "allow": "", "accountcode": "", "max_contacts": "1", "remove_existing": "no",
+	"rtp_symmetric": "yes", "force_rport": "yes", "rewrite_contact": "yes", "mwi_subscription": "auto", "aggregate_mwi": "no",
+	"media_encryption": "no", "minimum_expiration": "60", "maximum_expiration": "7200", "direct_media": "yes", "webrtc": "no",
+	"context": "from-internal", "outbound_proxy": "", "md5_cred": "", "match": "", "vmexten": "", "outbound_auth": "no",
+}
+
+var userDefaults = Columns{
+	"name": "", "outboundcid": "", "password": "", "sipname": "", "ringtimer": "0", "noanswer_dest": "", "busy_dest": "",
+	"noanswer_cid": "", "busy_cid": "", "chanunavail_cid": "", "chanunavail_dest": "",
+}
+
+func (s *standin) importRow(row Columns, replace bool) error {
+	number := row["extension"]
+	device := Columns{
+		"secret": "generated", "mailbox": number + "@device", "account": number, "callerid": callerID(row["name"], number), "dial": "PJSIP/" + number,
+	}
+	for _, defaults := range []Columns{pjsipDefaults, device} {
+		for k, v := range defaults {
+			device[k] = v
+			if given, ok := row[k]; ok {
+				device[k] = given
+			}
+		}
+	}
+	if s.mode() == modeReset {
+		device["callerid"], device["qualifyfreq"] = "device <"+number+">", pjsipDefaults["qualifyfreq"]
+	}
+	if replace {
+		for _, q := range []string{"DELETE FROM devices WHERE id = ?", "DELETE FROM sip WHERE id = ?", "DELETE FROM users WHERE extension = ?"} {
+			if _, err := s.db.Exec(q, number); err != nil {
+				return err
+			}
+		}
+	}
+	if s.mode() == modeCut {
+		return errors.New("Cannot connect to Asterisk Manager")
+	}
+	var n int
+	if err := s.db.QueryRow("SELECT COUNT(*) FROM devices WHERE id = ?", number).Scan(&n); err != nil || n > 0 {
+		return errors.Join(err, errors.New("This device id is already in use"))
+	}
+	if err := s.addDevice(number, row, device); err != nil || s.mode() == modeHalf {
+		return err
+	}
+	return s.addUser(number, row)
+}
+
+func (s *standin) addDevice(number string, row, device Columns) error {
+	get := func(name, fallback string) string {
+		if v, ok := row[name]; ok {
+			return v
+		}
+		return fallback
+	}
+	_, err := s.db.Exec("INSERT INTO devices (id, tech, dial, devicetype, user, description, emergency_cid, hint_override) VALUES (?,?,?,?,?,?,?,NULL)",
+		number, row["tech"], device["dial"], get("devicetype", "fixed"), get("user", number), strings.TrimSpace(get("description", row["name"])), get("emergency_cid", ""))
+	if err != nil {
+		return err
+	}
+	for k, v := range device {
+		if _, err := s.db.Exec("INSERT INTO sip (id, keyword, data, flags) VALUES (?,?,?,2)", number, k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *standin) addUser(number string, row Columns) error {
+	columns, values, marks := []string{"extension", "voicemail"}, []any{number, "novm"}, "?,?"
+	for k, v := range userDefaults {
+		if given, ok := row[k]; ok {
+			v = given
+		}
+		if k == "name" {
+			v = strings.NewReplacer("<", "(", ">", ")").Replace(strings.TrimSpace(v))
+		}
+		columns, values, marks = append(columns, k), append(values, v), marks+",?"
+	}
+	if _, err := s.db.Exec("INSERT INTO users ("+strings.Join(columns, ",")+") VALUES ("+marks+")", values...); err != nil {
+		return err
+	}
+	cidnum := number
+	if v := row["cid_masquerade"]; v != "" {
+		cidnum = v
+	}
+	priority := "10"
+	if v := row["recording_priority"]; v != "" {
+		priority = v
+	}
+	for key, v := range map[string]string{"cidname": row["name"], "cidnum": cidnum, "recording/priority": priority, "device": number} {
+		if err := s.put("AMPUSER", number+"/"+key, v); err != nil {
+			return err
+		}
+	}
+	if row["callwaiting"] == "disabled" {
+		_ = exec.Command(s.asterisk, "-rx", "database del CW "+number).Run()
+	} else if err := s.put("CW", number, "ENABLED"); err != nil {
+		return err
+	}
+	return s.voicemail(number, row)
+}
+
+func (s *standin) put(family, key, value string) error {
+	out, err := exec.Command(s.asterisk, "-rx", fmt.Sprintf("database put %s %s %q", family, key, value)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// voicemail writes the mailbox, or takes it away with its messages.
+func (s *standin) voicemail(number string, row Columns) error {
+	path := filepath.Join(s.etc, "voicemail.conf")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var keep []string
+	for _, line := range strings.Split(strings.TrimRight(string(data), "\n"), "\n") {
+		if !strings.HasPrefix(line, number+" ") && !strings.HasPrefix(line, number+"=") {
+			keep = append(keep, line)
+		}
+	}
+	if row["voicemail_enable"] == "yes" {
+		keep = append(keep, fmt.Sprintf("%s=%s,%s,%s,%s,%s", number, row["voicemail_vmpwd"], strings.ReplaceAll(row["name"], ",", ""), row["voicemail_email"], row["voicemail_pager"], row["voicemail_options"]))
+		if _, err := s.db.Exec("UPDATE users SET voicemail = ? WHERE extension = ?", row["voicemail"], number); err != nil {
+			return err
+		}
+		if row["voicemail_same_exten"] != "yes" {
+			if err := s.put("AMPUSER", number+"/novmpw", "yes"); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(path, []byte(strings.Join(keep, "\n")+"\n"), 0o644)
+}
+
+// remove is what the API's deleteExtension does.
+func (s *standin) remove(number string) error {
+	for _, q := range []string{"DELETE FROM devices WHERE id = ?", "DELETE FROM sip WHERE id = ?", "DELETE FROM users WHERE extension = ?"} {
+		if _, err := s.db.Exec(q, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reload writes what Asterisk reads, and has it read it.
+func (s *standin) reload() error {
+	if s.mode() == modeDeaf {
+		return nil
+	}
+	rows, err := s.db.Query("SELECT d.id, s.data FROM devices d JOIN sip s ON s.id = d.id AND s.keyword = 'secret' JOIN users u ON u.extension = d.id")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var conf strings.Builder
+	for rows.Next() {
+		var id, secret string
+		if err := rows.Scan(&id, &secret); err != nil {
+			return err
+		}
+		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=all\nauth=%[1]s-auth\naors=%[1]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret)
+	}
+	if err := errors.Join(rows.Err(), os.WriteFile(filepath.Join(s.etc, "pjsip_standin.conf"), []byte(conf.String()), 0o644)); err != nil {
+		return err
+	}
+	return exec.Command(s.asterisk, "-rx", "module reload res_pjsip.so").Run()
+}
