@@ -38,13 +38,17 @@ Copyright: their authors, module by module below
 License: Apache-2.0
 `
 
-const apache = `
+const common = `
 License: Apache-2.0
  On Debian systems, the full text is in /usr/share/common-licenses/Apache-2.0.
+
+License: MPL-2.0
+ On Debian systems, the full text is in /usr/share/common-licenses/MPL-2.0.
 `
 
 // kinds tells licences by a sentence of theirs.
 var kinds = []struct{ name, sentence string }{
+	{"MPL-2.0", "mozilla public license version 2.0"}, // before others, which it names
 	{"Apache-2.0", "apache license"},
 	{"BSD-3-clause", "neither the name"},
 	{"BSD-2-clause", "redistribution and use in source"},
@@ -70,12 +74,12 @@ func render(vendor string) ([]byte, error) {
 			return nil, fmt.Errorf("%s has a licence that is not known here: look whether it may be shipped", m)
 		}
 		name := kind
-		if kind != "Apache-2.0" {
+		if kind != "Apache-2.0" && kind != "MPL-2.0" {
 			name = nameOf(known, kind, text, &texts)
 		}
 		fmt.Fprintf(&files, "\nFiles: %s/%s/*\nCopyright: %s\nLicense: %s\n", vendor, m, copyright(text, m), name)
 	}
-	return slices.Concat(files.Bytes(), []byte(apache), texts.Bytes()), nil
+	return slices.Concat(files.Bytes(), []byte(common), texts.Bytes()), nil
 }
 
 // modulesOf lists the modules that have packages in vendor.

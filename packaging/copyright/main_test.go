@@ -10,9 +10,10 @@ import (
 func TestRender(t *testing.T) {
 	vendor := filepath.Join(t.TempDir(), "vendor")
 	for name, text := range map[string]string{
-		"modules.txt":           "# example.com/a v1.0.0\n## explicit\nexample.com/a\n# example.com/unused v1.0.0\n## explicit\n# example.com/b v1.0.0\nexample.com/b/x\n",
+		"modules.txt":           "# example.com/a v1.0.0\n## explicit\nexample.com/a\n# example.com/unused v1.0.0\n## explicit\n# example.com/b v1.0.0\nexample.com/b/x\n# example.com/c v1.0.0\nexample.com/c\n",
 		"example.com/a/LICENSE": "MIT License\n\nCopyright (c) 2020 Ann\n\nPermission is hereby granted, free of charge, to any person\n",
 		"example.com/b/COPYING": "Apache License\nVersion 2.0\n",
+		"example.com/c/LICENSE": "Mozilla Public License Version 2.0\n==================================\n",
 		"example.com/unused/x":  "",
 	} {
 		path := filepath.Join(vendor, name)
@@ -29,6 +30,7 @@ func TestRender(t *testing.T) {
 	}
 	for _, want := range []string{
 		"example.com/a/*\nCopyright: 2020 Ann\nLicense: Expat-1\n", "example.com/b/*\nCopyright: the authors of example.com/b\nLicense: Apache-2.0\n",
+		"example.com/c/*\nCopyright: the authors of example.com/c\nLicense: MPL-2.0\n", "common-licenses/MPL-2.0",
 		"\nLicense: Expat-1\n MIT License\n .\n Copyright (c) 2020 Ann\n",
 	} {
 		if !strings.Contains(string(out), want) {

@@ -4,36 +4,43 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
 )
 
 var (
-	alice = Extension{Number: "100", Name: "Alice", Secret: "alice-secret-1234", Voicemail: true}
-	bob   = Extension{Number: "101", Name: `Bob "the" Ünlü, <boss>`, Secret: `b,o"b-secret#1234`}
+	alice = pbx.Extension{Number: "100", Name: "Alice", Secret: "alice-secret-1234", Voicemail: true}
+	bob   = pbx.Extension{Number: "101", Name: `Bob "the" Ünlü, <boss>`, Secret: `b,o"b-secret#1234`}
 )
+
+func differ(want, got result) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(result{}, problem{}))
+}
 
 // What the file says is what FreePBX and Asterisk have; and a second look does nothing.
 func TestCreateAndLeaveAlone(t *testing.T) {
 	p := newPBX(t)
 	r := p.apply(false, alice, bob)
-	if diff := cmp.Diff(Result{Created: []string{"100", "101"}}, r); diff != "" {
+	if diff := differ(result{created: []string{"100", "101"}}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "bulkimport, bulkimport, reload" {
 		t.Errorf("fwconsole was told %q", got)
 	}
 	a, b := p.found("100"), p.found("101")
-	if a.User["name"] != "Alice" || a.SIP["secret"] != alice.Secret || a.User["voicemail"] != "default" || a.Device["tech"] != "pjsip" || a.SIP["max_contacts"] != "5" {
+	if a.User["name"] != "Alice" || a.SIP["secret"] != alice.Secret.Reveal() || a.User["voicemail"] != "default" || a.Device["tech"] != "pjsip" || a.SIP["max_contacts"] != "5" {
 		t.Errorf("Alice is %+v", a)
 	}
-	if b.User["name"] != `Bob "the" Ünlü, (boss)` || b.SIP["secret"] != bob.Secret || b.User["voicemail"] != "novm" {
+	if b.User["name"] != `Bob "the" Ünlü, (boss)` || b.SIP["secret"] != bob.Secret.Reveal() || b.User["voicemail"] != "novm" {
 		t.Errorf("Bob is %+v", b)
 	}
-	if got := p.asterisk.CLI("pjsip show auth 101-auth"); !strings.Contains(got, bob.Secret) {
+	if got := p.asterisk.CLI("pjsip show auth 101-auth"); !strings.Contains(got, bob.Secret.Reveal()) {
 		t.Errorf("Asterisk does not have the secret:\n%s", got)
 	}
-	if r := p.apply(true, alice, bob); r.Changed() || len(r.Problems) > 0 || p.calls() != "" {
+	if r := p.apply(true, alice, bob); r.changed() || len(r.problems) > 0 || p.calls() != "" {
 		t.Errorf("a second look did something: %+v", r)
 	}
 	if entries, err := os.ReadDir(p.machine.Dir); err != nil || len(entries) > 0 {
@@ -51,14 +58,14 @@ func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
 	before, _ := p.machine.Extras(t.Context())
 	was := p.found("100")
 	r := p.apply(true, alice)
-	if diff := cmp.Diff(Result{Updated: []string{"100"}}, r); diff != "" {
+	if diff := differ(result{updated: []string{"100"}}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "bulkimport --replace, reload" {
 		t.Errorf("fwconsole was told %q", got)
 	}
 	now := p.found("100")
-	was.User["name"], was.Device["description"], was.SIP["secret"], was.SIP["callerid"] = "Alice", "Alice", alice.Secret, "Alice <100>"
+	was.User["name"], was.Device["description"], was.SIP["secret"], was.SIP["callerid"] = "Alice", "Alice", alice.Secret.Reveal(), "Alice <100>"
 	if diff := cmp.Diff(was, now); diff != "" {
 		t.Errorf("more was changed (-want +got):\n%s", diff)
 	}
@@ -71,13 +78,13 @@ func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
 		t.Errorf("more was changed outside of the database (-want +got):\n%s", diff)
 	}
 	// It was the admin's before, and still is: taken out of the file, it stays.
-	if r := p.apply(true); r.Changed() || len(r.Waiting) > 0 || !p.found("100").whole() {
+	if r := p.apply(true); r.changed() || len(r.waiting) > 0 || !p.found("100").whole() {
 		t.Errorf("the admin's extension: %+v", r)
 	}
 }
 
 // handMade makes an extension as an admin does in the web interface, with settings.
-func (p *pbx) handMade(number, name string) {
+func (p *pbxHere) handMade(number, name string) {
 	p.t.Helper()
 	self := &standin{db: p.db, dir: p.dir, etc: p.asterisk.Etc(), asterisk: "true"}
 	row := Columns{
@@ -102,8 +109,8 @@ func TestWhatCannotBeCarriedIsLeftAlone(t *testing.T) {
 	p.apply(false) // nothing to do
 	p.asterisk.CLI("database put AMPUSER 100/screen memory")
 	was := p.found("100")
-	r, err := p.driver.Apply(t.Context(), []Extension{alice}, true)
-	if r.Changed() || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, "call screening") {
+	r, err := p.try(true, alice)
+	if r.changed() || len(r.problems) != 1 || !strings.Contains(r.problems[0].what, "call screening") {
 		t.Errorf("result %+v, %v", r, err)
 	}
 	if diff := cmp.Diff(was, p.found("100")); diff != "" || strings.Contains(p.calls(), "bulkimport") {
@@ -118,29 +125,29 @@ func TestDelete(t *testing.T) {
 	p.apply(false, alice, bob)
 	p.calls()
 	r := p.apply(false, bob)
-	if diff := cmp.Diff(Result{Waiting: []string{"100"}}, r); diff != "" || p.calls() != "" {
+	if diff := differ(result{waiting: []string{"100"}}, r); diff != "" || p.calls() != "" {
 		t.Errorf("before it is allowed (-want +got):\n%s", diff)
 	}
 	p.restart()
 	p.api.refuse = true
-	if r := p.apply(true, bob); len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, "does not exists") {
+	if r := p.apply(true, bob); len(r.problems) != 1 || !strings.Contains(r.problems[0].what, "does not exists") {
 		t.Errorf("refused by the API: %+v", r)
 	}
 	p.api.refuse = false
 	p.calls()
 	r = p.apply(true, bob)
-	if diff := cmp.Diff(Result{Deleted: []string{"100"}}, r); diff != "" {
+	if diff := differ(result{deleted: []string{"100"}}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "reload" { // the API's client was made the first time
 		t.Errorf("fwconsole was told %q", got)
 	}
-	if got, err := p.endpoints(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, got) != "" {
+	if got, err := p.ask(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, got) != "" {
 		t.Errorf("Asterisk has %v, %v", got, err)
 	}
 	// An admin makes it again: it is not ours any more.
 	p.handMade("100", "Admin's")
-	if r := p.apply(true, bob); r.Changed() || !p.found("100").whole() {
+	if r := p.apply(true, bob); r.changed() || !p.found("100").whole() {
 		t.Errorf("the admin's new 100: %+v", r)
 	}
 }
@@ -170,18 +177,18 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 			}
 			was, _ := p.machine.Extras(t.Context())
 			p.behave(c.mode)
-			r, _ := p.driver.Apply(t.Context(), []Extension{changed}, false)
+			r, _ := p.try(false, changed)
 			if c.want == "" {
-				if !r.Changed() || len(r.Problems) > 0 {
+				if !r.changed() || len(r.problems) > 0 {
 					t.Errorf("result %+v", r)
 				}
 				return
 			}
-			if r.Changed() || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].What, c.want) {
+			if r.changed() || len(r.problems) != 1 || !strings.Contains(r.problems[0].what, c.want) {
 				t.Errorf("result %+v", r)
 			}
 			p.calls()
-			if r, _ := p.driver.Apply(t.Context(), []Extension{changed}, false); len(r.Problems) != 1 || strings.Contains(p.calls(), "bulkimport") {
+			if r, _ := p.try(false, changed); len(r.problems) != 1 || strings.Contains(p.calls(), "bulkimport") {
 				t.Errorf("it is tried again at once: %+v", r)
 			}
 			if c.mode == modeReset {
@@ -193,17 +200,17 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 			if c.mode == modeCut {
 				p.restart()
 			}
-			if r := p.apply(false, changed); !r.Changed() || len(r.Problems) > 0 {
+			if r := p.apply(false, changed); !r.changed() || len(r.problems) > 0 {
 				t.Errorf("later: %+v", r)
 			}
 			f := p.found("100")
-			if f.SIP["secret"] != changed.Secret || c.changes && (f.SIP["qualifyfreq"] != "15" || f.User["noanswer_dest"] != "app-blackhole,hangup,1") {
+			if f.SIP["secret"] != changed.Secret.Reveal() || c.changes && (f.SIP["qualifyfreq"] != "15" || f.User["noanswer_dest"] != "app-blackhole,hangup,1") {
 				t.Errorf("later it is %+v", f)
 			}
 			if now, err := p.machine.Extras(t.Context()); c.changes && (err != nil || cmp.Diff(was.Mailboxes, now.Mailboxes) != "") {
 				t.Errorf("the mailbox: %v, %+v", err, now.Mailboxes)
 			}
-			if r := p.apply(true); c.changes == (len(r.Deleted) == 1) {
+			if r := p.apply(true); c.changes == (len(r.deleted) == 1) {
 				t.Errorf("whose it is was mixed up: %+v", r)
 			}
 		})
@@ -214,18 +221,17 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 func TestReloadIsVerified(t *testing.T) {
 	p := newPBX(t)
 	p.behave(modeDeaf)
-	p.exec("SET GLOBAL max_connections = 50")
-	ctx := t.Context()
-	if _, err := p.driver.Apply(ctx, []Extension{alice}, false); err == nil || !strings.Contains(err.Error(), "does not run with 100") {
+	p.driver.patience = time.Second
+	if _, err := p.try(false, alice); err == nil || !strings.Contains(err.Error(), "does not run with 100") {
 		t.Errorf("a reload that did nothing: %v", err)
 	}
 	p.behave("")
-	if _, err := p.driver.Apply(ctx, []Extension{alice}, false); err == nil {
+	if _, err := p.try(false, alice); err == nil {
 		t.Error("it is well by itself")
 	}
 	p.clock = p.clock.Add(retryAfter)
 	p.calls()
-	if r := p.apply(false, alice); r.Changed() || p.calls() != "reload" {
+	if r := p.apply(false, alice); r.changed() || p.calls() != "reload" {
 		t.Errorf("later: %+v", r)
 	}
 }
@@ -234,13 +240,13 @@ func TestReloadIsVerified(t *testing.T) {
 func TestNothingIsDoneBlindly(t *testing.T) {
 	p := newPBX(t)
 	p.asterisk.Kill()
-	if r, err := p.driver.Apply(t.Context(), []Extension{alice}, true); err == nil || r.Changed() || p.calls() != "" {
+	if r, err := p.try(true, alice); err == nil || r.changed() || p.calls() != "" {
 		t.Errorf("without Asterisk: %+v, %v", r, err)
 	}
 	if err := os.Remove(p.machine.Conf); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.driver.Apply(t.Context(), []Extension{alice}, true); err == nil || !strings.Contains(err.Error(), "pbx install") {
+	if _, err := p.try(true, alice); err == nil || !strings.Contains(err.Error(), "pbx install") {
 		t.Errorf("without FreePBX: %v", err)
 	}
 }

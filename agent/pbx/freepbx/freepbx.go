@@ -7,8 +7,7 @@
 // interface (System), which Machine implements.
 //
 // The package is written from FreePBX's source (branch release/17.0). It knows
-// nothing of phones, of the configuration file or of the Asterisk Manager
-// Interface.
+// nothing of phones, of the configuration file or of Asterisk's manager interface.
 package freepbx
 
 import (
@@ -21,14 +20,6 @@ import (
 
 // ErrNotInstalled says that there is no FreePBX on this machine.
 var ErrNotInstalled = errors.New("FreePBX is not installed here: 'sae-agent pbx install' does it")
-
-// Extension is what an extension should be.
-type Extension struct {
-	Number    string // digits
-	Name      string // shown to those who are called
-	Secret    string // SIP password
-	Voicemail bool   // has a mailbox. False takes no mailbox away: it may hold messages
-}
 
 // Columns are values by the names that FreePBX gives them.
 type Columns map[string]string
@@ -73,13 +64,6 @@ type System interface {
 	Reload(ctx context.Context) (output string, err error)
 	// Delete removes an extension, with its mailbox and messages.
 	Delete(ctx context.Context, number string) error
-}
-
-// Problem is an extension that could not be brought in line, in the operator's words.
-type Problem struct {
-	Number string
-	What   string
-	Fix    string
 }
 
 // sorted are the keys of a map in order.

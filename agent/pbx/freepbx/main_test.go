@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/packaging/lab"
 	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
@@ -30,9 +33,9 @@ func TestMain(m *testing.M) {
 	lab.Main(m, func() error { return goleak.Find() })
 }
 
-// pbx is a FreePBX: a real MariaDB, a real Asterisk, and stand-ins for fwconsole and
+// pbxHere is a FreePBX: a real MariaDB, a real Asterisk, and stand-ins for fwconsole and
 // for the API.
-type pbx struct {
+type pbxHere struct {
 	t        *testing.T
 	host     *labtest.Host
 	asterisk *labtest.Asterisk
@@ -42,14 +45,16 @@ type pbx struct {
 	driver   *Driver
 	record   string
 	api      *apiStandin
+	ask      func(context.Context) ([]string, error) // for endpoints
 	clock    time.Time
 }
 
-func newPBX(t *testing.T) *pbx {
+func newPBX(t *testing.T) *pbxHere {
 	t.Helper()
-	p := &pbx{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
+	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
 	p.asterisk = p.host.Asterisk(map[string]string{
 		"pjsip.conf":     "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
+		"manager.conf":   "[general]\nenabled=yes\nbindaddr=127.0.0.1\n[sae-agent]\nsecret=correct-horse\nread=system,security,call\nwrite=system,call,reporting\n",
 		"voicemail.conf": "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "",
 	})
 	sock := startMariaDB(t)
@@ -74,19 +79,20 @@ func newPBX(t *testing.T) *pbx {
 	p.write("freepbx.conf", "<?php\n$amp_conf['AMPDBUSER'] = 'freepbxuser';\n$amp_conf['AMPDBPASS'] = 'it\\'s \"secret\"';\n"+
 		"$amp_conf['AMPDBHOST'] = 'localhost';\n$amp_conf['AMPDBSOCK'] = '"+sock+"';\n$amp_conf['AMPDBNAME'] = 'asterisk';\n")
 	p.record = filepath.Join(t.TempDir(), "freepbx.json")
+	p.ask = Endpoints(p.manager())
 	p.restart()
 	return p
 }
 
 // restart makes a new driver, as a new daemon does.
-func (p *pbx) restart() {
+func (p *pbxHere) restart() {
 	p.driver = New(Options{
-		System: p.machine, Endpoints: p.endpoints, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+		System: p.machine, Endpoints: p.ask, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
 	})
 }
 
 // program writes the fwconsole that is the test binary.
-func (p *pbx) program(sock string) string {
+func (p *pbxHere) program(sock string) string {
 	self, err := os.Executable()
 	if err != nil {
 		p.t.Fatal(err)
@@ -100,7 +106,7 @@ func (p *pbx) program(sock string) string {
 	return path
 }
 
-func (p *pbx) write(name, content string) {
+func (p *pbxHere) write(name, content string) {
 	p.t.Helper()
 	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(content), 0o600); err != nil {
 		p.t.Fatal(err)
@@ -108,17 +114,17 @@ func (p *pbx) write(name, content string) {
 }
 
 // behave tells fwconsole how to.
-func (p *pbx) behave(mode string) { p.t.Helper(); p.write("mode", mode) }
+func (p *pbxHere) behave(mode string) { p.t.Helper(); p.write("mode", mode) }
 
 // calls are the commands that fwconsole was given since the last time.
-func (p *pbx) calls() string {
+func (p *pbxHere) calls() string {
 	path := filepath.Join(p.dir, "calls")
 	data, _ := os.ReadFile(path)
 	_ = os.Remove(path)
 	return strings.ReplaceAll(strings.TrimSpace(string(data)), "\n", ", ")
 }
 
-func (p *pbx) open(dsn string) *sql.DB {
+func (p *pbxHere) open(dsn string) *sql.DB {
 	p.t.Helper()
 	db, err := sql.Open("mysql", dsn)
 	if err != nil {
@@ -129,40 +135,55 @@ func (p *pbx) open(dsn string) *sql.DB {
 	return db
 }
 
-func (p *pbx) exec(query string, args ...any) {
+func (p *pbxHere) exec(query string, args ...any) {
 	p.t.Helper()
 	if _, err := p.db.Exec(query, args...); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
-// endpoints asks the real Asterisk.
-func (p *pbx) endpoints(context.Context) (out []string, err error) {
-	text, err := p.asterisk.Server.CLI(p.t.Context(), "pjsip show endpoints")
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "Endpoint:"); ok {
-			name, _, _ := strings.Cut(strings.Fields(rest)[0], "/")
-			out = append(out, name)
+// manager keeps a connection to the real Asterisk.
+func (p *pbxHere) manager() *ami.Client {
+	c := ami.New(ami.Config{Addr: "127.0.0.1:5038", User: "sae-agent", Secret: "correct-horse", Dial: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		err = p.host.Host.Do(func() error {
+			conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+			return err
+		})
+		return conn, err
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	p.t.Cleanup(func() { cancel(); <-done })
+	labtest.Eventually(p.t, func() error { return c.Status().Err })
+	labtest.Eventually(p.t, func() error {
+		if !c.Status().Up {
+			return errors.New("not logged in")
 		}
-	}
-	return out, nil
+		return nil
+	})
+	return c
 }
 
-// apply brings the PBX in line, which must not fail as a whole.
-func (p *pbx) apply(mayDelete bool, want ...Extension) Result {
+// try brings the PBX in line.
+func (p *pbxHere) try(mayDelete bool, want ...pbx.Extension) (result, error) {
+	w := p.driver.work(want)
+	err := w.do(p.t.Context(), mayDelete)
+	return w.result, err
+}
+
+// apply is try, which must not fail as a whole.
+func (p *pbxHere) apply(mayDelete bool, want ...pbx.Extension) result {
 	p.t.Helper()
-	r, err := p.driver.Apply(p.t.Context(), want, mayDelete)
+	r, err := p.try(mayDelete, want...)
 	if err != nil {
-		p.t.Fatalf("Apply: %v (%+v)", err, r)
+		p.t.Fatalf("apply: %v (%+v)", err, r)
 	}
 	return r
 }
 
 // found reads one extension.
-func (p *pbx) found(number string) Found {
+func (p *pbxHere) found(number string) Found {
 	p.t.Helper()
 	all, err := p.machine.Extensions(p.t.Context())
 	if err != nil {
@@ -217,7 +238,7 @@ func startMariaDB(t *testing.T) (sock string) {
 
 // apiStandin is FreePBX's API as far as the driver uses it.
 type apiStandin struct {
-	p       *pbx
+	p       *pbxHere
 	mu      sync.Mutex
 	refuse  bool
 	deleted []string

@@ -3,29 +3,38 @@ package freepbx
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
 )
+
+// problem is why an extension is not as it should be, in the operator's words.
+type problem struct{ number, what, fix string }
+
+func (p problem) Error() string {
+	return fmt.Sprintf("freepbx: extension %s %s: %s", p.number, p.what, p.fix)
+}
 
 // changes are what is to be done, by number.
 type changes struct {
 	create, update, remove []string
-	problems               []Problem
+	problems               []problem
 }
 
 // compare decides what is to be done. Only what is in want is created or changed,
 // and only what the agent made itself is removed.
-func compare(want map[string]Extension, found map[string]Found, rec state) (c changes) {
+func compare(want map[string]pbx.Extension, found map[string]Found, rec state) (c changes) {
 	for _, number := range sorted(want) {
 		w, f := want[number], found[number]
 		_, exists := found[number]
-		problem := obstacle(w, f)
+		what := obstacle(w, f)
 		switch {
-		case problem != "":
-			c.problems = append(c.problems, Problem{number, problem, "put it right in FreePBX's web interface, or take the extension out of the file"})
+		case what != "":
+			c.problems = append(c.problems, problem{number, what, "put it right in FreePBX's web interface, or take the extension out of the file"})
 		case !exists && rec.Carried[number] == nil:
 			c.create = append(c.create, number)
-		case exists && f.whole() && !differs(w, f):
+		case exists && f.whole() && len(differences(w, f)) == 0:
 		case exists && !f.whole() && rec.Carried[number] == nil && rec.Creating[number] == "":
-			c.problems = append(c.problems, Problem{number, "is half there in FreePBX, and it was not sae-agent who made it", "finish it or remove it in FreePBX's web interface"})
+			c.problems = append(c.problems, problem{number, "is half there in FreePBX, and it was not sae-agent who made it", "finish it or remove it in FreePBX's web interface"})
 		default:
 			c.update = append(c.update, number)
 		}
@@ -45,8 +54,8 @@ func compare(want map[string]Extension, found map[string]Found, rec state) (c ch
 }
 
 // obstacle says why an extension is left alone.
-func obstacle(w Extension, f Found) string {
-	for what, value := range map[string]string{"name": w.Name, "secret": w.Secret} {
+func obstacle(w pbx.Extension, f Found) string {
+	for what, value := range map[string]string{"name": w.Name, "secret": w.Secret.Reveal()} {
 		if err := importable(value); err != nil {
 			return "the " + what + " " + err.Error()
 		}
@@ -57,9 +66,19 @@ func obstacle(w Extension, f Found) string {
 	return ""
 }
 
-// differs compares what the file says of an extension with what FreePBX has.
-func differs(w Extension, f Found) bool {
-	return f.User["name"] != plainName(w.Name) || f.SIP["secret"] != w.Secret || w.Voicemail && !hasMailbox(f)
+// differences are those between what the file says of an extension and what FreePBX
+// has, without secrets.
+func differences(w pbx.Extension, f Found) (out []string) {
+	if name := plainName(w.Name); f.User["name"] != name {
+		out = append(out, "name "+f.User["name"]+" -> "+name)
+	}
+	if f.SIP["secret"] != w.Secret.Reveal() {
+		out = append(out, "secret")
+	}
+	if w.Voicemail && !hasMailbox(f) {
+		out = append(out, "mailbox")
+	}
+	return out
 }
 
 // hasMailbox reports whether FreePBX notes a mailbox with the user.
@@ -81,10 +100,10 @@ func plainName(name string) string {
 const maxContacts = "5"
 
 // newColumns are those of an extension that does not exist yet; FreePBX chooses the rest.
-func newColumns(w Extension, pin string) Columns {
+func newColumns(w pbx.Extension, pin string) Columns {
 	name := plainName(w.Name)
 	c := Columns{
-		"extension": w.Number, "name": name, "description": name, "tech": "pjsip", "secret": w.Secret,
+		"extension": w.Number, "name": name, "description": name, "tech": "pjsip", "secret": w.Secret.Reveal(),
 		"callerid": callerID(name, w.Number), "max_contacts": maxContacts, "remove_existing": "yes",
 	}
 	if w.Voicemail {
@@ -101,13 +120,13 @@ func addMailbox(c Columns, pin string) {
 func callerID(name, number string) string { return name + " <" + number + ">" }
 
 // changedColumns are an existing extension's columns with what the file says put in.
-func changedColumns(carried Columns, w Extension, pin string) Columns {
+func changedColumns(carried Columns, w pbx.Extension, pin string) Columns {
 	c := make(Columns, len(carried))
 	for k, v := range carried {
 		c[k] = v
 	}
 	old, name := c["name"], plainName(w.Name)
-	c["name"], c["secret"] = name, w.Secret
+	c["name"], c["secret"] = name, w.Secret.Reveal()
 	if d := c["description"]; d == old || d == "" {
 		c["description"] = name
 	}
