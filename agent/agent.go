@@ -23,6 +23,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -47,6 +48,8 @@ type Options struct {
 	// VerifyLeases runs leasedb.VerifyMain on a file in a process of its own.
 	VerifyLeases func(ctx context.Context, path string) *exec.Cmd
 	Logger       *slog.Logger
+	// Journal says that Logger writes to the system's journal.
+	Journal bool
 	// Runner undoes a change that nobody confirms. Nil: changes cannot be applied so.
 	Runner Runner
 	// RollbackCommand is the command that does it, as long as a configuration waits
@@ -88,6 +91,7 @@ type Agent struct {
 	glance  atomic.Pointer[glance] // nil before the first
 
 	reconciles *reconciles
+	story      *events.Log // what log was told
 
 	rootMu   sync.Mutex // guards the following
 	root     *tftpd.Dir
@@ -112,15 +116,17 @@ type applied struct {
 // New opens the state and reads the configuration to run: the one applied last,
 // or the operator's file when none was.
 func New(ctx context.Context, opts Options) (*Agent, error) {
+	story := events.NewLog(remembered)
 	a := &Agent{
 		opts:     opts,
-		log:      opts.Logger,
+		log:      slog.New(story.Handler(opts.Logger.Handler())),
 		started:  time.Now(),
 		registry: prometheus.NewRegistry(),
 		events:   make(chan dhcpd.Event, 4096),
 		look:     make(chan struct{}, 1),
 
 		reconciles: newReconciles(),
+		story:      story,
 	}
 	a.units = newUnits(a)
 	if err := a.openState(); err != nil {
@@ -197,13 +203,14 @@ func (a *Agent) setApplied(next applied) {
 	a.applied = next
 	a.current.Store(&next)
 	a.running.Store(next.cfg)
+	a.keepEvents(next.cfg)
 }
 
 func (a *Agent) openPhones(ctx context.Context) error {
 	s, err := phones.New(ctx, desiredPhones(a.applied.cfg, a.applied.secrets, a.facts()), phones.Deps{
 		LeasedTo: a.leasedTo,
 		Store:    phones.FileStore{Path: a.state("phones.json")},
-		Logger:   a.log,
+		Logger:   a.log.With("part", "phones"),
 		OnChange: a.wake,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/netcfg"
@@ -83,6 +84,9 @@ func (a *Agent) Apply(ctx context.Context, o control.ApplyOptions) (control.Plan
 	if err != nil {
 		a.log.Error("the file was not applied", "err", err)
 		return control.Plan{}, err
+	}
+	if err := console.CheckWebConfig(next.cfg.HTTP.Metrics.WebConfig); err != nil {
+		return control.Plan{}, badConfig("http.metrics.web_config cannot be used, nothing was changed", err)
 	}
 	plan := a.plan(ctx, next)
 	if bytes.Equal(next.data, a.applied.data) {

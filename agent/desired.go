@@ -262,7 +262,9 @@ func desiredTFTP(c *config.Config) tftpd.Config {
 
 // desiredHTTP is where metrics, files and the rest are served.
 func desiredHTTP(c *config.Config) console.Config {
-	out := console.Config{Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}}
+	out := console.Config{
+		Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}, WithoutMetrics: len(c.HTTP.Metrics.Listen) > 0,
+	}
 	u, err := url.Parse(c.Provisioning.URL)
 	if err != nil || u.Scheme != "https" {
 		return out
@@ -274,6 +276,13 @@ func desiredHTTP(c *config.Config) console.Config {
 		}
 	}
 	return out
+}
+
+// desiredMetrics is where /metrics has a server of its own.
+func desiredMetrics(c *config.Config) console.ExporterConfig {
+	return console.ExporterConfig{
+		Listen: c.HTTP.Metrics.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}, WebConfig: c.HTTP.Metrics.WebConfig,
+	}
 }
 
 // desiredSIP is where registrations pass by.

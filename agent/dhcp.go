@@ -37,7 +37,7 @@ func (a *Agent) followDHCP(ctx context.Context) {
 				}
 				fullSaid = e.At
 			}
-			a.logDHCP(e)
+			a.logDHCP(e) // a phone's DISCOVER is logged by the phones, once a boot
 			a.tellPhones(e)
 		}
 	}
@@ -45,24 +45,29 @@ func (a *Agent) followDHCP(ctx context.Context) {
 
 func (a *Agent) logDHCP(e dhcpd.Event) {
 	args := []any{"mac", e.MAC.String(), "address", e.Addr}
-	for name, value := range map[string]string{"hostname": e.Hostname, "class": e.VendorClass, "circuit": e.Circuit, "detail": e.Detail} {
-		if value != "" {
-			args = append(args, name, value)
+	for _, f := range [][2]string{
+		{"extension", a.phones.NumberOf(e.MAC)}, {"hostname", e.Hostname}, {"class", e.VendorClass}, {"circuit", e.Circuit}, {"detail", e.Detail},
+	} {
+		if f[1] != "" {
+			args = append(args, f[0], f[1])
 		}
 	}
+	log := a.log.With("part", "dhcp")
 	switch e.Type {
 	case dhcpd.EventAck:
-		a.log.Info("lease", args...)
+		log.Info("lease", args...)
 	case dhcpd.EventNak:
-		a.log.Info("refused an address (NAK)", args...)
+		log.Info("refused an address (NAK)", args...)
+	case dhcpd.EventRelease:
+		log.Info("lease given back", args...)
 	case dhcpd.EventConflict:
-		a.log.Warn("an address is used by another machine", args...)
+		log.Warn("an address is used by another machine", args...)
 	case dhcpd.EventFull:
-		a.log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
+		log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
 	case dhcpd.EventRival:
-		a.log.Warn("another DHCP server answers on the LAN", args...)
+		log.Warn("another DHCP server answers on the LAN", args...)
 	default:
-		a.log.Log(context.Background(), slog.LevelDebug, "dhcp "+string(e.Type), args...)
+		log.Log(context.Background(), slog.LevelDebug, "dhcp "+string(e.Type), args...)
 	}
 }
 

@@ -28,6 +28,22 @@ func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, erro
 	return t.agent.openFile(ctx, phones.Request{Client: r.Client.Addr(), Name: r.Name, Transport: "tftp"})
 }
 
+// noteTransfer logs that a phone did not take a file to its end. Others' transfers
+// are counted only: anybody can begin one and go away.
+func (a *Agent) noteTransfer(t tftpd.Transfer) {
+	if t.Outcome != tftpd.Failed {
+		return
+	}
+	mac, ok := a.leasedTo(t.Client.Addr())
+	if !ok {
+		return
+	}
+	if number := a.phones.NumberOf(mac); number != "" {
+		a.log.Warn("a phone did not take a file to its end", "part", "tftp", "mac", mac.String(), "extension", number,
+			"address", t.Client.Addr(), "file", t.Name, "err", t.Err)
+	}
+}
+
 // openFile opens a file for a client on the LAN, whatever way it asks: a phone's
 // own, else one of the operator's directory. Names of a phone's form never come
 // from there: the manual procedure leaves files with passwords in it.

@@ -25,6 +25,7 @@ func (a *Agent) watchStatus(ctx context.Context) {
 		if st, err := a.Status(ctx); err == nil {
 			a.glance.Store(&glance{st, time.Now()})
 		}
+		a.story.Forget(time.Now())
 		select {
 		case <-ctx.Done():
 			return

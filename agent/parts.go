@@ -32,6 +32,7 @@ type units struct {
 	dhcp    unit[dhcpd.Config]
 	tftp    unit[tftpd.Config]
 	http    unit[console.Config]
+	metrics unit[console.ExporterConfig]
 	sip     unit[sipwatch.Config]
 	qos     unit[qos.Config]
 }
@@ -42,6 +43,7 @@ func newUnits(a *Agent) *units {
 		dhcp:    unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
 		tftp:    unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
 		http:    unit[console.Config]{name: "http", build: a.buildHTTP},
+		metrics: unit[console.ExporterConfig]{name: "metrics", build: a.buildMetrics},
 		sip:     unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
 		qos:     unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
 	}
@@ -73,6 +75,11 @@ func (a *Agent) bringInLine() {
 	}
 	a.units.tftp.want(a.parts, desiredTFTP(cfg))
 	a.units.http.want(a.parts, desiredHTTP(cfg))
+	if exporter := desiredMetrics(cfg); len(exporter.Listen) > 0 {
+		a.units.metrics.want(a.parts, exporter)
+	} else {
+		a.units.metrics.off(a.parts)
+	}
 	a.units.sip.want(a.parts, desiredSIP(cfg))
 	a.units.qos.want(a.parts, desiredQoS(cfg))
 }
@@ -153,7 +160,7 @@ func (a *Agent) changeDHCP(c dhcpd.Config) bool {
 
 func (a *Agent) buildTFTP(_ context.Context, c tftpd.Config) (supervisor.Part, error) {
 	s, err := tftpd.New(c, tftpFiles{a}, tftpd.Options{
-		Logger: a.log.With("part", "tftp"), Kind: yealink.KindOf, Kinds: yealink.Kinds,
+		Logger: a.log.With("part", "tftp"), Kind: yealink.KindOf, Kinds: yealink.Kinds, OnTransfer: a.noteTransfer,
 	})
 	if err != nil {
 		return nil, err
@@ -181,6 +188,10 @@ func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part,
 		Health: a.health,
 	}, a.log.With("part", "http"))
 	return a.measure(s.Run, s), nil
+}
+
+func (a *Agent) buildMetrics(_ context.Context, c console.ExporterConfig) (supervisor.Part, error) {
+	return console.NewExporter(c, a.registry, a.log.With("part", "metrics")), nil
 }
 
 func (a *Agent) buildSIP(ctx context.Context, c sipwatch.Config) (supervisor.Part, error) {

@@ -148,7 +148,7 @@ func (s *Server) askForWaiting(a *arpConn) time.Duration {
 func (s *Server) probeAll(a *arpConn, addrs []netip.Addr) {
 	for _, addr := range addrs {
 		if err := a.probe(addr); err != nil {
-			s.log.Debug("cannot send an ARP probe", "addr", addr, "err", err)
+			s.log.Debug("cannot send an ARP probe", "address", addr, "err", err)
 		}
 	}
 }

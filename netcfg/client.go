@@ -73,7 +73,7 @@ func (c *client) confirm(ctx context.Context, old *Lease) *Lease {
 		return nil
 	}
 	if err != nil {
-		c.log.Warn("no answer about our lease, keeping it for now", "addr", old.Address, "expires", old.Expires, "err", err)
+		c.log.Warn("no answer about our lease, keeping it for now", "address", old.Address, "expires", old.Expires, "err", err)
 		return old
 	}
 	return c.take(ack, "renewed")
@@ -108,13 +108,13 @@ func (c *client) hold(ctx context.Context, l *Lease) *Lease {
 		p, next := l.phase(time.Now())
 		switch p {
 		case expired:
-			c.log.Warn("the WAN lease has expired", "addr", l.Address)
+			c.log.Warn("the WAN lease has expired", "address", l.Address)
 			c.lost("expired")
 			return nil
 		case renewing, rebinding:
 			ack, err := c.renew(ctx, l, p)
 			if errors.Is(err, errNak) {
-				c.log.Warn("the DHCP server took our address back", "addr", l.Address)
+				c.log.Warn("the DHCP server took our address back", "address", l.Address)
 				c.lost("nak")
 				return nil
 			}
@@ -150,7 +150,7 @@ func (c *client) take(ack *dhcpv4.DHCPv4, event string) *Lease {
 	if err := saveLease(c.dir, c.link, l); err != nil {
 		c.log.Error("cannot keep the lease for a restart", "err", err)
 	}
-	c.log.Info("WAN lease "+event, "addr", l.Address, "router", l.Router, "dns", l.DNS, "expires", l.Expires)
+	c.log.Info("WAN lease "+event, "address", l.Address, "router", l.Router, "dns", l.DNS, "expires", l.Expires)
 	c.set(l)
 	return l
 }

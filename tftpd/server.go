@@ -254,7 +254,7 @@ func (s *Server) open(ctx context.Context, r Request) (f *File, err error) {
 
 func (s *Server) rescue(r Request, err *error) {
 	if p := recover(); p != nil {
-		s.log.Error("a transfer panicked", "name", r.Name, "client", r.Client, "panic", p, "stack", string(debug.Stack()))
+		s.log.Error("a transfer panicked", "name", r.Name, "address", r.Client.Addr(), "panic", p, "stack", string(debug.Stack()))
 		*err = fmt.Errorf("tftpd: panic: %v", p)
 	}
 }
@@ -267,7 +267,7 @@ func (d *desk) refuse(t Transfer, told error) {
 		return
 	}
 	if _, err := d.conn.WriteToUDPAddrPort(encodeError(told), t.Client); err != nil {
-		d.log.Debug("cannot send an error", "client", t.Client, "err", err)
+		d.log.Debug("cannot send an error", "address", t.Client.Addr(), "err", err)
 	}
 }
 

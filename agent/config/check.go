@@ -36,6 +36,7 @@ func (v *checker) check() {
 	v.extensions()
 	v.phones()
 	v.http()
+	v.logs()
 	v.firewall()
 	v.ports()
 }

@@ -3,14 +3,30 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"time"
 )
 
 func (v *checker) http() {
+	v.listen("http", "http.listen", v.HTTP.Listen)
+	v.listen("http.metrics", "http.metrics.listen", v.HTTP.Metrics.Listen)
+	file := v.HTTP.Metrics.WebConfig
+	switch {
+	case file == "" || !v.ok("http", "http.metrics", "http.metrics.listen", "http.metrics.web_config"):
+	case !filepath.IsAbs(file):
+		v.fail("http.metrics.web_config", "write for instance /etc/sae-agent/"+filepath.Base(file), "%s is not an absolute path", file)
+	case len(v.HTTP.Metrics.Listen) == 0:
+		v.fail("http.metrics.web_config", "write for instance http: {metrics: {listen: [192.168.1.1:9304]}}", "it applies to http.metrics.listen only, which is empty")
+	}
+}
+
+// listen checks a list of addresses to listen on.
+func (v *checker) listen(section, path string, list []netip.AddrPort) {
 	seen := make(map[netip.AddrPort]bool)
-	for i, l := range v.HTTP.Listen {
-		at := fmt.Sprintf("http.listen[%d]", i)
+	for i, l := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
-		case !v.ok("http", "http.listen", at):
+		case !v.ok("http", section, path, at):
 		case seen[l]:
 			v.fail(at, "keep one of the two", "%s is listed twice", l)
 		case l.Addr().IsUnspecified():
@@ -19,6 +35,12 @@ func (v *checker) http() {
 			v.warn(at, "write the LAN address "+v.LAN.Address.Addr().String(), "%s is not an address of the appliance in this file", l.Addr())
 		}
 		seen[l] = true
+	}
+}
+
+func (v *checker) logs() {
+	if t := v.Logs.Retention; v.ok("logs", "logs.retention") && (t < time.Hour || t > 365*24*time.Hour) {
+		v.fail("logs.retention", "write for instance 7d", "%s is not between 1h and 365d", formatDuration(t))
 	}
 }
 

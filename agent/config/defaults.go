@@ -37,6 +37,7 @@ func Default() *Config {
 			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000"},
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
 		},
+		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
 	}
 }
 

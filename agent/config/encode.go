@@ -35,6 +35,7 @@ var comments = map[string]string{
 	"qos":                         "Precedence of voice.",
 	"stacks":                      "Servers in containers.",
 	"http":                        "The agent's own HTTP server: /metrics, provisioning, console.",
+	"logs":                        "What is remembered of what has happened.",
 }
 
 // Marshal writes the configuration as a commented file that parses back to the

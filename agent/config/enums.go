@@ -90,3 +90,14 @@ const (
 )
 
 func (KeyType) values() []string { return []string{"line", "blf", "speed_dial", "park", "none"} }
+
+// PersonalData says what becomes of people's data in the journal.
+type PersonalData string
+
+// What becomes of people's data.
+const (
+	PersonalKeep PersonalData = "keep"
+	PersonalOmit PersonalData = "omit"
+)
+
+func (PersonalData) values() []string { return []string{"keep", "omit"} }

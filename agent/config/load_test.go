@@ -61,6 +61,7 @@ func TestTenLinesAreEnough(t *testing.T) {
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
 		},
 		HTTP: HTTP{Listen: []netip.AddrPort{netip.AddrPortFrom(lan, 9303), netip.MustParseAddrPort("127.0.0.1:9303")}},
+		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

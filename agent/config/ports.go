@@ -15,6 +15,7 @@ const (
 	UseSIP          PortUse = "SIP"
 	UseRTP          PortUse = "voice of the PBX"
 	UseHTTP         PortUse = "the agent's HTTP server"
+	UseMetrics      PortUse = "the server for /metrics"
 	UseJitsi        PortUse = "Jitsi's page"
 	UseJitsiMedia   PortUse = "Jitsi's video bridge"
 	UseJitsiGateway PortUse = "voice of Jitsi's SIP gateway"
@@ -43,6 +44,9 @@ func (c *Config) PortPlan() []PlannedPort {
 	}
 	for i, l := range c.HTTP.Listen {
 		list = append(list, PlannedPort{one(l.Port()), UseHTTP, "tcp", fmt.Sprintf("http.listen[%d]", i)})
+	}
+	for i, l := range c.HTTP.Metrics.Listen {
+		list = append(list, PlannedPort{one(l.Port()), UseMetrics, "tcp", fmt.Sprintf("http.metrics.listen[%d]", i)})
 	}
 	if j := c.Stacks.Jitsi; j.Enabled {
 		list = append(list,

@@ -37,6 +37,8 @@ type Config struct {
 	Stacks Stacks `yaml:"stacks"`
 	// The appliance's own HTTP server: /metrics, /healthz, provisioning, console.
 	HTTP HTTP `yaml:"http"`
+	// What is remembered of what has happened.
+	Logs Logs `yaml:"logs"`
 }
 
 // Site is the place.
@@ -272,4 +274,22 @@ type Nextcloud struct {
 type HTTP struct {
 	// Addresses and ports. Default: port 9303 of the LAN address and of 127.0.0.1.
 	Listen []netip.AddrPort `yaml:"listen" example:"192.168.1.1:9303"`
+	// A server of its own for /metrics, with password and TLS.
+	Metrics HTTPMetrics `yaml:"metrics"`
+}
+
+// HTTPMetrics is a server for /metrics alone.
+type HTTPMetrics struct {
+	// Addresses and ports. Empty: /metrics is on http.listen, for everybody on the LAN.
+	Listen []netip.AddrPort `yaml:"listen" example:"192.168.1.1:9304"`
+	// File with users, certificate and key, in the form of Prometheus' --web.config.file. Only with listen.
+	WebConfig string `yaml:"web_config" example:"/etc/sae-agent/web-config.yml"`
+}
+
+// Logs is what is remembered of what has happened.
+type Logs struct {
+	// How long the daemon remembers events for 'sae-agent logs', 1 hour to 365 days. What is in the journal stays as long as journald.conf says.
+	Retention time.Duration `yaml:"retention" example:"7d"`
+	// Numbers, names and addresses of people: keep (they are in the journal), omit (they are left out of the journal, and only in the daemon's memory until retention ends).
+	PersonalData PersonalData `yaml:"personal_data"`
 }

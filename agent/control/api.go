@@ -34,6 +34,7 @@ type Backend interface {
 	ForgetPhone(ctx context.Context, mac string) error
 	RearmPhone(ctx context.Context, mac string) error
 	SoftphoneLink(ctx context.Context, extension string) (Link, error)
+	Logs
 }
 
 // Status is the appliance at one glance.

@@ -141,6 +141,7 @@ func (s *Server) routes() http.Handler {
 		reply(w, p, err)
 	}))
 	mux.Handle("GET /v1/history", ask(b.History))
+	s.logRoutes(mux)
 	mux.Handle("POST /v1/apply", s.change("apply", with(func(r *http.Request, o ApplyOptions) (any, error) {
 		return b.Apply(r.Context(), o)
 	})))

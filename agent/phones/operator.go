@@ -164,6 +164,14 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 	return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
 }
 
+// NumberOf returns the number of a named phone; empty for others.
+func (s *Service) NumberOf(mac net.HardwareAddr) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	phone, _ := s.named(mac)
+	return phone.Extension
+}
+
 // Approved returns the phones that were approved, by MAC.
 func (s *Service) Approved() []net.HardwareAddr {
 	s.mu.Lock()

@@ -130,13 +130,23 @@ func (s *Service) common(r Request) ([]byte, error) {
 	}
 	if mac, ok := s.deps.LeasedTo(r.Client); ok {
 		s.mu.Lock()
-		if p := s.meet(mac); p != nil && p.model == "" {
-			p.model = models[0]
-		}
+		s.metCommon(mac, models[0], r)
 		s.mu.Unlock()
 	}
 	s.metrics.count(yealink.CommonFile, "served")
 	return yealink.Empty(), nil
+}
+
+// metCommon notes a phone that has asked for the file of its model. The caller holds s.mu.
+func (s *Service) metCommon(mac net.HardwareAddr, model string, r Request) {
+	p := s.meet(mac)
+	if p == nil {
+		return
+	}
+	p.model = orElse(p.model, model)
+	if phone, known := s.named(mac); known && !p.boot.began.IsZero() { // once a boot, more or less
+		s.log.Info("phone fetched the file of its model", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
+	}
 }
 
 // own answers for <mac>.cfg.

@@ -12,10 +12,16 @@ import (
 // newLogger returns a logger to the journal where standard error leads there, with
 // each attribute as a field of its own (journalctl SAE_MAC=00:15:65:…), else to w.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
-	if toJournal, err := journal.StderrIsJournalStream(); err == nil && toJournal {
+	if toJournal() {
 		return slog.New(&journalHandler{level: level, send: journal.Send})
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// toJournal reports whether standard error leads to the journal.
+func toJournal() bool {
+	yes, err := journal.StderrIsJournalStream()
+	return err == nil && yes
 }
 
 // journalHandler is a slog.Handler for the journal's own protocol.
@@ -32,7 +38,7 @@ func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return 
 // Handle implements slog.Handler. The message repeats the attributes, for who
 // reads it without asking for fields.
 func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
-	fields := make(map[string]string)
+	fields := map[string]string{eventField: r.Message}
 	text := r.Message
 	add := func(a slog.Attr) bool {
 		value := a.Value.Resolve().String()
@@ -66,7 +72,7 @@ func (h *journalHandler) WithGroup(name string) slog.Handler {
 // fieldName makes a field's name (systemd.journal-fields(7)): capital letters,
 // digits and underscores, with a prefix that keeps it apart from others' fields.
 func fieldName(key string) string {
-	return "SAE_" + strings.Map(func(r rune) rune {
+	return fieldPrefix + strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z':
 			return r - 'a' + 'A'

@@ -24,9 +24,9 @@ func TestJournalHandler(t *testing.T) {
 	log.WithGroup("net").Warn("put back", "link", "ens34")
 	want := []entry{
 		{"lease part=dhcp mac=00:15:65:00:00:01 lease-time=600", journal.PriInfo, map[string]string{
-			"SAE_PART": "dhcp", "SAE_MAC": "00:15:65:00:00:01", "SAE_LEASE_TIME": "600", "SAE_DETAIL": "",
+			"SAE_EVENT": "lease", "SAE_PART": "dhcp", "SAE_MAC": "00:15:65:00:00:01", "SAE_LEASE_TIME": "600", "SAE_DETAIL": "",
 		}},
-		{"put back link=ens34", journal.PriWarning, map[string]string{"SAE_NET_LINK": "ens34"}},
+		{"put back link=ens34", journal.PriWarning, map[string]string{"SAE_EVENT": "put back", "SAE_NET_LINK": "ens34"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

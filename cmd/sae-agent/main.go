@@ -109,6 +109,7 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 		newStatusCommand(),
 		newPhonesCommand(),
 		newLeasesCommand(),
+		newLogsCommand(),
 		newVersionCommand(),
 	)
 	return root

@@ -34,7 +34,7 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 			if debug {
 				level = slog.LevelDebug
 			}
-			opts.Logger = newLogger(cmd.ErrOrStderr(), level)
+			opts.Logger, opts.Journal = newLogger(cmd.ErrOrStderr(), level), toJournal()
 			exe, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find my own program: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -13,14 +14,22 @@ import (
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 )
 
+// watchEvery is how often --watch looks again.
+const watchEvery = 2 * time.Second
+
 func newStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how the appliance is, what is wrong first",
-		Long: `Show how the appliance is: what is wrong, with its fix, then the parts, the
-network, DHCP and the phones. The exit status is 0 when nothing is wrong, else 1.`,
+		Long: `Show how the appliance is on one screen: what is wrong, with its fix, then the
+network, DHCP, the phones and the parts. The exit status is 0 when nothing is
+wrong, else 1. It is coloured on a terminal, unless NO_COLOR is set.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return watchStatus(cmd)
+			}
 			st, err := daemon(cmd).Status(cmd.Context())
 			if err != nil {
 				return err
@@ -35,25 +44,102 @@ network, DHCP and the phones. The exit status is 0 when nothing is wrong, else 1
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "look again every two seconds, until interrupted")
+	return cmd
 }
 
-func printStatus(w io.Writer, st control.Status, now time.Time) {
-	fmt.Fprintf(w, "%s, sae-agent %s, up %s\n", st.Site, st.Version, short(now.Sub(st.Started)))
-	if len(st.Problems) == 0 {
-		fmt.Fprintln(w, "Everything is fine.")
-	}
-	for _, p := range st.Problems {
-		fmt.Fprintf(w, "\n%s: %s: %s\n", p.Severity, p.Part, p.What)
-		if p.Fix != "" {
-			fmt.Fprintf(w, "  fix: %s\n", p.Fix)
+// watchStatus shows the status again and again until interrupted. A daemon that is
+// being restarted is waited for.
+func watchStatus(cmd *cobra.Command) error {
+	ctx, w := cmd.Context(), cmd.OutOrStdout()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		var screen bytes.Buffer // shown at once, so that it does not flicker
+		if st, err := daemon(cmd).Status(ctx); err == nil {
+			printStatusFor(&screen, w, st, time.Now())
+		} else if ctx.Err() == nil {
+			fmt.Fprintf(&screen, "sae-agent: %v\n", err)
 		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if _, _, ok := terminal(w); ok {
+			_, _ = io.WriteString(w, "\x1b[H\x1b[2J")
+		}
+		if _, err := w.Write(append(screen.Bytes(), '\n')); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func printStatus(w io.Writer, st control.Status, now time.Time) { printStatusFor(w, w, st, now) }
+
+// otherLines is what a status takes besides its problems, which take three lines each.
+const otherLines = 12
+
+// printStatusFor prints a status to w as it looks best on screen.
+func printStatusFor(w, screen io.Writer, st control.Status, now time.Time) {
+	p := painter(screen)
+	room := len(st.Problems)
+	if _, rows, ok := terminal(screen); ok {
+		room = max(3, (rows-otherLines)/3)
+	}
+	fmt.Fprintf(w, "%s  sae-agent %s, up %s  %s\n", p.in(bold, st.Site), st.Version, short(now.Sub(st.Started)), verdict(p, st.Problems))
+	for i, problem := range st.Problems {
+		if i == room {
+			fmt.Fprintf(w, "\nand %d more: sae-agent status --json lists all\n", len(st.Problems)-room)
+			break
+		}
+		printProblem(w, p, problem)
 	}
 	fmt.Fprintf(w, "\nConfiguration  %.12s, applied %s\n", st.Config.Applied, ago(now, st.Config.AppliedAt))
 	printNetwork(w, st.Network)
 	printDHCP(w, st.DHCP)
 	printQoS(w, st.QoS)
 	printPhoneCounts(w, st.Phones)
-	printParts(w, st.Parts, now)
+	printParts(w, p, st.Parts, now)
+}
+
+// verdict is the status in a few words.
+func verdict(p paint, problems []control.Problem) string {
+	count := make(map[control.Severity]int)
+	for _, problem := range problems {
+		count[problem.Severity]++
+	}
+	errors, warnings := plural(count[control.SeverityError], "error"), plural(count[control.SeverityWarning], "warning")
+	switch {
+	case len(problems) == 0:
+		return p.in(green, "Everything is fine.")
+	case count[control.SeverityError] == 0:
+		return p.in(yellow, warnings)
+	case count[control.SeverityWarning] == 0:
+		return p.in(red, errors)
+	}
+	return p.in(red, errors) + ", " + p.in(yellow, warnings)
+}
+
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+func printProblem(w io.Writer, p paint, problem control.Problem) {
+	colour := yellow
+	if problem.Severity == control.SeverityError {
+		colour = red
+	}
+	fmt.Fprintf(w, "\n%s: %s: %s\n", p.in(colour, string(problem.Severity)), problem.Part, problem.What)
+	if problem.Fix != "" {
+		fmt.Fprintf(w, "  fix: %s\n", problem.Fix)
+	}
 }
 
 func printNetwork(w io.Writer, links []control.NetworkLink) {
@@ -91,15 +177,19 @@ func printPhoneCounts(w io.Writer, counts map[string]int) {
 	fmt.Fprintf(w, "Phones         %s\n", dash(strings.Join(words, ", ")))
 }
 
-func printParts(w io.Writer, parts []supervisor.Status, now time.Time) {
-	fmt.Fprintln(w)
-	var rows [][]string
-	for _, p := range parts {
-		note := "-"
-		if p.State != supervisor.Running {
-			note = p.LastError
+// printParts names the parts that run, in a line, and says why others do not.
+func printParts(w io.Writer, p paint, parts []supervisor.Status, now time.Time) {
+	var running []string
+	for _, part := range parts {
+		if part.State == supervisor.Running {
+			running = append(running, part.Name)
 		}
-		rows = append(rows, []string{p.Name, string(p.State), ago(now, p.Since), fmt.Sprint(p.Retries), note})
 	}
-	table(w, []string{"PART", "STATE", "SINCE", "RETRIES", "WHY"}, rows)
+	fmt.Fprintf(w, "Parts          %s run\n", dash(strings.Join(running, ", ")))
+	for _, part := range parts {
+		if part.State != supervisor.Running {
+			state := p.in(red, string(part.State))
+			fmt.Fprintf(w, "               %s %s (%s), %s: %s\n", part.Name, state, ago(now, part.Since), fmt.Sprint(part.Retries, " retries"), part.LastError)
+		}
+	}
 }

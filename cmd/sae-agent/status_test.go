@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/supervisor"
+)
+
+var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func sampleStatus(problems ...control.Problem) control.Status {
+	return control.Status{
+		Version: "1.0", Site: "sae303", Started: statusTime.Add(-3 * time.Hour), Problems: problems,
+		Config: control.ConfigStatus{Applied: "0123456789abcdef", AppliedAt: statusTime.Add(-time.Hour)},
+		Parts: []supervisor.Status{
+			{Name: "control", State: supervisor.Running}, {Name: "dhcp", State: supervisor.Running},
+			{Name: "tftp", State: supervisor.Waiting, Since: statusTime.Add(-5 * time.Second), Retries: 4, LastError: "another program holds UDP port 69"},
+		},
+		Network: []control.NetworkLink{
+			{Role: "wan", Name: "ens33", Method: "dhcp", Up: true, Addresses: []string{"198.51.100.50/24"}, Gateway: "198.51.100.1"},
+			{Role: "lan", Name: "ens34", Method: "static", Up: true, Addresses: []string{"192.168.1.1/24"}},
+		},
+		DHCP:   control.DHCPStatus{Serving: true, PoolSize: 91, PoolUsed: 12},
+		Phones: map[string]int{"provisioned": 11, "absent": 1},
+	}
+}
+
+// What is wrong comes first, with its fix.
+func TestStatusScreen(t *testing.T) {
+	st := sampleStatus(
+		control.Problem{Severity: control.SeverityError, Part: "tftp", What: "another program holds UDP port 69", Fix: "stop it"},
+		control.Problem{Severity: control.SeverityWarning, Part: "phones", What: "1 unknown phone waits for approval", Fix: "sae-agent phones lists it"},
+	)
+	var plain bytes.Buffer
+	printStatus(&plain, st, statusTime)
+	const path = "testdata/status.golden"
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, plain.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), plain.String()); diff != "" {
+		t.Errorf("go test ./cmd/sae-agent -run StatusScreen -update:\n%s", diff)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	bad, odd := control.Problem{Severity: control.SeverityError}, control.Problem{Severity: control.SeverityWarning}
+	for want, problems := range map[string][]control.Problem{
+		"\x1b[32mEverything is fine.\x1b[0m":                  nil,
+		"\x1b[1;31m1 error\x1b[0m":                            {bad},
+		"\x1b[33m2 warnings\x1b[0m":                           {odd, odd},
+		"\x1b[1;31m2 errors\x1b[0m, \x1b[33m1 warning\x1b[0m": {bad, bad, odd},
+	} {
+		if got := verdict(true, problems); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A terminal gets colours unless NO_COLOR or TERM says otherwise; a pipe never does.
+func TestColours(t *testing.T) {
+	if bool(painter(&bytes.Buffer{})) {
+		t.Error("colours for a pipe")
+	}
+	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0) // the master answers for its terminal
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	for _, c := range []struct {
+		noColor, term string
+		want          bool
+	}{{"", "xterm", true}, {"1", "xterm", false}, {"", "dumb", false}} {
+		t.Setenv("NO_COLOR", c.noColor)
+		t.Setenv("TERM", c.term)
+		if got := bool(painter(tty)); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// --watch goes on while the daemon is away, and ends well when it is interrupted.
+func TestWatchWithoutDaemon(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &firstWrite{then: cancel}
+	if status := execute(ctx, []string{"status", "--watch", "--runtime-dir", t.TempDir()}, out, out); status != exitOK {
+		t.Errorf("status %d", status)
+	}
+	if !strings.Contains(out.text.String(), "sae-agent does not run") {
+		t.Errorf("%s", &out.text)
+	}
+}
+
+// firstWrite does something after the first write.
+type firstWrite struct {
+	text bytes.Buffer
+	then func()
+}
+
+func (w *firstWrite) Write(b []byte) (int, error) {
+	defer w.then()
+	return w.text.Write(b)
+}
