@@ -19,6 +19,25 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// WriteFileAs does the same for a file that belongs to somebody else.
+func WriteFileAs(path string, data []byte, mode os.FileMode, uid, gid int) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Chown(uid, gid); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // SyncDir makes what was created, renamed or removed in a directory last.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

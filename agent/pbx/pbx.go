@@ -63,8 +63,9 @@ type Desired struct {
 	Extensions []Extension // in the order of the file, numbers are unique
 	Gateway    *Gateway    // nil: none
 	Transports []Transport
-	// Certificate and Key are PEM files for a transport with TLS.
-	Certificate, Key  string
+	// Certificate and Key are in PEM, for a transport with TLS.
+	Certificate       string
+	Key               Secret
 	Codecs            []string // pcma, pcmu, g722, g729, opus; the preferred one first
 	RTPFirst, RTPLast uint16   // UDP ports for voice
 	Voicemail         string   // the number that plays voicemail
