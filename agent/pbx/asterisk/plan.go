@@ -37,6 +37,9 @@ func makePlan(h have, want pbx.Desired) (plan, error) {
 	told := len(p.changes) > 0
 	for _, f := range files {
 		text := f.render(want)
+		if text == header && f.into == "" && h.texts[f.name] == "" {
+			continue // there is nothing to be said, and there was not
+		}
 		if h.texts[f.name] != text {
 			p.put(f, text)
 			// Whoever adds an extension needs not be told that its mailbox is added, too.

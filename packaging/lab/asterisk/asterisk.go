@@ -177,3 +177,9 @@ func (s *Server) Output() string {
 	}
 	return s.process.Output()
 }
+
+// Running reports whether its process is there.
+func (s *Server) Running() bool {
+	pid, err := s.PID()
+	return err == nil && syscall.Kill(pid, 0) == nil
+}

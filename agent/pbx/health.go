@@ -1,0 +1,168 @@
+package pbx
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits of restarts. An exchange that dies again and again needs a person.
+const (
+	maxRestarts   = 3
+	restartWindow = 15 * time.Minute
+	// deadGrace is for whoever else brings it back (systemd, safe_asterisk), and for a restart by hand.
+	deadGrace = 5 * time.Second
+	// hungGrace is for an exchange that is there and does not answer: it may be booting.
+	hungGrace = time.Minute
+)
+
+// HealthState is how an exchange is.
+type HealthState string
+
+// States of an exchange.
+const (
+	Starting  HealthState = "starting"   // not seen well yet
+	Well      HealthState = "well"       // manager interface and SIP answer
+	NoSIP     HealthState = "no_sip"     // it lives, but does not answer phones
+	NoManager HealthState = "no_manager" // phones work, but nobody can look into it
+	Hung      HealthState = "hung"       // its process lives and answers nobody
+	Dead      HealthState = "dead"       // there is no process
+)
+
+// probe is what was found out about the exchange at one moment.
+type probe struct {
+	manager bool
+	sip     bool
+	process bool
+	calls   int // as of the last look, when manager is false
+}
+
+// state puts a probe into one word.
+func (p probe) state() HealthState {
+	switch {
+	case p.manager && p.sip:
+		return Well
+	case p.manager:
+		return NoSIP
+	case p.sip:
+		return NoManager
+	case p.process:
+		return Hung
+	}
+	return Dead
+}
+
+// Health is how the exchange is, and what became of it.
+type Health struct {
+	State HealthState
+	Since time.Time
+	// Why is what does not answer, in words; empty when all is well.
+	Why string
+	// Restarts are those of the last 15 minutes.
+	Restarts []time.Time
+	// Held says why an exchange that is not well is not started again now; empty: it is, or it is well.
+	Held string
+	// Story is what has happened, newest last.
+	Story []Event
+}
+
+// Event is one thing that has happened to the exchange.
+type Event struct {
+	At   time.Time
+	What string
+}
+
+const maxStory = 20
+
+// doctor decides when to start the exchange anew. It does nothing itself, and knows the time only from its caller.
+type doctor struct {
+	health Health
+	// sipSeen: SIP has answered once. An exchange that listens elsewhere than we believe must not be restarted for it.
+	sipSeen bool
+	ill     time.Time // since when it is not well
+}
+
+func newDoctor(now time.Time) doctor {
+	return doctor{health: Health{State: Starting, Since: now}, ill: now}
+}
+
+func (d *doctor) tell(now time.Time, format string, args ...any) {
+	d.health.Story = append(d.health.Story, Event{now, fmt.Sprintf(format, args...)})
+	if n := len(d.health.Story); n > maxStory {
+		d.health.Story = append([]Event(nil), d.health.Story[n-maxStory:]...)
+	}
+}
+
+// see takes a probe in and reports whether the exchange should be started anew now.
+func (d *doctor) see(now time.Time, p probe) bool {
+	h := &d.health
+	d.sipSeen = d.sipSeen || p.sip
+	state := p.state()
+	if state == NoSIP && !d.sipSeen && h.State != Well {
+		state = Starting
+	}
+	if h.State == Starting && state != Well && now.Sub(h.Since) < deadGrace {
+		return false // the first answers are on their way
+	}
+	if state != h.State {
+		d.changed(now, state)
+	}
+	for len(h.Restarts) > 0 && now.Sub(h.Restarts[0]) > restartWindow {
+		h.Restarts = h.Restarts[1:]
+	}
+	h.Held = ""
+	if state == Well || state == Starting || state == NoManager {
+		return false
+	}
+	patience := hungGrace
+	if state == Dead {
+		patience = deadGrace
+	}
+	last := h.Since
+	if n := len(h.Restarts); n > 0 && h.Restarts[n-1].After(last) {
+		last = h.Restarts[n-1] // it may be booting
+		patience = hungGrace
+	}
+	switch {
+	case now.Sub(last) < patience:
+		return false
+	case state != Dead && p.calls > 0:
+		h.Held = fmt.Sprintf("%d calls go on", p.calls)
+		return false
+	case len(h.Restarts) >= maxRestarts:
+		h.Held = fmt.Sprintf("it was started %d times in %v", len(h.Restarts), restartWindow)
+		return false
+	}
+	return true
+}
+
+func (d *doctor) changed(now time.Time, state HealthState) {
+	h := &d.health
+	if h.State == Well {
+		d.ill = now
+	}
+	switch {
+	case state == Well && h.State == Starting:
+		d.tell(now, "answers")
+	case state == Well:
+		d.tell(now, "answers again after %v", now.Sub(d.ill).Round(time.Second))
+	case state == Dead:
+		d.tell(now, "died: there is no process any more")
+	case state == Hung:
+		d.tell(now, "does not answer, though its process is there")
+	case state == NoSIP:
+		d.tell(now, "does not answer SIP")
+	case state == NoManager:
+		d.tell(now, "does not answer on its manager interface")
+	}
+	h.State, h.Since = state, now
+}
+
+// restarted notes an attempt to start the exchange.
+func (d *doctor) restarted(now time.Time, why string, err error) {
+	d.health.Restarts = append(d.health.Restarts, now)
+	if err != nil {
+		d.tell(now, "was started anew (%s), which failed: %v", why, err)
+		return
+	}
+	d.tell(now, "was started anew (%s)", why)
+}

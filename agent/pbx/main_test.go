@@ -1,0 +1,11 @@
+package pbx_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sae-agent/sae-agent/packaging/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }

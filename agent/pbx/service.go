@@ -1,0 +1,242 @@
+package pbx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/pbx/ami"
+)
+
+const (
+	lookEvery   = 30 * time.Second       // without an event
+	lookDelay   = 200 * time.Millisecond // after an event, for those that follow it
+	lookPause   = time.Second            // between two looks: 1,000 phones registering are not 1,000 looks
+	probeEvery  = 15 * time.Second
+	probeIll    = time.Second     // while it is not well
+	applyEvery  = 5 * time.Minute // finds what somebody else has changed
+	retryFirst  = 2 * time.Second
+	retryMax    = time.Minute
+	restartTime = 2 * time.Minute // for one attempt to start the exchange
+)
+
+// Deps are what the service needs from others.
+type Deps struct {
+	// Manager says how the manager interface is reached; the service sets its On functions.
+	Manager ami.Config
+	// NewDriver makes the driver of the exchange.
+	NewDriver func(*ami.Client) Driver
+	// SIP is where the exchange answers SIP over UDP.
+	SIP    netip.AddrPort
+	Logger *slog.Logger
+	// Restart starts the exchange anew, whether it runs or not. Nil: nobody does.
+	Restart func(ctx context.Context) error
+	// Process reports whether a process of the exchange is there.
+	Process func() bool
+	// OnChange is told when State has changed. It must not block.
+	OnChange func()
+	// OnSecurity is told of every attempt that was refused. It must not block. Nil: nobody is.
+	OnSecurity func(SecurityEvent)
+	// Dial connects to the manager interface and to SIP; default net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Outcome is how it went to make the exchange as it should be.
+type Outcome struct {
+	At      time.Time // zero: not tried yet
+	Changes []Change
+	Err     error
+	// InLine is what the exchange is known to have: what was applied last without an error. Nil: not known.
+	InLine *Desired
+}
+
+// State is the exchange as it is now. It is never changed after it was handed out.
+type State struct {
+	Health  Health
+	Lines   map[string]Line // by account; of the last look
+	Calls   int
+	Looked  time.Time // zero: never
+	Outcome Outcome
+	// Refused is the last attempt that was refused, by account; only accounts that exist.
+	Refused map[string]SecurityEvent
+}
+
+// Service watches one exchange and keeps it as it should be.
+type Service struct {
+	deps   Deps
+	log    *slog.Logger
+	client *ami.Client
+	driver Driver
+	stats  *metrics
+	calls  *callLog
+
+	dirty  chan struct{} // holds one token when a look is due
+	probe  chan struct{} // the same for a probe
+	apply  chan struct{} // the same for an attempt to apply
+	driven sync.Mutex    // held while the driver works
+
+	mu      sync.Mutex // guards the following
+	want    Desired
+	version int // of want
+	tried   int // version that was tried last
+	settled chan struct{}
+	state   State
+	doctor  doctor
+}
+
+// New returns a service that makes the exchange as want says, once it runs.
+func New(want Desired, deps Deps) *Service {
+	if deps.Dial == nil {
+		deps.Dial = new(net.Dialer).DialContext
+	}
+	if deps.OnSecurity == nil {
+		deps.OnSecurity = func(SecurityEvent) {}
+	}
+	s := &Service{
+		deps: deps, log: deps.Logger, stats: newMetrics(), calls: newCallLog(deps.Logger),
+		dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1), apply: make(chan struct{}, 1),
+		want: want, version: 1, settled: make(chan struct{}), doctor: newDoctor(time.Now()),
+	}
+	s.state.Health = s.doctor.health
+	m := deps.Manager
+	m.Dial, m.Logger = deps.Dial, deps.Logger
+	m.OnUp = func() { poke(s.dirty); poke(s.probe); poke(s.apply) }
+	m.OnDown = func(error) { s.calls.reset(); poke(s.probe) }
+	m.OnEvent = s.event
+	s.client = ami.New(m)
+	s.driver = deps.NewDriver(s.client)
+	return s
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends. The exchange goes on as it is then.
+func (s *Service) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	all.Go(func() { _ = s.client.Run(ctx) })
+	all.Go(func() { s.keepApplied(ctx) })
+	all.Go(func() { s.keepLooking(ctx) })
+	all.Go(func() { s.keepProbing(ctx) })
+	all.Wait()
+	return nil
+}
+
+// Want gives the exchange a new desired state, and does not wait for it. Nothing happens when it is the same.
+func (s *Service) Want(d Desired) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reflect.DeepEqual(s.want, d) {
+		return
+	}
+	s.want = d
+	s.version++
+	poke(s.apply)
+}
+
+// Settle waits until what is wanted now was tried once, and says how that went.
+func (s *Service) Settle(ctx context.Context) (Outcome, error) {
+	s.mu.Lock()
+	version := s.version
+	for s.tried < version {
+		changed := s.settled
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Outcome{}, ctx.Err()
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	return s.state.Outcome, nil
+}
+
+// Plan says what would be done to have the exchange as d says.
+func (s *Service) Plan(ctx context.Context, d Desired) ([]Change, error) {
+	s.driven.Lock()
+	defer s.driven.Unlock()
+	return s.driver.Plan(ctx, d)
+}
+
+// State returns what is known of the exchange, from memory.
+func (s *Service) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Resync asks every device of an extension to fetch its configuration again, without a reboot (Yealink: NOTIFY with
+// check-sync). Whether it does is seen only where it fetches.
+func (s *Service) Resync(ctx context.Context, extension string) error {
+	_, err := s.client.Do(ctx, ami.NewAction("PJSIPNotify", "Endpoint", extension, "Variable", "Event=check-sync;reboot=false"))
+	if err != nil {
+		return fmt.Errorf("pbx: ask extension %s to fetch its configuration: %w", extension, err)
+	}
+	return nil
+}
+
+// ErrCalls says that an exchange is not started anew because of calls.
+var ErrCalls = errors.New("calls go on")
+
+// Restart starts the exchange anew; only with force when there are calls.
+func (s *Service) Restart(ctx context.Context, force bool) error {
+	if s.deps.Restart == nil {
+		return errors.New("pbx: nobody here can start the exchange")
+	}
+	if calls := s.State().Calls; calls > 0 && !force {
+		return fmt.Errorf("%w: %d", ErrCalls, calls)
+	}
+	return s.restart(ctx, "by hand")
+}
+
+// event takes an event of the manager interface. It only makes us look, apart from what is counted and logged.
+func (s *Service) event(m ami.Message) {
+	switch m.Event() {
+	case "ContactStatus", "DeviceStateChange":
+		poke(s.dirty)
+	case "Shutdown":
+		poke(s.probe)
+	}
+	s.calls.event(m)
+	e, ok := securityEvent(m, time.Now())
+	if !ok {
+		return
+	}
+	s.stats.refused.WithLabelValues(string(e.Kind)).Inc()
+	s.log.Debug("refused", "kind", string(e.Kind), "service", e.Service, "extension", e.Account, "address", e.Remote.Addr())
+	if s.noteRefused(e) {
+		s.deps.OnChange()
+	}
+	s.deps.OnSecurity(e)
+}
+
+// noteRefused keeps the last attempt for an account that exists. What is said of others is anybody's to invent.
+func (s *Service) noteRefused(e SecurityEvent) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := false
+	for _, x := range s.want.Extensions {
+		known = known || x.Number == e.Account
+	}
+	if !known || e.Service != "PJSIP" {
+		return false
+	}
+	refused := make(map[string]SecurityEvent, len(s.state.Refused)+1)
+	for k, v := range s.state.Refused {
+		refused[k] = v
+	}
+	refused[e.Account] = e
+	s.state.Refused = refused
+	return true
+}
