@@ -26,6 +26,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
@@ -50,7 +51,8 @@ type Options struct {
 	Logger       *slog.Logger
 	// Journal says that Logger writes to the system's journal.
 	Journal bool
-	// Runner undoes a change that nobody confirms. Nil: changes cannot be applied so.
+	// Runner undoes a change that nobody confirms, and runs what needs more rights than
+	// the daemon has. Nil: neither can be done.
 	Runner Runner
 	// RollbackCommand is the command that does it, as long as a configuration waits
 	// for its confirmation.
@@ -59,8 +61,11 @@ type Options struct {
 	OnReady func()
 }
 
-// Runner runs commands that must run even if the daemon has died.
+// Runner runs commands outside of the daemon: those that must run even if it has
+// died, and those that need more rights.
 type Runner interface {
+	// Run runs a command to its end.
+	Run(ctx context.Context, c runner.Command) (runner.Result, error)
 	// After runs a command once d has passed. It MUST refuse a second one with the
 	// same name.
 	After(ctx context.Context, name string, d time.Duration, argv []string) error
