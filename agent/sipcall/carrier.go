@@ -1,0 +1,107 @@
+package sipcall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/emiago/sipgo"
+)
+
+// carrier is what messages go through: a UDP socket, or a connection to the server.
+type carrier struct {
+	transport string
+	packets   net.PacketConn // with UDP
+	stream    net.Conn       // with TCP and TLS
+	accepted  bool           // the stream; belongs to serve
+	ready     chan struct{}  // closed by announce
+	announce  func()
+	closed    chan struct{}
+}
+
+func dial(ctx context.Context, cfg Config) (c *carrier, err error) {
+	c = &carrier{transport: cfg.Transport, ready: make(chan struct{}), closed: make(chan struct{})}
+	c.announce = sync.OnceFunc(func() { close(c.ready) })
+	switch cfg.Transport {
+	case UDP:
+		c.packets, err = cfg.Listen(cfg.Port)
+	case TCP, TLS:
+		c.stream, err = cfg.Dial(ctx)
+	default:
+		err = fmt.Errorf("there is no transport %q", cfg.Transport)
+	}
+	return c, err
+}
+
+// local is the phone's own end.
+func (c *carrier) local() netip.AddrPort { return addrPort(c.Addr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// serve hands messages to the phone until the carrier is closed. Requests can be
+// sent once it is ready; before that, sipgo would open a socket of its own.
+func (c *carrier) serve(s *sipgo.Server) {
+	defer c.announce()
+	switch c.transport { // what ends them is that the carrier is closed
+	case UDP:
+		_ = s.ServeUDP(announcer{c.packets, c.announce})
+	case TCP:
+		_ = s.ServeTCP(c)
+	case TLS:
+		_ = s.ServeTLS(c)
+	}
+}
+
+func (c *carrier) close() error {
+	close(c.closed)
+	if c.packets != nil {
+		return c.packets.Close()
+	}
+	if err := c.stream.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil // sipgo was faster
+}
+
+// announcer says when a socket is read, which sipgo does when it knows the socket.
+type announcer struct {
+	net.PacketConn
+	announce func()
+}
+
+func (a announcer) ReadFrom(b []byte) (int, net.Addr, error) {
+	a.announce()
+	return a.PacketConn.ReadFrom(b)
+}
+
+// Accept, Close and Addr implement net.Listener, the only thing from which sipgo
+// takes a connection that is there already. It is given this one, once.
+func (c *carrier) Accept() (net.Conn, error) {
+	if !c.accepted {
+		c.accepted = true
+		return c.stream, nil
+	}
+	c.announce()
+	<-c.closed
+	return nil, net.ErrClosed
+}
+
+// Close implements net.Listener.
+func (c *carrier) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (c *carrier) Addr() net.Addr {
+	if c.packets != nil {
+		return c.packets.LocalAddr()
+	}
+	return c.stream.LocalAddr()
+}
