@@ -31,8 +31,6 @@ type dialog struct {
 	bye   func(*sip.Request, sip.ServerTransaction) error
 }
 
-func (d dialog) end() { d.audio.close() }
-
 // Call calls a number and returns when it is answered. If ctx ends before, the call
 // is taken back.
 func (p *Phone) Call(ctx context.Context, number string) (*Call, error) {
@@ -155,7 +153,7 @@ func (p *Phone) over(id string) {
 	delete(p.talks, id)
 	p.mu.Unlock()
 	if ok {
-		d.end()
+		d.audio.close()
 	}
 }
 

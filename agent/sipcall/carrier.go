@@ -15,7 +15,7 @@ import (
 type carrier struct {
 	transport string
 	packets   net.PacketConn // with UDP
-	stream    net.Conn       // with TCP and TLS
+	stream    *stream        // with TCP and TLS
 	accepted  bool           // the stream; belongs to serve
 	ready     chan struct{}  // closed by announce
 	announce  func()
@@ -29,7 +29,8 @@ func dial(ctx context.Context, cfg Config) (c *carrier, err error) {
 	case UDP:
 		c.packets, err = cfg.Listen(cfg.Port)
 	case TCP, TLS:
-		c.stream, err = cfg.Dial(ctx)
+		c.stream = &stream{left: make(chan struct{})}
+		c.stream.Conn, err = cfg.Dial(ctx)
 	default:
 		err = fmt.Errorf("there is no transport %q", cfg.Transport)
 	}
@@ -61,15 +62,30 @@ func (c *carrier) serve(s *sipgo.Server) {
 	}
 }
 
+// close ends serve, and returns when sipgo uses a stream no more.
 func (c *carrier) close() error {
 	close(c.closed)
 	if c.packets != nil {
 		return c.packets.Close()
 	}
-	if err := c.stream.Close(); !errors.Is(err, net.ErrClosed) {
-		return err
+	err := c.stream.Conn.Close()
+	<-c.stream.left
+	if errors.Is(err, net.ErrClosed) { // the server was faster
+		return nil
 	}
-	return nil // sipgo was faster
+	return err
+}
+
+// stream is a connection that says when sipgo has closed it.
+type stream struct {
+	net.Conn
+	left chan struct{}
+	once sync.Once
+}
+
+func (s *stream) Close() error {
+	s.once.Do(func() { close(s.left) })
+	return s.Conn.Close()
 }
 
 // announcer says when a socket is read, which sipgo does when it knows the socket.

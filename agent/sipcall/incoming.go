@@ -77,13 +77,28 @@ func (p *Phone) onInvite(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	in := &Incoming{phone: p, dialog: d, decided: make(chan struct{}), done: make(chan error, 1)}
-	select {
-	case p.calls <- in:
-	default:
+	if !p.offer(in) {
 		_ = d.Respond(sip.StatusBusyHere, "Busy Here", nil)
 		return
 	}
+	defer p.ringing.Done()
 	in.done <- in.ring()
+}
+
+// offer lets somebody decide on a call, unless one rings already.
+func (p *Phone) offer(in *Incoming) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off {
+		return false
+	}
+	select {
+	case p.calls <- in:
+		p.ringing.Add(1)
+		return true
+	default:
+		return false
+	}
 }
 
 // ring tells the caller that the phone rings, and then what was decided.

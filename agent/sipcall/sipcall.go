@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,12 +72,14 @@ type Phone struct {
 	client  *sipgo.Client
 	dialogs sipgo.DialogUA
 	contact sip.ContactHeader
-	stop    func() error // closes what messages come through
+	carrier *carrier
 	closed  chan struct{}
 	wg      sync.WaitGroup
+	ringing sync.WaitGroup // calls that nobody has decided on
 	calls   chan *Incoming
 
 	mu       sync.Mutex // guards the following
+	off      bool
 	talks    map[string]dialog
 	watches  map[string]*Watch
 	register *sip.Request // the one sent last
@@ -134,7 +138,7 @@ func (p *Phone) open(ctx context.Context) error {
 	// Everything goes to the server, whatever contact it names.
 	p.dialogs = sipgo.DialogUA{Client: p.client, ContactHDR: p.contact, RewriteContact: true}
 	p.handle(server)
-	p.stop = c.close
+	p.carrier = c
 	p.wg.Go(func() { c.serve(server) })
 	<-c.ready
 	return nil
@@ -144,17 +148,30 @@ func (p *Phone) open(ctx context.Context) error {
 func (p *Phone) Close() error {
 	close(p.closed)
 	p.mu.Lock()
-	talks := make([]dialog, 0, len(p.talks))
-	for _, t := range p.talks {
-		talks = append(talks, t)
-	}
+	p.off = true
+	talks := slices.Collect(maps.Values(p.talks))
 	p.mu.Unlock()
 	for _, t := range talks {
-		t.end()
+		t.audio.close()
 	}
-	err := errors.Join(p.ua.Close(), p.stop())
+	p.declined()
+	// In this order: what sipgo still opens for a late message is closed with it.
+	err := errors.Join(p.carrier.close(), p.ua.Close())
 	p.wg.Wait()
 	return err
+}
+
+// declined waits until who calls knows that nobody answers.
+func (p *Phone) declined() {
+	done := make(chan struct{})
+	p.wg.Go(func() {
+		p.ringing.Wait()
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-time.After(endTime):
+	}
 }
 
 // handle says what the phone does with requests.
