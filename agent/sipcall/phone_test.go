@@ -72,8 +72,8 @@ func answer(ctx context.Context, p *Phone) (*Call, error) {
 	return in.Answer(ctx)
 }
 
-// connect makes a call.
-func connect(t *testing.T, ctx context.Context, alice, bob *Phone) (from, to *Call) {
+// talk makes a call.
+func talk(t *testing.T, ctx context.Context, alice, bob *Phone) (from, to *Call) {
 	t.Helper()
 	failed := make(chan error, 1)
 	go func() {
@@ -100,7 +100,7 @@ func TestCall(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			alice, bob := pair(t)
-			from, to := connect(t, ctx, alice, bob)
+			from, to := talk(t, ctx, alice, bob)
 			if err := errors.Join(from.Hear(ctx, 1000), to.Hear(ctx, 440), to.Hear(ctx, 0)); err != nil {
 				t.Error(err)
 			}
@@ -127,7 +127,7 @@ func TestWrongTone(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	alice, bob := pair(t)
-	from, to := connect(t, ctx, alice, bob)
+	from, to := talk(t, ctx, alice, bob)
 	if err := to.Hear(ctx, 0); err != nil {
 		t.Fatal(err)
 	}

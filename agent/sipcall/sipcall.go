@@ -260,8 +260,8 @@ func (p *Phone) address(number string) sip.Uri {
 
 // request begins a request from the phone to its server.
 func (p *Phone) request(method sip.RequestMethod, uri, to sip.Uri) *sip.Request {
-	if p.cfg.Domain == p.cfg.Server.Addr().String() && int(p.cfg.Server.Port()) != sip.DefaultUdpPort {
-		uri.Port = int(p.cfg.Server.Port())
+	if port := int(p.cfg.Server.Port()); uri.Host == p.cfg.Domain && port != sip.DefaultUdpPort {
+		uri.Port = port
 	}
 	req := sip.NewRequest(method, uri)
 	callID := sip.CallIDHeader(sip.GenerateTagN(24))
@@ -321,11 +321,14 @@ func refusal(res *sip.Response) error {
 
 // why says in words why a request had no answer.
 func (p *Phone) why(ctx context.Context, err error) error {
+	var op *net.OpError
 	switch {
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 		return context.Cause(ctx)
 	case errors.Is(err, sip.ErrTransactionTimeout):
 		return ErrSilent
+	case errors.As(err, &op):
+		return op.Err // without what was to be sent
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 // report is what --json prints.
 type report struct {
 	Phones []sim.Result `json:"phones"`
+	Calls  []sim.Call   `json:"calls"`
 	sim.Summary
 }
 

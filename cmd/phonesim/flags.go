@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.StringVar(&f.inventory, "inventory", "", "JSON `file` of phones instead: [{\"mac\":\"001565000001\",\"model\":\"T42U\",\"extension\":\"100\"}]")
 	set.BoolVar(&f.Storm, "storm", false, "power all phones on at the same instant, as after a power cut")
 	set.BoolVar(&f.Register, "register", false, "register each phone's line with the SIP server of its file")
+	set.Var((*calls)(&f.Calls), "call", "have the registered phones call each other two by two; --call=N makes N calls at most")
 	set.BoolVar(&f.Release, "release", false, "at the end, unregister and give the addresses back")
 	set.BoolVar(&f.Insecure, "insecure", false, "take any certificate over https and SIP over TLS")
 	set.BoolVar(&f.live, "live", false, "show the phones while they boot")
@@ -59,6 +61,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 		return f, fmt.Errorf("--phones must be between 1 and %d", maxPhones)
 	case f.Timeout <= 0:
 		return f, errors.New("--timeout must be more than 0, such as 60s")
+	case f.Calls > 0 && !f.Register:
+		return f, errors.New("only registered phones can call: add --register")
 	case f.live && f.json:
 		return f, errors.New("either --live or --json")
 	case f.inventory != "" && (given["phones"] || given["model"] || given["mac-prefix"]):
@@ -67,15 +71,35 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	return f, nil
 }
 
+// calls is how many test calls there are to be; the flag alone means all.
+type calls int
+
+func (c *calls) IsBoolFlag() bool { return true }
+
+func (c *calls) String() string { return "" }
+
+func (c *calls) Set(text string) error {
+	if text == "true" {
+		*c = sim.AllCalls
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return errors.New("not a number of calls, such as --call=1")
+	}
+	*c = calls(n)
+	return nil
+}
+
 func usage(set *flag.FlagSet) {
 	w := set.Output()
 	fmt.Fprint(w, `Simulates Yealink phones on a network card: each gets an address by DHCP, fetches
-its files from where option 66 says, and registers its line if told to.
+its files from where option 66 says, registers its line and calls if told to.
 
-  phonesim --interface CARD [--phones N] [--storm] [--register] [--live | --json]
+  phonesim --interface CARD [--phones N] [--storm] [--register [--call]] [--live | --json]
   phonesim --interface CARD --inventory FILE [...]
 
-Exit status: 0 every phone came up, 1 a phone failed, 2 wrong usage.
+Exit status: 0 every phone came up and every call was right, 1 not so, 2 wrong usage.
 
 `)
 	set.VisitAll(func(f *flag.Flag) {

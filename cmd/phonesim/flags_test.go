@@ -22,6 +22,8 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"--interface", "eth0", "--colour"}, "-colour"},
 		{[]string{"--interface", "eth0", "--phones", "0"}, "--phones must be between 1 and 65536"},
 		{[]string{"--interface", "eth0", "--phones", "70000"}, "--phones must be between 1 and 65536"},
+		{[]string{"--interface", "eth0", "--call"}, "add --register"},
+		{[]string{"--interface", "eth0", "--register", "--call=0"}, "not a number of calls"},
 		{[]string{"--interface", "eth0", "--timeout", "0s"}, "--timeout must be more than 0"},
 		{[]string{"--interface", "eth0", "--mac-prefix", "00:15"}, `--mac-prefix: "00:15" is not three bytes`},
 		{[]string{"--interface", "eth0", "--mac-prefix", "01:15:65"}, `--mac-prefix: "01:15:65" is not three bytes`},

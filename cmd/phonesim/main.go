@@ -1,6 +1,6 @@
 // Command phonesim simulates Yealink phones on a network card: each gets an
 // address by DHCP, reads from option 66 where its files are, fetches them in a
-// phone's order, and registers its line. It tells whether a site works before the
+// phone's order, registers its line, and calls another one. It tells whether a site works before the
 // phones arrive.
 package main
 
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "phonesim: %v\n", err)
 		return exitFailed
 	}
-	if fleet.Summary().Failed > 0 {
+	if fleet.Summary().Failed > 0 || slices.ContainsFunc(fleet.Calls(), func(c sim.Call) bool { return !c.OK() }) {
 		return exitFailed
 	}
 	return exitOK
@@ -70,12 +71,13 @@ func powerOn(ctx context.Context, fleet *sim.Fleet, f flags, stdout io.Writer) e
 		err = <-done
 	}
 	if !f.json {
-		return errors.Join(err, printTable(stdout, fleet.Results(), maxRows), printSummary(stdout, fleet.Summary()))
+		return errors.Join(err, printTable(stdout, fleet.Results(), maxRows), printCalls(stdout, fleet.Calls(), maxRows), printSummary(stdout, fleet.Summary()))
 	}
 	enc := json.NewEncoder(stdout)
 	enc.SetIndent("", "  ")
 	return errors.Join(err, enc.Encode(struct {
 		Phones []sim.Result `json:"phones"`
+		Calls  []sim.Call   `json:"calls,omitempty"`
 		sim.Summary
-	}{fleet.Results(), fleet.Summary()}))
+	}{fleet.Results(), fleet.Calls(), fleet.Summary()}))
 }

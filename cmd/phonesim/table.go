@@ -43,6 +43,32 @@ func printTable(w io.Writer, results []sim.Result, rows int) error {
 	return err
 }
 
+// printCalls says how each test call was, or of more than rows calls those that were
+// not right.
+func printCalls(w io.Writer, calls []sim.Call, rows int) error {
+	var b bytes.Buffer
+	shown := 0
+	for _, c := range calls {
+		if shown == rows || len(calls) > rows && c.OK() {
+			continue
+		}
+		shown++
+		fmt.Fprintf(&b, "call %s -> %s: %s\n", plain(c.From), plain(c.To), outcome(c))
+	}
+	if hidden := len(calls) - shown; hidden > 0 {
+		fmt.Fprintf(&b, "(%d more calls, not shown)\n", hidden)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func outcome(c sim.Call) string {
+	if c.OK() {
+		return "audio both ways, busy lamp followed"
+	}
+	return plain(c.Error)
+}
+
 func state(r sim.Result) string {
 	if r.Error == "" {
 		return string(r.State)

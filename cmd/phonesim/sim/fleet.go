@@ -20,6 +20,7 @@ type Options struct {
 	Interface string
 	Storm     bool          // power all on at the same instant
 	Register  bool          // register each line
+	Calls     int           // test calls between registered phones, if there are so many pairs
 	Release   bool          // unregister and give the addresses back at the end
 	Insecure  bool          // take any certificate over https and SIP over TLS
 	Timeout   time.Duration // for all
@@ -31,8 +32,9 @@ type Fleet struct {
 	link     *link
 	handsets []*handset
 
-	mu   sync.Mutex // guards the following
-	lost uint32     // frames that came faster than they were read
+	mu    sync.Mutex // guards the following
+	lost  uint32     // frames that came faster than they were read
+	calls []Call     // those that are over, by the number of the caller
 }
 
 // New plugs phones in; they are off. The card must exist and be up. Run must follow.
@@ -52,8 +54,10 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{opts: opts, link: l}
-	for _, p := range phones {
-		f.handsets = append(f.handsets, newHandset(p, opts, l))
+	for i, p := range phones {
+		h := newHandset(p, opts, l)
+		h.tone = toneOf(i)
+		f.handsets = append(f.handsets, h)
 	}
 	if err := l.narrow(); err != nil {
 		return nil, errors.Join(err, l.close())
@@ -61,14 +65,15 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 	return f, nil
 }
 
-// Run powers the phones on and returns when each has its line or has given up. What
-// phones fail at is in their results; an error is of the card or of leaving.
+// Run powers the phones on, has them call each other if told to, and returns when
+// each has its line or has given up. What phones fail at is in their results; an
+// error is of the card, of calls that cannot be made, or of leaving.
 func (f *Fleet) Run(ctx context.Context) error {
 	late := fmt.Errorf("not done %v after the first phone was powered on", f.opts.Timeout)
-	boot, cancel := context.WithTimeoutCause(ctx, f.opts.Timeout, late)
-	defer cancel()
-	boot, stop := context.WithCancelCause(boot)
+	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	boot, cancel := context.WithTimeoutCause(working, f.opts.Timeout, late)
+	defer cancel()
 	received := make(chan error, 1)
 	go func() {
 		err := f.link.receive()
@@ -76,7 +81,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 		received <- err
 	}()
 	f.powerOn(boot)
-	err := f.leave(ctx)
+	var err error
+	if f.opts.Calls > 0 && working.Err() == nil {
+		err = f.makeCalls(working)
+	}
+	err = errors.Join(err, f.leave(ctx))
 	lost, lostErr := f.link.lost()
 	f.mu.Lock()
 	f.lost = lost

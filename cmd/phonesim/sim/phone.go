@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/sipcall"
 )
 
 // The ports that a phone sends from, one after the other.
@@ -86,7 +88,8 @@ type handset struct {
 	lease    *lease
 	source   source
 	settings settings
-	line     *registration
+	line     *sipcall.Phone
+	tone     float64 // that it sends in a call, in Hz
 }
 
 func newHandset(p Phone, opts Options, l *link) *handset {
@@ -172,7 +175,7 @@ func (h *handset) boot(ctx context.Context) (State, error) {
 func (h *handset) leave(ctx context.Context) error {
 	var err error
 	if h.line != nil {
-		err = h.line.remove(ctx)
+		err = h.line.Register(ctx, 0)
 	}
 	if h.lease != nil {
 		err = errors.Join(err, h.host.release(ctx, *h.lease))
@@ -183,7 +186,7 @@ func (h *handset) leave(ctx context.Context) error {
 // close frees what the phone holds here.
 func (h *handset) close() {
 	if h.line != nil {
-		_ = h.line.close() // all that had to be said was said
+		_ = h.line.Close() // all that had to be said was said
 	}
 	if h.web != nil {
 		h.web.close()

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/sipcall"
 )
 
 // settings are the keys of a Yealink configuration file.
@@ -49,16 +51,16 @@ func (s settings) account() (account, bool) {
 	}
 	a := account{
 		user: s["account.1.user_name"], auth: s["account.1.auth_name"], password: s["account.1.password"], display: s["account.1.display_name"],
-		host: s["account.1.sip_server.1.address"], port: sipPort, transport: "UDP",
+		host: s["account.1.sip_server.1.address"], port: sipPort, transport: sipcall.UDP,
 	}
 	if a.auth == "" {
 		a.auth = a.user
 	}
 	switch s["account.1.sip_server.1.transport_type"] {
 	case "1":
-		a.transport = "TCP"
+		a.transport = sipcall.TCP
 	case "2":
-		a.transport, a.port = "TLS", sipPort+1
+		a.transport, a.port = sipcall.TLS, sipPort+1
 	}
 	if p, err := strconv.ParseUint(s["account.1.sip_server.1.port"], 10, 16); err == nil && p > 0 {
 		a.port = uint16(p)
