@@ -30,6 +30,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
@@ -98,6 +99,9 @@ type Agent struct {
 	reconciles *reconciles
 	story      *events.Log // what log was told
 
+	verifying sync.Mutex // held while the checks of verify are made
+	verified  verify.Last
+
 	rootMu   sync.Mutex // guards the following
 	root     *tftpd.Dir
 	rootPath string
@@ -146,7 +150,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 	a.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		scrape.New("agent", collector{a}, a.reconciles), scrape.New("phones", a.phones),
+		scrape.New("agent", collector{a}, a.reconciles), scrape.New("phones", a.phones), scrape.New("verify", &a.verified),
 	)
 	return a, nil
 }

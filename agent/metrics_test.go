@@ -20,6 +20,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/scrape"
+	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/netcfg"
@@ -90,6 +91,7 @@ func collectorsOf(t *testing.T) []titled {
 		{"The agent", collector{}}, {"Reconciling", newReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
 		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net},
 		{"Precedence of voice", shaper},
+		{"Checks of sae-agent verify", new(verify.Last)},
 	}
 }
 

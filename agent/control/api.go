@@ -35,6 +35,7 @@ type Backend interface {
 	RearmPhone(ctx context.Context, mac string) error
 	SoftphoneLink(ctx context.Context, extension string) (Link, error)
 	Logs
+	Verifier
 }
 
 // Status is the appliance at one glance.

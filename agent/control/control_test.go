@@ -56,6 +56,10 @@ func (f *fake) SoftphoneLink(_ context.Context, ext string) (Link, error) {
 	return Link{URL: "http://192.168.1.1:9303/linphone/" + ext}, f.err
 }
 
+func (f *fake) Verify(context.Context) (Verification, error) {
+	return Verification{Passed: true, Checks: []Checked{{Check: "call", What: "one calls the other", Outcome: Passed}}}, f.err
+}
+
 // start runs a server in dir until the test ends.
 func start(t *testing.T, dir string, b Backend, log *slog.Logger) *Client {
 	t.Helper()
@@ -111,6 +115,9 @@ func TestQuestionsAndOrders(t *testing.T) {
 	}
 	if l, err := c.SoftphoneLink(ctx, "100"); err != nil || l.URL != "http://192.168.1.1:9303/linphone/100" {
 		t.Errorf("SoftphoneLink() = %+v, %v", l, err)
+	}
+	if v, err := c.Verify(ctx); err != nil || !v.Passed || len(v.Checks) != 1 || v.Checks[0].Outcome != Passed {
+		t.Errorf("Verify() = %+v, %v", v, err)
 	}
 
 	if fi, err := os.Stat(filepath.Join(dir, SocketName)); err != nil || fi.Mode().Perm()&0o007 != 0 {

@@ -163,6 +163,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /v1/softphones/{extension}/link", s.change("softphone link", func(r *http.Request) (any, error) {
 		return b.SoftphoneLink(r.Context(), r.PathValue("extension"))
 	}))
+	s.verifyRoutes(mux)
 	return mux
 }
 

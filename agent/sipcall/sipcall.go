@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -238,17 +239,28 @@ func (p *Phone) registration(headers ...sip.Header) *sip.Request {
 	return req
 }
 
-// Ping asks an address for its options, and is glad of any answer (RFC 3261 section
-// 11). It goes to the address itself, over UDP, not to the phone's server.
+// Options asks the server for its options, and is glad of any answer (RFC 3261
+// section 11). It needs no account.
+func (p *Phone) Options(ctx context.Context) error {
+	uri := sip.Uri{Scheme: "sip", Host: p.cfg.Domain}
+	return p.options(ctx, p.request(sip.OPTIONS, uri, uri))
+}
+
+// Ping does the same with another address, past the server. The phone's transport
+// must be UDP.
 func (p *Phone) Ping(ctx context.Context, uri string) error {
 	var to sip.Uri
 	if err := sip.ParseUri(uri, &to); err != nil {
 		return fmt.Errorf("OPTIONS to %s: %w", uri, err)
 	}
 	req := p.request(sip.OPTIONS, to, to)
-	req.SetDestination(net.JoinHostPort(to.Host, fmt.Sprint(cmp.Or(to.Port, sip.DefaultUdpPort))))
+	req.SetDestination(net.JoinHostPort(to.Host, strconv.Itoa(cmp.Or(to.Port, sip.DefaultUdpPort))))
+	return p.options(ctx, req)
+}
+
+func (p *Phone) options(ctx context.Context, req *sip.Request) error {
 	if _, err := p.client.Do(ctx, req); err != nil {
-		return fmt.Errorf("OPTIONS to %s: %w", uri, p.why(ctx, err))
+		return fmt.Errorf("OPTIONS to %s: %w", req.Recipient.String(), p.why(ctx, err))
 	}
 	return nil
 }
