@@ -29,9 +29,7 @@ func (a *Agent) Verify(ctx context.Context) (control.Verification, error) {
 
 // exchange is the exchange as verify sees it.
 func (a *Agent) exchange() verify.Exchange {
-	a.mu.Lock()
-	current := a.applied
-	a.mu.Unlock()
+	current := a.current.Load()
 	c := current.cfg
 	x := verify.Exchange{
 		Server: netip.AddrPortFrom(c.PBX.Address, c.PBX.Port), Transport: string(c.Provisioning.Transport),
