@@ -60,6 +60,16 @@ func TestConfirmedChangeSurvivesReboot(t *testing.T) {
 	m.eventually("curl -sS http://192.168.1.1:9303/phonebook.xml", "Caroline")
 }
 
+// However often the daemon dies, it is started again, a little later each time.
+func TestKilledDaemonComesBack(t *testing.T) {
+	m := ready(t)
+	for deaths := range 6 { // systemd gives up after five in ten seconds, unless told not to
+		m.sh("systemctl kill -s KILL sae-agent")
+		m.eventually("systemctl show --property=NRestarts,ActiveState sae-agent", fmt.Sprintf("NRestarts=%d\n", deaths+1), "ActiveState=active")
+	}
+	m.phonesBoot()
+}
+
 // previous makes a package of an earlier version, to upgrade from.
 func (m *machine) previous() {
 	m.t.Helper()

@@ -31,7 +31,7 @@ func site() (config string, phones []phone) {
 // installAndName installs the package from the signed repository, as the README says, and names the phones.
 func (m *machine) installAndName(config string) {
 	m.t.Helper()
-	m.sh(`curl -fsS http://198.51.100.1/sae-agent.asc > /usr/share/keyrings/sae-agent.asc
+	m.sh(`wget -qO- http://198.51.100.1/sae-agent.asc > /usr/share/keyrings/sae-agent.asc
 		echo 'deb [signed-by=/usr/share/keyrings/sae-agent.asc] http://198.51.100.1 bookworm main' > /etc/apt/sources.list.d/sae-agent.list
 		export DEBIAN_FRONTEND=noninteractive && apt-get -q update && apt-get -q -y install sae-agent`)
 	m.sh(`cd /etc/sae-agent && sed -i '/^extensions:/,$d; /^phones:/,$d' config.yaml &&
