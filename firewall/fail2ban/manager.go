@@ -1,0 +1,240 @@
+package fail2ban
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+const (
+	// fileName comes after Debian's own in jail.d, and before jail.local.
+	fileName = "sae-agent-jails.conf"
+	// lookEvery finds a server that was started, stopped or told otherwise.
+	lookEvery = 5 * time.Minute
+	// askTime is how long one look may take: the client is a Python program.
+	askTime = 2 * time.Minute
+)
+
+// Options are what the manager needs besides its configuration.
+type Options struct {
+	Logger *slog.Logger // default: discard
+	Run    RunFunc      // runs fail2ban-client
+	Dir    string       // default /etc/fail2ban
+	Socket string       // default: where fail2ban's configuration says
+	// Looked is told how long a look took and how it ended. Nil: nobody is.
+	Looked func(time.Duration, error)
+}
+
+// Status is how fail2ban is.
+type Status struct {
+	Installed bool
+	Up        bool     // the server answers
+	Jails     []string // of ours, those that run
+	Problem   string   // what is wrong, and what to do; empty when nothing is
+}
+
+// Manager keeps our jails as they should be.
+type Manager struct {
+	opts   Options
+	log    *slog.Logger
+	client client
+	looks  chan struct{} // holds a token when a look is due
+
+	mu     sync.Mutex // guards the following
+	cfg    Config
+	status Status
+}
+
+// New returns a manager that Run starts.
+func New(cfg Config, opts Options) (*Manager, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Dir == "" {
+		opts.Dir = "/etc/fail2ban"
+	}
+	if opts.Looked == nil {
+		opts.Looked = func(time.Duration, error) {}
+	}
+	return &Manager{
+		opts: opts, log: opts.Logger, looks: make(chan struct{}, 1), cfg: cfg,
+		client: client{run: opts.Run, config: opts.Dir, socket: opts.Socket},
+	}, nil
+}
+
+// Run keeps the jails until ctx ends. They stay as they are then.
+func (m *Manager) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		began := time.Now()
+		err := m.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		m.opts.Looked(time.Since(began), err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.looks:
+		case <-tick.C:
+		}
+	}
+}
+
+// Apply gives the manager a new configuration, which is acted on soon.
+func (m *Manager) Apply(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.cfg = cfg
+	m.mu.Unlock()
+	select {
+	case m.looks <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Status returns how fail2ban was at the last look.
+func (m *Manager) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st := m.status
+	st.Jails = slices.Clone(st.Jails)
+	return st
+}
+
+// look makes the file and the server as they should be.
+func (m *Manager) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	m.mu.Lock()
+	cfg := m.cfg
+	m.mu.Unlock()
+	st, err := m.mend(ctx, cfg)
+	if err != nil && ctx.Err() == nil {
+		st.Problem = err.Error()
+	}
+	m.mu.Lock()
+	changed := !reflect.DeepEqual(st, m.status)
+	m.status = st
+	m.mu.Unlock()
+	if changed && st.Problem != "" {
+		m.log.Warn("fail2ban is not as it should be", "err", st.Problem)
+	} else if changed {
+		m.log.Info("fail2ban", "jails", strings.Join(st.Jails, " "))
+	}
+	return err
+}
+
+// mend writes the file, has the server read it, and returns how things are then.
+func (m *Manager) mend(ctx context.Context, cfg Config) (Status, error) {
+	var st Status
+	if _, err := os.Stat(filepath.Join(m.opts.Dir, "jail.conf")); err != nil {
+		if len(cfg.Jails) == 0 && errors.Is(err, fs.ErrNotExist) {
+			return st, nil
+		}
+		return st, errors.New("fail2ban is not installed, so nobody is banned for what only logs tell: apt install fail2ban")
+	}
+	st.Installed = true
+	undo, changed, err := m.write(cfg)
+	if err != nil {
+		return st, err
+	}
+	if st.Up = m.client.up(ctx); !st.Up {
+		if len(cfg.Jails) == 0 {
+			return st, nil
+		}
+		return st, errDown
+	}
+	missing, err := m.missing(ctx, cfg)
+	if err == nil && (changed || len(missing) > 0) {
+		if err = m.client.reload(ctx); err == nil {
+			missing, err = m.missing(ctx, cfg)
+		}
+	}
+	if err != nil {
+		return st, errors.Join(err, undo())
+	}
+	for _, j := range cfg.Jails {
+		if !slices.Contains(missing, j.Name) {
+			st.Jails = append(st.Jails, j.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return st, fmt.Errorf("fail2ban does not run the jails %s: /var/log/fail2ban.log says why", strings.Join(missing, ", "))
+	}
+	return st, nil
+}
+
+// missing lists our jails that do not run.
+func (m *Manager) missing(ctx context.Context, cfg Config) (missing []string, err error) {
+	running, err := m.client.jails(ctx)
+	for _, j := range cfg.Jails {
+		if !slices.Contains(running, j.Name) {
+			missing = append(missing, j.Name)
+		}
+	}
+	return missing, err
+}
+
+// write makes the file as it should be. undo puts back what was there.
+func (m *Manager) write(cfg Config) (undo func() error, changed bool, err error) {
+	path := filepath.Join(m.opts.Dir, "jail.d", fileName)
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, fmt.Errorf("fail2ban: %w", err)
+	}
+	var text []byte
+	if len(cfg.Jails) > 0 {
+		text = Render(cfg)
+	}
+	if bytes.Equal(old, text) {
+		return func() error { return nil }, false, nil
+	}
+	put := func(text []byte) error {
+		if text == nil {
+			return os.Remove(path)
+		}
+		return renameio.WriteFile(path, text, 0o644)
+	}
+	if err := put(text); err != nil {
+		return nil, false, fmt.Errorf("fail2ban: write its jails: %w", err)
+	}
+	return func() error { return put(old) }, true, nil
+}
+
+// Unban takes back the bans of all senders in a network, in every jail. That
+// nobody is banned there is no error, nor that fail2ban does not run.
+func (m *Manager) Unban(ctx context.Context, from netip.Prefix) error {
+	if !m.Status().Up {
+		return nil
+	}
+	return m.client.unban(ctx, from)
+}
+
+// UnbanAll takes back all bans, in every jail.
+func (m *Manager) UnbanAll(ctx context.Context) error {
+	if !m.Status().Up {
+		return nil
+	}
+	return m.client.unbanAll(ctx)
+}
