@@ -32,6 +32,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -87,9 +88,10 @@ type Agent struct {
 	look     chan struct{}    // holds one token when a new look is due
 
 	// The parts that answer questions now; nil while one is being started.
-	dhcp atomic.Pointer[dhcpd.Server]
-	net  atomic.Pointer[netcfg.Manager]
-	qos  atomic.Pointer[qos.Shaper]
+	dhcp   atomic.Pointer[dhcpd.Server]
+	net    atomic.Pointer[netcfg.Manager]
+	leases atomic.Pointer[leasedb.DB]
+	qos    atomic.Pointer[qos.Shaper]
 	// running is the configuration that runs, current the same with where it is from,
 	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]

@@ -148,7 +148,9 @@ func (a *Agent) buildDHCP(ctx context.Context, c dhcpd.Config) (supervisor.Part,
 	}
 	return a.measure(func(ctx context.Context) error {
 		a.dhcp.Store(s)
+		a.leases.Store(db)
 		defer a.dhcp.Store(nil)
+		defer a.leases.Store(nil)
 		return errors.Join(s.Run(ctx), db.Close())
 	}, s, db), nil
 }

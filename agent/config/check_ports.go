@@ -57,6 +57,7 @@ func (v *checker) firewall() {
 		}
 	}
 	v.qos()
+	v.backup()
 	n := v.Stacks.Jitsi.SIPExtension
 	if v.ok("stacks.jitsi.sip_extension") && !numberShape.MatchString(n) {
 		v.fail("stacks.jitsi.sip_extension", "write 2 to 15 digits", "%q is not an extension number", n)

@@ -35,6 +35,8 @@ type Config struct {
 	QoS QoS `yaml:"qos"`
 	// Servers that run in containers.
 	Stacks Stacks `yaml:"stacks"`
+	// Copies of configuration, state, PBX and stacks for a bad day.
+	Backup Backup `yaml:"backup"`
 	// The appliance's own HTTP server: /metrics, /healthz, provisioning, console.
 	HTTP HTTP `yaml:"http"`
 	// What is remembered of what has happened.
@@ -268,6 +270,18 @@ type Nextcloud struct {
 	Enabled bool `yaml:"enabled"`
 	// TCP port of its page.
 	HTTPSPort uint16 `yaml:"https_port" example:"7443"`
+}
+
+// Backup is copies for a bad day.
+type Backup struct {
+	// Directory for the encrypted archives; best one on another disk.
+	Dir string `yaml:"dir" example:"/mnt/usb/sae-agent"`
+	// How many archives are kept, 1 to 1000.
+	Keep int `yaml:"keep" example:"14"`
+	// When an archive is made each day, or off. A stack stands still while it is read.
+	Window TimeWindow `yaml:"window" example:"01:00-02:00"`
+	// Further public keys of age (age1…) that open the archives, besides the machine's own.
+	Recipients []string `yaml:"recipients" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"`
 }
 
 // HTTP is the appliance's own HTTP server.

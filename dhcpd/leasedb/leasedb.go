@@ -409,6 +409,23 @@ func harmless(err error) bool {
 	return errors.As(err, &path) && path.Op == "write" || errors.Is(err, errRefused)
 }
 
+// CopyTo writes a copy of the store as it is now to a new file, mode 0600, that
+// Open opens. Commits wait meanwhile.
+func (db *DB) CopyTo(path string) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if err := db.usable(); err != nil {
+		return fmt.Errorf("leasedb: copy: %w", err)
+	}
+	err := guard("copy", func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) error { return tx.CopyFile(path, fileMode) })
+	})
+	if err != nil {
+		return fmt.Errorf("leasedb: copy to %s: %w", path, err)
+	}
+	return nil
+}
+
 func (db *DB) usable() error {
 	switch {
 	case db.broken != nil:
