@@ -59,6 +59,8 @@ type Options struct {
 	// RollbackCommand is the command that does it, as long as a configuration waits
 	// for its confirmation.
 	RollbackCommand func(pending int) []string
+	// BackupCommand makes a backup. Empty: none is made of the daemon's own accord.
+	BackupCommand []string
 	// OnReady is told when every part has been started. Nil: nobody is told.
 	OnReady func()
 }
@@ -88,10 +90,11 @@ type Agent struct {
 	look     chan struct{}    // holds one token when a new look is due
 
 	// The parts that answer questions now; nil while one is being started.
-	dhcp   atomic.Pointer[dhcpd.Server]
-	net    atomic.Pointer[netcfg.Manager]
-	leases atomic.Pointer[leasedb.DB]
-	qos    atomic.Pointer[qos.Shaper]
+	dhcp    atomic.Pointer[dhcpd.Server]
+	net     atomic.Pointer[netcfg.Manager]
+	leases  atomic.Pointer[leasedb.DB]
+	qos     atomic.Pointer[qos.Shaper]
+	backups atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
 	// running is the configuration that runs, current the same with where it is from,
 	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
@@ -163,6 +166,9 @@ func (a *Agent) openState() error {
 	}
 	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil {
 		return fmt.Errorf("runtime folder: %w", err)
+	}
+	if (Backups{StateDir: a.opts.StateDir}).Unfinished() {
+		return errors.New("a restore was interrupted: finish it with 'sae-agent backup restore --continue'")
 	}
 	var err error
 	if a.history, err = history.Open(a.state("configs"), a.opts.RuntimeDir); err != nil {

@@ -92,6 +92,7 @@ func collectorsOf(t *testing.T) []titled {
 		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net},
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},
+		{"Backups", backupCollector{}},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
@@ -35,6 +36,7 @@ type units struct {
 	metrics unit[console.ExporterConfig]
 	sip     unit[sipwatch.Config]
 	qos     unit[qos.Config]
+	backup  unit[config.Backup]
 }
 
 func newUnits(a *Agent) *units {
@@ -46,6 +48,7 @@ func newUnits(a *Agent) *units {
 		metrics: unit[console.ExporterConfig]{name: "metrics", build: a.buildMetrics},
 		sip:     unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
 		qos:     unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
+		backup:  unit[config.Backup]{name: "backup", build: a.buildBackup},
 	}
 }
 
@@ -82,6 +85,7 @@ func (a *Agent) bringInLine() {
 	}
 	a.units.sip.want(a.parts, desiredSIP(cfg))
 	a.units.qos.want(a.parts, desiredQoS(cfg))
+	a.units.backup.want(a.parts, cfg.Backup)
 }
 
 // measured is a part whose metrics are served while it runs.

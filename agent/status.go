@@ -35,7 +35,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	st.DHCP, st.QoS = a.dhcpStatus(), a.qosStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
-		qosProblems(st.QoS), phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+		qosProblems(st.QoS), backupProblems(a.backups.Load()), phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil

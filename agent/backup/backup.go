@@ -77,12 +77,14 @@ const (
 // FileName is the name of an archive: its time is in it, so names sort by time.
 func FileName(created time.Time) string { return "sae-agent-" + created.UTC().Format(stamp) + suffix }
 
-// Create writes an archive into dir, reads it back and returns its path. After an
-// error there is no new file. The folder is made 0700 when absent.
+// Create writes an archive into dir and returns its path. A tree whose folder does
+// not exist is left out, and what is in its place elsewhere stays. After an error
+// there is no new file. The folder is made 0700 when absent.
 func Create(ctx context.Context, dir string, m Manifest, trees []Tree, to ...age.Recipient) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("backup: %w", err)
 	}
+	trees = slices.DeleteFunc(slices.Clone(trees), func(t Tree) bool { _, err := os.Lstat(t.Path); return errors.Is(err, fs.ErrNotExist) })
 	m.Format, m.Trees = format, nil
 	for _, t := range trees {
 		m.Trees = append(m.Trees, t.Name)
@@ -137,7 +139,7 @@ func writeManifest(tw *tar.Writer, m Manifest) error {
 	return err
 }
 
-// writeTree adds a folder while it stands still. One that does not exist is empty.
+// writeTree adds a folder while it stands still.
 func writeTree(ctx context.Context, tw *tar.Writer, t Tree) error {
 	from := t.Path
 	if t.Hold != nil {

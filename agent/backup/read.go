@@ -99,6 +99,16 @@ func (a *archive) next() (tree, rel string, h *tar.Header, err error) {
 	return "", "", nil, fmt.Errorf("%q belongs to nothing that the manifest names", h.Name)
 }
 
+// Inspect reads an archive's beginning and returns its manifest.
+func Inspect(file string, keys ...age.Identity) (Manifest, error) {
+	a, err := open(file, keys...)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("backup: %w", err)
+	}
+	defer a.close()
+	return a.Manifest, nil
+}
+
 // Verify reads a whole archive and returns its manifest.
 func Verify(file string, keys ...age.Identity) (Manifest, error) {
 	a, err := open(file, keys...)

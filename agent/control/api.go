@@ -36,6 +36,7 @@ type Backend interface {
 	SoftphoneLink(ctx context.Context, extension string) (Link, error)
 	Logs
 	Verifier
+	Backups
 }
 
 // Status is the appliance at one glance.

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake answers with what the test put in and remembers what it was told.
 type fake struct {
+	released chan string
 	plan     Plan
 	err      error
 	approved map[string]Approval
@@ -58,6 +59,48 @@ func (f *fake) SoftphoneLink(_ context.Context, ext string) (Link, error) {
 
 func (f *fake) Verify(context.Context) (Verification, error) {
 	return Verification{Passed: true, Checks: []Checked{{Check: "call", What: "one calls the other", Outcome: Passed}}}, f.err
+}
+
+func (f *fake) BackupPlan(context.Context) (BackupPlan, error) {
+	return BackupPlan{Site: "sae303"}, f.err
+}
+
+func (f *fake) Hold(_ context.Context, part string) (Held, func(), error) {
+	if f.err != nil {
+		return Held{}, nil, f.err
+	}
+	return Held{Path: "/run/" + part}, func() { f.released <- part }, nil
+}
+
+// What stands still goes on when it is released, and when the command just dies.
+func TestHold(t *testing.T) {
+	b := &fake{released: make(chan string)}
+	c := start(t, t.TempDir(), b, slog.New(slog.DiscardHandler))
+	h, release, err := c.Hold(t.Context(), "stack/nextcloud")
+	if err != nil || h.Path != "/run/stack/nextcloud" {
+		t.Fatalf("held %+v, %v", h, err)
+	}
+	select {
+	case <-b.released:
+		t.Fatal("it was let go at once")
+	default:
+	}
+	release()
+	if part := <-b.released; part != "stack/nextcloud" {
+		t.Errorf("released %q", part)
+	}
+	ctx, die := context.WithCancel(t.Context())
+	if _, _, err := c.Hold(ctx, "leases"); err != nil {
+		t.Fatal(err)
+	}
+	die()
+	if part := <-b.released; part != "leases" {
+		t.Errorf("released %q", part)
+	}
+	b.err = &Error{Code: http.StatusConflict, Message: "an update is under way"}
+	if _, _, err := c.Hold(t.Context(), "leases"); err == nil || err.Error() != "an update is under way" {
+		t.Errorf("got %v", err)
+	}
 }
 
 // start runs a server in dir until the test ends.

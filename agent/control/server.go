@@ -164,6 +164,7 @@ func (s *Server) routes() http.Handler {
 		return b.SoftphoneLink(r.Context(), r.PathValue("extension"))
 	}))
 	s.verifyRoutes(mux)
+	s.backupRoutes(mux)
 	return mux
 }
 

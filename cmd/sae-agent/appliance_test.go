@@ -84,6 +84,15 @@ func (a *appliance) write(name, content string) {
 	}
 }
 
+func (a *appliance) read(name string) string {
+	a.t.Helper()
+	data, err := os.ReadFile(a.path(name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(data)
+}
+
 // edit replaces a part of the configuration file.
 func (a *appliance) edit(old, new string) {
 	a.t.Helper()

@@ -47,6 +47,7 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 				return []string{exe, "--runtime-dir", opts.RuntimeDir, "rollback", "--state-dir", opts.StateDir,
 					"--resolv-conf", opts.ResolvConf, "--pending", strconv.Itoa(pending)}
 			}
+			opts.BackupCommand = []string{exe, "--runtime-dir", opts.RuntimeDir, "backup", "create"}
 			return run(cmd.Context(), opts)
 		},
 	}
