@@ -25,7 +25,7 @@ type BackupPlan struct {
 	Recipients []string      `json:"recipients,omitempty"`
 	StateDir   string        `json:"state_dir"`
 	ConfigPath string        `json:"config_path"`
-	Last       BackupOutcome `json:"last"`             // of those that the daemon began
+	Last       BackupOutcome `json:"last"` // of those that the daemon began
 }
 
 // BackupOutcome is how a backup of the daemon's own accord ended.

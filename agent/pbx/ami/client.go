@@ -23,7 +23,7 @@ var (
 	// ErrNotConnected says that Asterisk cannot be asked now; the client goes on trying.
 	ErrNotConnected = errors.New("not connected to Asterisk's manager interface")
 	// ErrRefused is wrapped when Asterisk does not know the user or its secret.
-	ErrRefused = errors.New("Asterisk refuses the manager's user or secret")
+	ErrRefused = errors.New("refused by Asterisk: the manager's user or secret is wrong")
 )
 
 // ResponseError is Asterisk's answer to an action that it did not carry out.

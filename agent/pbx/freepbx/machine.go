@@ -94,7 +94,7 @@ func (m *Machine) Extras(ctx context.Context) (Extras, error) {
 	}
 	values := parseAstDB(db)
 	if len(values) == 0 {
-		return Extras{}, errors.New("Asterisk's database is empty: is Asterisk running?")
+		return Extras{}, errors.New("the database of Asterisk is empty: is it running?")
 	}
 	return Extras{Mailboxes: parseMailboxes(boxes), AstDB: values}, nil
 }
