@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +46,7 @@ type Driver struct {
 
 // attempt is an import that did not work.
 type attempt struct {
-	want pbx.Extension
+	want account
 	at   time.Time
 	what string // went wrong
 }
@@ -73,7 +72,7 @@ func New(o Options) *Driver {
 func (d *Driver) Plan(ctx context.Context, want pbx.Desired) ([]pbx.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := d.work(accounts(want))
+	w := d.work(want)
 	if err := w.look(ctx); err != nil {
 		return nil, err
 	}
@@ -93,25 +92,38 @@ func (d *Driver) Plan(ctx context.Context, want pbx.Desired) ([]pbx.Change, erro
 func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := d.work(accounts(want))
-	err := w.do(ctx, !want.KeepRemoved)
-	changes, problems := w.told(w.result)
-	return changes, errors.Join(err, problems)
-}
-
-// accounts are the extensions and the gateway's account.
-func accounts(want pbx.Desired) []pbx.Extension {
-	out := slices.Clone(want.Extensions)
-	if g := want.Gateway; g != nil && !slices.ContainsFunc(out, func(e pbx.Extension) bool { return e.Number == g.Number }) {
-		out = append(out, g.Extension)
+	changed, err := d.putFiles(ctx, want)
+	if err != nil {
+		return changed, err
 	}
-	return out
+	w := d.work(want)
+	err = w.do(ctx, !want.KeepRemoved)
+	changes, problems := w.told(w.result)
+	return append(changed, changes...), errors.Join(err, problems)
 }
 
-func (d *Driver) work(want []pbx.Extension) *work {
-	w := &work{Driver: d, want: make(map[string]pbx.Extension, len(want))}
-	for _, e := range want {
-		w.want[e.Number] = e
+// putFiles writes what the manager interface and the gateway need.
+func (d *Driver) putFiles(ctx context.Context, want pbx.Desired) (out []pbx.Change, err error) {
+	for _, f := range files(want) {
+		changed, err := d.opts.System.Put(ctx, f)
+		if changed {
+			out = append(out, pbx.Change{Op: pbx.Modify, What: f.Name})
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// work begins a Plan or an Apply. The gateway's account is an extension too.
+func (d *Driver) work(want pbx.Desired) *work {
+	w := &work{Driver: d, want: make(map[string]account, len(want.Extensions)+1)}
+	for _, e := range want.Extensions {
+		w.want[e.Number] = account{Extension: e}
+	}
+	if g := want.Gateway; g != nil {
+		w.want[g.Number] = account{Extension: g.Extension, context: gatewayContext}
 	}
 	return w
 }

@@ -1,7 +1,9 @@
 package freepbx
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -260,5 +262,52 @@ func TestAdmins(t *testing.T) {
 	p.exec("INSERT INTO ampusers (username, password_sha1) VALUES ('admin', 'x')")
 	if n, err := p.machine.Admins(t.Context()); n != 1 || err != nil {
 		t.Errorf("Admins() = %d, %v", n, err)
+	}
+}
+
+// The driver as package pbx drives it: files of ours beside FreePBX's, the gateway's
+// account, a plan that changes nothing, and no secret in what is told.
+func TestGatewayAndFiles(t *testing.T) {
+	p := newPBX(t)
+	want := pbx.Desired{
+		Extensions: []pbx.Extension{alice}, ManagerUser: "sae-agent", ManagerSecret: "correct-horse",
+		Gateway: &pbx.Gateway{
+			Extension: pbx.Extension{Number: "1000", Name: "Meetings", Secret: "gateway-secret-12"}, AccessNumber: "8000", Room: "sae303), Hangup(", RoomHeader: "X-Room-Name",
+		},
+	}
+	plan, err := p.driver.Plan(t.Context(), want)
+	if err != nil || len(plan) != 2 || p.found("100").whole() {
+		t.Errorf("Plan() = %v, %v", plan, err)
+	}
+	done, err := p.driver.Apply(t.Context(), want)
+	if err != nil || len(done) != 3 || strings.Contains(fmt.Sprint(done), "secret") {
+		t.Errorf("Apply() = %v, %v", done, err)
+	}
+	if again, err := p.driver.Apply(t.Context(), want); err != nil || len(again) != 0 {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	if c := p.found("1000").SIP["context"]; c != gatewayContext {
+		t.Errorf("the gateway dials in %q", c)
+	}
+	for command, text := range map[string]string{
+		"dialplan show 8000@from-internal":     "sae-room,s,1(sae303Hangup)",
+		"dialplan show 80001234@from-internal": "FILTER(0-9,${EXTEN:4})",
+		"dialplan show +100@sae-gateway":       "Goto(sae-gateway,${EXTEN:1},1)",
+		"dialplan show 100@sae-gateway":        "Hangup()",
+		"dialplan show s@sae-room":             "PJSIP/1000,60,b(sae-room-header^s^1(${ARG1}))",
+		"dialplan show s@sae-room-header":      "PJSIP_HEADER(add,X-Room-Name)",
+		"dialplan show 0033123456@sae-gateway": "There is no existence of",
+		"manager show user sae-agent":          "system,call,reporting",
+	} {
+		if out := p.asterisk.CLI(command); !strings.Contains(strings.ReplaceAll(out, " ", ""), strings.ReplaceAll(text, " ", "")) && !strings.Contains(out, text) {
+			t.Errorf("%s: want %q:\n%s", command, text, out)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(p.machine.Etc, "manager_custom.conf"))
+	if err != nil || string(data) != "; the admin's own line\n#include manager_sae-agent.conf\n" {
+		t.Errorf("the admin's file: %q, %v", data, err)
+	}
+	if fi, err := os.Stat(filepath.Join(p.machine.Etc, "manager_sae-agent.conf")); err != nil || fi.Mode().Perm() != 0o640 {
+		t.Errorf("the file with our secret: %v, %v", fi, err)
 	}
 }

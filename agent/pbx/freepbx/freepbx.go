@@ -58,6 +58,9 @@ type System interface {
 	Extensions(ctx context.Context) (map[string]Found, error)
 	// Extras reads what the database has not.
 	Extras(ctx context.Context) (Extras, error)
+	// Put writes a file of ours, includes it, and has Asterisk read it. It reports
+	// whether anything differed.
+	Put(ctx context.Context, f File) (changed bool, err error)
 	// Import hands a file to 'fwconsole bulkimport'. It returns what was printed.
 	Import(ctx context.Context, csv []byte, replace bool) (output string, err error)
 	// Reload has FreePBX write Asterisk's files and Asterisk read them.

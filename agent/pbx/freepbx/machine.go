@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
@@ -24,7 +25,7 @@ type Machine struct {
 	Runner    Runner
 	Dir       string // for files that fwconsole is to read; only root may write there
 	Conf      string // FreePBX's file with the credentials of its database
-	Voicemail string // Asterisk's voicemail.conf
+	Etc       string // Asterisk's directory
 	Fwconsole string
 	Asterisk  string
 	URL       string // of the web server, on this machine
@@ -37,7 +38,7 @@ type Machine struct {
 // NewMachine returns the FreePBX that Sangoma's packages install.
 func NewMachine(r Runner, dir string) *Machine {
 	return &Machine{
-		Runner: r, Dir: dir, Conf: "/etc/freepbx.conf", Voicemail: "/etc/asterisk/voicemail.conf",
+		Runner: r, Dir: dir, Conf: "/etc/freepbx.conf", Etc: "/etc/asterisk",
 		Fwconsole: "fwconsole", Asterisk: "asterisk", URL: "http://127.0.0.1", Account: "asterisk",
 		client: &http.Client{Timeout: apiTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -84,7 +85,7 @@ func (m *Machine) credentials(ctx context.Context) (credentials, error) {
 
 // Extras implements System.
 func (m *Machine) Extras(ctx context.Context) (Extras, error) {
-	boxes, err := m.readFile(ctx, m.Voicemail)
+	boxes, err := m.readFile(ctx, filepath.Join(m.Etc, "voicemail.conf"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // no file, no mailboxes
 		return Extras{}, err
 	}
@@ -97,6 +98,57 @@ func (m *Machine) Extras(ctx context.Context) (Extras, error) {
 		return Extras{}, errors.New("the database of Asterisk is empty: is it running?")
 	}
 	return Extras{Mailboxes: parseMailboxes(boxes), AstDB: values}, nil
+}
+
+// Put implements System.
+func (m *Machine) Put(ctx context.Context, f File) (changed bool, err error) {
+	ours, into := filepath.Join(m.Etc, f.Name), filepath.Join(m.Etc, f.Into)
+	for _, path := range []string{ours, into} {
+		old, err := m.readFile(ctx, path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return changed, fmt.Errorf("freepbx: %w", err)
+		}
+		text := f.Text
+		if path == into {
+			text = withInclude(string(old), f.Name)
+		} else if len(old) > 0 && !strings.HasPrefix(string(old), fileHead) {
+			return changed, fmt.Errorf("freepbx: %s is not the agent's file (its first line is missing): move it away", path)
+		}
+		if text == string(old) {
+			continue
+		}
+		if err := m.writeFile(ctx, path, into, text); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+	if !changed {
+		return false, nil
+	}
+	if _, err := m.output(ctx, "sae-agent-asterisk", m.Asterisk, "-rx", f.Reload); err != nil {
+		return true, fmt.Errorf("freepbx: %w: %w", pbx.ErrDown, err) // it reads the file when it starts
+	}
+	return true, nil
+}
+
+// replaceFile puts what it reads in the place of a file, whole or not at all, with
+// the owner of another one.
+const replaceFile = `umask 077; cat >"$1.sae-new" && chown --reference="$2" "$1.sae-new" && chmod 0640 "$1.sae-new" && mv "$1.sae-new" "$1"`
+
+// writeFile replaces a file in a directory that belongs to FreePBX's account. It gets
+// the owner of the file like, or else of the directory.
+func (m *Machine) writeFile(ctx context.Context, path, like, text string) error {
+	if _, err := os.Stat(like); err != nil {
+		like = m.Etc
+	}
+	r, err := m.Runner.Run(ctx, runner.Command{Name: "sae-agent-write", Argv: []string{"sh", "-c", replaceFile, "sh", path, like}, Stdin: []byte(text)})
+	if err == nil && r.Exit != 0 {
+		err = errors.New(lastLine(r.Stderr))
+	}
+	if err != nil {
+		return fmt.Errorf("freepbx: write %s: %w", path, err)
+	}
+	return nil
 }
 
 // Import implements System. The file holds secrets: only FreePBX's account and root

@@ -1,6 +1,7 @@
 package freepbx
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -51,12 +52,19 @@ type pbxHere struct {
 
 func newPBX(t *testing.T) *pbxHere {
 	t.Helper()
-	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)}
+	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: Endpoints(ami.New(ami.Config{}))}
 	p.asterisk = p.host.Asterisk(map[string]string{
-		"pjsip.conf":     "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
-		"manager.conf":   "[general]\nenabled=yes\nbindaddr=127.0.0.1\n[sae-agent]\nsecret=correct-horse\nread=system,security,call\nwrite=system,call,reporting\n",
-		"voicemail.conf": "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "",
+		"pjsip.conf":          "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
+		"manager.conf":        "[general]\nenabled=yes\nbindaddr=127.0.0.1\n#include manager_custom.conf\n",
+		"manager_custom.conf": "; the admin's own line", "extensions_custom.conf": "",
+		"extensions.conf": "[from-internal]\ninclude => from-internal-custom\ninclude => ext-local\n[ext-local]\nexten => 100,1,Hangup()\n#include extensions_custom.conf\n",
+		"voicemail.conf":  "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "",
 	})
+	for _, name := range []string{"manager_custom.conf", "extensions_custom.conf"} { // as FreePBX's are
+		if err := os.Chown(filepath.Join(p.asterisk.Etc(), name), 101, 101); err != nil {
+			t.Fatal(err)
+		}
+	}
 	sock := startMariaDB(t)
 	p.db = p.open("root@unix(" + sock + ")/?multiStatements=true")
 	tables, err := os.ReadFile("testdata/tables.sql")
@@ -73,12 +81,17 @@ func newPBX(t *testing.T) *pbxHere {
 
 	p.machine = NewMachine(hostRunner{p.host}, t.TempDir())
 	p.machine.URL, p.machine.Account = web.URL, "nobody-here"
-	p.machine.Conf, p.machine.Voicemail = filepath.Join(p.dir, "freepbx.conf"), filepath.Join(p.asterisk.Etc(), "voicemail.conf")
+	p.machine.Conf, p.machine.Etc = filepath.Join(p.dir, "freepbx.conf"), p.asterisk.Etc()
 	p.machine.Asterisk, p.machine.Fwconsole = p.asterisk.Program(), p.program(sock)
 	t.Cleanup(p.machine.client.CloseIdleConnections)
 	p.write("freepbx.conf", "<?php\n$amp_conf['AMPDBUSER'] = 'freepbxuser';\n$amp_conf['AMPDBPASS'] = 'it\\'s \"secret\"';\n"+
 		"$amp_conf['AMPDBHOST'] = 'localhost';\n$amp_conf['AMPDBSOCK'] = '"+sock+"';\n$amp_conf['AMPDBNAME'] = 'asterisk';\n")
 	p.record = filepath.Join(t.TempDir(), "freepbx.json")
+	p.restart()
+	// Nobody is logged in to the manager interface before the driver has let us in.
+	if _, err := p.driver.Apply(t.Context(), pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse"}); !errors.Is(err, ami.ErrNotConnected) {
+		t.Fatalf("the first time: %v", err)
+	}
 	p.ask = Endpoints(p.manager())
 	p.restart()
 	return p
@@ -167,7 +180,7 @@ func (p *pbxHere) manager() *ami.Client {
 
 // try brings the PBX in line.
 func (p *pbxHere) try(mayDelete bool, want ...pbx.Extension) (result, error) {
-	w := p.driver.work(want)
+	w := p.driver.work(pbx.Desired{Extensions: want})
 	err := w.do(p.t.Context(), mayDelete)
 	return w.result, err
 }
@@ -197,6 +210,7 @@ type hostRunner struct{ host *labtest.Host }
 
 func (r hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, error) {
 	cmd := r.host.Host.Command(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Stdin = bytes.NewReader(c.Stdin)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

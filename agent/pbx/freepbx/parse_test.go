@@ -133,11 +133,11 @@ func whole(number, name, secret, tech string) Found {
 
 func TestCompare(t *testing.T) {
 	const secret = "secret-1234567890"
-	want := map[string]pbx.Extension{"100": {Number: "100", Name: "Alice", Secret: secret}}
+	want := map[string]account{"100": {Extension: pbx.Extension{Number: "100", Name: "Alice", Secret: secret}}}
 	half := whole("100", "Alice", secret, "pjsip")
 	half.User = nil
 	for name, c := range map[string]struct {
-		want  map[string]pbx.Extension
+		want  map[string]account
 		found map[string]Found
 		rec   state
 		plan  changes

@@ -7,6 +7,12 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx"
 )
 
+// account is an extension as it should be.
+type account struct {
+	pbx.Extension
+	context string // where it dials; empty: where FreePBX lets extensions dial
+}
+
 // problem is why an extension is not as it should be, in the operator's words.
 type problem struct{ number, what, fix string }
 
@@ -22,7 +28,7 @@ type changes struct {
 
 // compare decides what is to be done. Only what is in want is created or changed,
 // and only what the agent made itself is removed.
-func compare(want map[string]pbx.Extension, found map[string]Found, rec state) (c changes) {
+func compare(want map[string]account, found map[string]Found, rec state) (c changes) {
 	for _, number := range sorted(want) {
 		w, f := want[number], found[number]
 		_, exists := found[number]
@@ -54,7 +60,7 @@ func compare(want map[string]pbx.Extension, found map[string]Found, rec state) (
 }
 
 // obstacle says why an extension is left alone.
-func obstacle(w pbx.Extension, f Found) string {
+func obstacle(w account, f Found) string {
 	for what, value := range map[string]string{"name": w.Name, "secret": w.Secret.Reveal()} {
 		if err := importable(value); err != nil {
 			return "the " + what + " " + err.Error()
@@ -68,7 +74,7 @@ func obstacle(w pbx.Extension, f Found) string {
 
 // differences are those between what the file says of an extension and what FreePBX
 // has, without secrets.
-func differences(w pbx.Extension, f Found) (out []string) {
+func differences(w account, f Found) (out []string) {
 	if name := plainName(w.Name); f.User["name"] != name {
 		out = append(out, "name "+f.User["name"]+" -> "+name)
 	}
@@ -77,6 +83,9 @@ func differences(w pbx.Extension, f Found) (out []string) {
 	}
 	if w.Voicemail && !hasMailbox(f) {
 		out = append(out, "mailbox")
+	}
+	if w.context != "" && f.SIP["context"] != w.context {
+		out = append(out, "context")
 	}
 	return out
 }
@@ -100,7 +109,7 @@ func plainName(name string) string {
 const maxContacts = "5"
 
 // newColumns are those of an extension that does not exist yet; FreePBX chooses the rest.
-func newColumns(w pbx.Extension, pin string) Columns {
+func newColumns(w account, pin string) Columns {
 	name := plainName(w.Name)
 	c := Columns{
 		"extension": w.Number, "name": name, "description": name, "tech": "pjsip", "secret": w.Secret.Reveal(),
@@ -108,6 +117,9 @@ func newColumns(w pbx.Extension, pin string) Columns {
 	}
 	if w.Voicemail {
 		addMailbox(c, pin)
+	}
+	if w.context != "" {
+		c["context"] = w.context
 	}
 	return c
 }
@@ -120,7 +132,7 @@ func addMailbox(c Columns, pin string) {
 func callerID(name, number string) string { return name + " <" + number + ">" }
 
 // changedColumns are an existing extension's columns with what the file says put in.
-func changedColumns(carried Columns, w pbx.Extension, pin string) Columns {
+func changedColumns(carried Columns, w account, pin string) Columns {
 	c := make(Columns, len(carried))
 	for k, v := range carried {
 		c[k] = v
@@ -135,6 +147,9 @@ func changedColumns(carried Columns, w pbx.Extension, pin string) Columns {
 	}
 	if w.Voicemail && c["voicemail_enable"] != "yes" {
 		addMailbox(c, pin)
+	}
+	if w.context != "" {
+		c["context"] = w.context
 	}
 	return c
 }

@@ -15,7 +15,7 @@ import (
 // work is one Apply.
 type work struct {
 	*Driver
-	want   map[string]pbx.Extension
+	want   map[string]account
 	found  map[string]Found
 	rec    state
 	before map[string]Found
