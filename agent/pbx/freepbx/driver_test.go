@@ -1,6 +1,7 @@
 package freepbx
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
 var (
@@ -83,6 +85,32 @@ func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
 	if r := p.apply(true); r.changed() || len(r.waiting) > 0 || !p.found("100").whole() {
 		t.Errorf("the admin's extension: %+v", r)
 	}
+}
+
+// reset makes it a FreePBX without extensions, and the driver one of a new machine.
+func (p *pbxHere) reset() {
+	p.t.Helper()
+	for _, table := range []string{"devices", "users", "sip"} {
+		p.exec("DELETE FROM " + table)
+	}
+	if err := os.WriteFile(filepath.Join(p.machine.Etc, "voicemail.conf"), []byte("[general]\nformat=wav\n[default]\n"), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+	p.asterisk.CLI("database deltree AMPUSER")
+	p.behave("")
+	self := &standin{db: p.db, dir: p.dir, etc: p.machine.Etc, asterisk: "true"}
+	if err := errors.Join(self.reload(), os.RemoveAll(p.record)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.asterisk.CLI("module reload res_pjsip.so")
+	labtest.Eventually(p.t, func() error {
+		if list, err := p.ask(p.t.Context()); err != nil || len(list) > 0 {
+			return fmt.Errorf("endpoints: %v, %w", list, err)
+		}
+		return nil
+	})
+	p.restart()
+	p.calls()
 }
 
 // handMade makes an extension as an admin does in the web interface, with settings.
@@ -158,6 +186,7 @@ func TestDelete(t *testing.T) {
 func TestFwconsoleBehavesBadly(t *testing.T) {
 	changed := alice
 	changed.Secret = "another-secret-5678"
+	p := newPBX(t)
 	for _, c := range []struct {
 		mode    string
 		changes bool // an extension that exists is to be changed
@@ -173,7 +202,7 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 			name = c.mode + " existing"
 		}
 		t.Run(name, func(t *testing.T) {
-			p := newPBX(t)
+			p.reset()
 			if c.changes {
 				p.handMade("100", "Alice")
 			}

@@ -154,6 +154,10 @@ func (m *Machine) writeFile(ctx context.Context, path, like, text string) error 
 // Import implements System. The file holds secrets: only FreePBX's account and root
 // can read it, and it is removed.
 func (m *Machine) Import(ctx context.Context, csv []byte, replace bool) (string, error) {
+	err := os.MkdirAll(m.Dir, 0o700)
+	if err != nil {
+		return "", fmt.Errorf("freepbx: %w", err)
+	}
 	file, err := os.CreateTemp(m.Dir, "extensions-*.csv") // mode 0600
 	if err != nil {
 		return "", fmt.Errorf("freepbx: %w", err)
