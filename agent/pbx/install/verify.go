@@ -16,7 +16,7 @@ var ErrNotThere = errors.New("is not installed")
 func (i Installer) Verify(ctx context.Context) error {
 	version, err := i.output(ctx, "asterisk", "-V")
 	if err != nil || !strings.Contains(version, "Asterisk") {
-		return fmt.Errorf("no Asterisk: %w", ErrNotThere)
+		return fmt.Errorf("asterisk %w", ErrNotThere)
 	}
 	if !i.FreePBX {
 		return nil
