@@ -183,7 +183,7 @@ func TestVerify(t *testing.T) {
 		want    string
 	}{
 		"all is there":         {all, true, ""},
-		"nothing is there":     {nil, true, "Asterisk is not installed"},
+		"nothing is there":     {nil, true, "asterisk is not installed"},
 		"half unpacked":        {with(map[string]string{query: "half-configured"}), true, "freepbx17 is not installed"},
 		"fwconsole is broken":  {with(map[string]string{"fwconsole ma list": ""}), true, "cannot be listed"},
 		"a module is disabled": {with(map[string]string{"fwconsole ma list": strings.Replace(modules, "17.0.4    | Enabled ", "17.0.4    | Disabled", 1)}), true, `bulkhandler is "Disabled"`},
