@@ -1,0 +1,376 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// upkeepEvery is how often the kernel is asked whom it has banned, and what no
+	// event tells is looked for.
+	upkeepEvery = 10 * time.Second
+	// saveEvery bounds how often bans are written.
+	saveEvery = time.Second
+	// Repairs: as many at once, then one in a while, so that two managers never fight.
+	repairBurst = 10
+	repairEvery = 5 * time.Second
+)
+
+// Options are what the manager needs besides its configuration.
+type Options struct {
+	Logger *slog.Logger // default: discard
+	// OnChange is told of every change of Status. It MUST NOT block.
+	OnChange func(Status)
+	// Exempt returns networks that must not be banned now, besides those that the
+	// configuration names: the machine's own, its containers', the operator's.
+	Exempt func() []netip.Prefix
+	// Resolve looks a host name up. Default: the machine's resolver.
+	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
+// Status is how the ruleset is.
+type Status struct {
+	Active  bool      // our rules are in force
+	Since   time.Time // when they were loaded last
+	Repairs uint64    // times that they were put back
+	Problem string    // what is wrong, or empty
+}
+
+// Manager keeps the ruleset in force, and the bans.
+type Manager struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	looks   chan struct{} // holds a token when a look is due
+	names   chan struct{} // the same, for the allow list's names
+
+	mu     sync.Mutex // guards the following; held while nft runs
+	cfg    Config
+	loaded string // fingerprint of what was loaded last; empty: nothing was
+	status Status
+	limit  *rate.Limiter
+	bans   map[netip.Addr]record // those in force, and those that are remembered
+	dirty  bool                  // bans differ from the file
+	phones []netip.Addr          // by SetKnown
+	named  []netip.Addr          // addresses of AllowNames
+	slow   map[netip.Addr]time.Time
+}
+
+// New returns a manager that Run starts. It reads the bans that are kept.
+func New(cfg Config, opts Options) (*Manager, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.OnChange == nil {
+		opts.OnChange = func(Status) {}
+	}
+	if opts.Exempt == nil {
+		opts.Exempt = func() []netip.Prefix { return nil }
+	}
+	if opts.Resolve == nil {
+		opts.Resolve = func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		}
+	}
+	m := &Manager{
+		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: make(chan struct{}, 1), names: make(chan struct{}, 1),
+		cfg: cfg, limit: newLimit(), slow: make(map[netip.Addr]time.Time),
+	}
+	var err error
+	if m.bans, err = loadBans(cfg.StateDir, time.Now()); err != nil {
+		m.log.Error("bans of the past are lost", "err", err)
+	}
+	return m, nil
+}
+
+func newLimit() *rate.Limiter { return rate.NewLimiter(rate.Every(repairEvery), repairBurst) }
+
+// Run keeps the ruleset in force until ctx ends. The rules stay as they are then.
+// It may be called once.
+func (m *Manager) Run(ctx context.Context) error {
+	events, err := newMonitor()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { events.run(ctx, m.wake) })
+	if err := m.enforce(ctx); err != nil {
+		return err
+	}
+	running.Go(func() { m.resolve(ctx) })
+	upkeep, save := time.NewTicker(upkeepEvery), time.NewTicker(saveEvery)
+	defer upkeep.Stop()
+	defer save.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.locked(func() { m.save() })
+			return nil
+		case <-m.looks:
+			m.look(ctx)
+		case <-save.C:
+			m.locked(func() { m.save() })
+		case <-upkeep.C:
+			m.upkeep(ctx)
+		}
+	}
+}
+
+func (m *Manager) locked(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// wake makes the manager look soon.
+func (m *Manager) wake() { token(m.looks) }
+
+func token(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// enforce loads the rules, and takes over whom the kernel has banned meanwhile.
+func (m *Manager) enforce(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.inForce(ctx); err != nil {
+		return err
+	}
+	return m.put(ctx)
+}
+
+// Apply gives the manager a new configuration and puts it in force, as a whole or
+// not at all. Bans and the counts of the shield go on.
+func (m *Manager) Apply(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if reflect.DeepEqual(cfg, m.cfg) && m.status.Active == !cfg.Disabled {
+		return nil
+	}
+	before := m.cfg
+	m.cfg, m.limit = cfg, newLimit()
+	if err := m.put(ctx); err != nil {
+		m.cfg = before // whose rules are still in force
+		return err
+	}
+	token(m.names)
+	return nil
+}
+
+// put makes the kernel's table as the configuration says. The caller holds m.mu.
+func (m *Manager) put(ctx context.Context) error {
+	err := m.replace(ctx)
+	m.metrics.loads.WithLabelValues(outcome(err)).Inc()
+	if err != nil {
+		m.report(func(st *Status) { st.Problem = err.Error() })
+		return err
+	}
+	m.report(func(st *Status) {
+		*st = Status{Active: !m.cfg.Disabled, Since: time.Now(), Repairs: st.Repairs}
+	})
+	return nil
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "loaded"
+}
+
+func (m *Manager) replace(ctx context.Context) error {
+	if m.cfg.Disabled {
+		m.loaded = ""
+		return Remove(ctx, m.cfg.StateDir)
+	}
+	if err := install(ctx, m.cfg, m.restore(time.Now())); err != nil {
+		return err
+	}
+	var err error
+	if m.loaded, err = fingerprint(ctx); err != nil {
+		return err
+	}
+	if m.cfg.Tentative || m.cfg.StateDir == "" {
+		return nil
+	}
+	return write(m.cfg.StateDir, rulesetFile, []byte(Render(m.cfg)))
+}
+
+// install loads rules and members in one transaction. A table whose sets have
+// another shape, made by another version, is made anew with the same members.
+func install(ctx context.Context, cfg Config, add []member) error {
+	old, err := obsolete(ctx, cfg)
+	if errors.Is(err, errAbsent) {
+		for _, s := range openSessions() {
+			add = append(add, s.member())
+		}
+	} else if err != nil {
+		return err
+	}
+	rules := Render(cfg)
+	if err := load(ctx, script(rules, old, add)); err == nil {
+		return nil
+	}
+	return load(ctx, "add table inet "+TableName+"\ndelete table inet "+TableName+"\n"+script(rules, inventory{}, add))
+}
+
+// report changes the status and tells of it. The caller holds m.mu.
+func (m *Manager) report(change func(*Status)) {
+	before := m.status
+	change(&m.status)
+	if m.status != before {
+		m.opts.OnChange(m.status)
+	}
+}
+
+// look compares what is in force with what should be, and mends it.
+func (m *Manager) look(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cfg.Disabled || m.loaded == "" {
+		return
+	}
+	now, err := fingerprint(ctx)
+	if ctx.Err() != nil || now == m.loaded {
+		return
+	}
+	if err != nil && !errors.Is(err, errAbsent) {
+		m.log.Error("cannot look at the rules", "err", err)
+		return
+	}
+	if !m.limit.Allow() {
+		m.report(func(st *Status) {
+			st.Active = now != ""
+			st.Problem = "somebody takes our rules away again and again: find out who (journalctl -b; nftables.service, another firewall) and stop it"
+		})
+		return // the upkeep looks again
+	}
+	m.repair(ctx, now)
+}
+
+// repair puts the rules back. The caller holds m.mu.
+func (m *Manager) repair(ctx context.Context, found string) {
+	what := "changed"
+	if found == "" {
+		what = "removed"
+	}
+	if err := m.put(ctx); err != nil {
+		m.log.Error("somebody "+what+" our rules, and they cannot be put back", "err", err)
+		return
+	}
+	m.metrics.repairs.Inc()
+	m.report(func(st *Status) { st.Repairs++ })
+	m.log.Warn("somebody " + what + " our rules, put them back")
+}
+
+// upkeep notes whom the kernel has banned, forgets what is long past, and looks.
+func (m *Manager) upkeep(ctx context.Context) {
+	m.locked(func() {
+		now := time.Now()
+		if _, err := m.inForce(ctx); err != nil && ctx.Err() == nil {
+			m.log.Error("cannot read the bans", "err", err)
+		}
+		for a, r := range m.bans {
+			if now.Sub(r.Until) > memory {
+				delete(m.bans, a)
+				m.dirty = true
+			}
+		}
+		for a, until := range m.slow {
+			if now.After(until) {
+				delete(m.slow, a)
+			}
+		}
+	})
+	m.look(ctx)
+}
+
+// save writes the bans if they have changed. The caller holds m.mu.
+func (m *Manager) save() {
+	if !m.dirty {
+		return
+	}
+	if err := saveBans(m.cfg.StateDir, m.bans); err != nil {
+		m.log.Error("the bans cannot be kept: they end with the next reboot", "err", err)
+		return
+	}
+	m.dirty = false
+}
+
+// Status says how the ruleset is.
+func (m *Manager) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status
+}
+
+// Config returns the configuration that is in force.
+func (m *Manager) Config() Config {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cfg
+}
+
+// Once puts a ruleset in force now, for when nobody stays to keep it.
+func Once(ctx context.Context, cfg Config, opts Options) error {
+	m, err := New(cfg, opts)
+	if err != nil {
+		return err
+	}
+	return m.enforce(ctx)
+}
+
+// Restore loads the ruleset that was in force last and was no trial, with the bans
+// that go on: for the start of the machine. It reports whether there was one.
+func Restore(ctx context.Context, stateDir string) (bool, error) {
+	rules, err := os.ReadFile(filepath.Join(stateDir, rulesetFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	m := &Manager{}
+	now := time.Now()
+	m.bans, err = loadBans(stateDir, now)
+	if loadErr := load(ctx, script(string(rules), inventory{}, m.restore(now))); loadErr != nil {
+		return false, loadErr
+	}
+	return true, err // damaged bans must not keep the rules away
+}
+
+// Remove takes our table away, and the ruleset for the next start.
+func Remove(ctx context.Context, stateDir string) error {
+	if stateDir != "" {
+		if err := os.Remove(filepath.Join(stateDir, rulesetFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	err := load(ctx, "add table inet "+TableName+"\ndelete table inet "+TableName+"\n")
+	if errors.Is(err, errNoProgram) { // then there are no rules either
+		return nil
+	}
+	return err
+}
