@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -90,11 +92,15 @@ type Agent struct {
 	look     chan struct{}    // holds one token when a new look is due
 
 	// The parts that answer questions now; nil while one is being started.
-	dhcp    atomic.Pointer[dhcpd.Server]
-	net     atomic.Pointer[netcfg.Manager]
-	leases  atomic.Pointer[leasedb.DB]
-	qos     atomic.Pointer[qos.Shaper]
-	backups atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
+	dhcp     atomic.Pointer[dhcpd.Server]
+	net      atomic.Pointer[netcfg.Manager]
+	leases   atomic.Pointer[leasedb.DB]
+	qos      atomic.Pointer[qos.Shaper]
+	backups  atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
+	firewall atomic.Pointer[firewall.Manager]
+	rivals   atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
+	// banRemovers lift bans that other programs note, see liftElsewhere.
+	banRemovers []func(ctx context.Context, addr netip.Addr) error
 	// running is the configuration that runs, current the same with where it is from,
 	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
@@ -116,6 +122,8 @@ type Agent struct {
 	mu      sync.Mutex // guards the following; held for a whole apply or look
 	units   *units
 	applied applied
+	// rivalsSeen is when other firewalls were looked for.
+	rivalsSeen time.Time
 }
 
 // applied is a configuration that runs, or is about to.

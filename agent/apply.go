@@ -141,5 +141,6 @@ func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
 		p.Machine = append(p.Machine, c.String())
 	}
 	p.Machine = append(p.Machine, a.planQoS(next.cfg)...)
+	p.Firewall = a.planFirewall(ctx, next.cfg)
 	return p
 }

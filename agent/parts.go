@@ -19,6 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -29,26 +30,28 @@ const changeTime = 10 * time.Second
 
 // units are the parts of the appliance.
 type units struct {
-	network unit[netcfg.Config]
-	dhcp    unit[dhcpd.Config]
-	tftp    unit[tftpd.Config]
-	http    unit[console.Config]
-	metrics unit[console.ExporterConfig]
-	sip     unit[sipwatch.Config]
-	qos     unit[qos.Config]
-	backup  unit[config.Backup]
+	network  unit[netcfg.Config]
+	dhcp     unit[dhcpd.Config]
+	tftp     unit[tftpd.Config]
+	http     unit[console.Config]
+	metrics  unit[console.ExporterConfig]
+	sip      unit[sipwatch.Config]
+	qos      unit[qos.Config]
+	backup   unit[config.Backup]
+	firewall unit[firewall.Config]
 }
 
 func newUnits(a *Agent) *units {
 	return &units{
-		network: unit[netcfg.Config]{name: "network", build: a.buildNetwork, change: a.changeNetwork},
-		dhcp:    unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
-		tftp:    unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
-		http:    unit[console.Config]{name: "http", build: a.buildHTTP},
-		metrics: unit[console.ExporterConfig]{name: "metrics", build: a.buildMetrics},
-		sip:     unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
-		qos:     unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
-		backup:  unit[config.Backup]{name: "backup", build: a.buildBackup},
+		network:  unit[netcfg.Config]{name: "network", build: a.buildNetwork, change: a.changeNetwork},
+		dhcp:     unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
+		tftp:     unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
+		http:     unit[console.Config]{name: "http", build: a.buildHTTP},
+		metrics:  unit[console.ExporterConfig]{name: "metrics", build: a.buildMetrics},
+		sip:      unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
+		qos:      unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
+		backup:   unit[config.Backup]{name: "backup", build: a.buildBackup},
+		firewall: unit[firewall.Config]{name: "firewall", build: a.buildFirewall, change: a.changeFirewall},
 	}
 }
 
@@ -71,6 +74,7 @@ func (a *Agent) bringInLine() {
 	cfg, f := a.applied.cfg, a.facts()
 	a.phones.Apply(desiredPhones(cfg, a.applied.secrets, f))
 	a.units.network.want(a.parts, desiredNetwork(cfg, a.opts.StateDir))
+	a.wantFirewall(cfg)
 	if cfg.DHCP.Enabled {
 		a.units.dhcp.want(a.parts, desiredDHCP(cfg, f))
 	} else {

@@ -12,6 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -71,6 +72,7 @@ func (a *Agent) Confirm(ctx context.Context) error {
 	}
 	a.log.Info("configuration confirmed", "number", p.Seq)
 	a.disarm(ctx)
+	a.bringInLine() // the ruleset is now the one to start the machine with
 	return nil
 }
 
@@ -231,23 +233,29 @@ func (o Offline) Rollback(ctx context.Context, ro control.RollbackOptions) (bool
 	if _, err := goTo(h, *target, data); err != nil {
 		return false, err
 	}
-	return true, o.bringNetworkInLine(ctx, data)
+	return true, o.bringInLine(ctx, data)
 }
 
-// Boot makes the last confirmed configuration the one that runs, before the network
-// comes up. It reports whether a change was undone.
-func (o Offline) Boot(now time.Time) (bool, error) {
+// Boot makes the last confirmed configuration the one that runs, and puts its
+// ruleset and the bans in force, before the network comes up. It reports whether a
+// change was undone. Neither failure keeps it from the other thing.
+func (o Offline) Boot(ctx context.Context, now time.Time) (undone bool, err error) {
 	h, err := o.history()
-	if err != nil {
-		return false, err
+	if err == nil {
+		undone, err = h.UndoOverdue(now)
 	}
-	return h.UndoOverdue(now)
+	_, rules := firewall.Restore(ctx, filepath.Join(o.StateDir, "firewall"))
+	return undone, errors.Join(err, rules)
 }
 
-func (o Offline) bringNetworkInLine(ctx context.Context, data []byte) error {
+// bringInLine has cards and ruleset follow a configuration.
+func (o Offline) bringInLine(ctx context.Context, data []byte) error {
 	cfg, _, err := config.Options{ModelKnown: ModelKnown}.Parse("the earlier configuration", data)
 	if err != nil {
 		return err
 	}
-	return netcfg.Once(ctx, desiredNetwork(cfg, o.StateDir), netcfg.Options{Logger: o.Logger, ResolvConf: o.ResolvConf})
+	return errors.Join(
+		netcfg.Once(ctx, desiredNetwork(cfg, o.StateDir), netcfg.Options{Logger: o.Logger, ResolvConf: o.ResolvConf}),
+		o.bringFirewallInLine(ctx, cfg),
+	)
 }

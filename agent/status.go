@@ -35,7 +35,8 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	st.DHCP, st.QoS = a.dhcpStatus(), a.qosStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
-		qosProblems(st.QoS), backupProblems(a.backups.Load()), phoneProblems(all), missingProblems(current.cfg), leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+		qosProblems(st.QoS), backupProblems(a.backups.Load()), phoneProblems(all), a.firewallProblems(current.cfg), missingProblems(current.cfg),
+		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
@@ -229,14 +230,13 @@ func leftoverProblems(files []string) []control.Problem {
 }
 
 // missingProblems says which parts of the file this version does nothing for yet:
-// an operator must not believe in a firewall that is not there.
+// an operator must not believe in what is not there.
 func missingProblems(c *config.Config) (out []control.Problem) {
 	for _, p := range []struct {
 		asked    bool
 		key, fix string
 	}{
 		{c.PBX.Driver != config.DriverNone, "pbx.driver: " + string(c.PBX.Driver), "set the exchange's extensions up yourself, and write pbx: {driver: none}"},
-		{c.Firewall.Enabled, "firewall.enabled: true", "set packet filter rules yourself, and write firewall: {enabled: false}"},
 		{c.Stacks.Jitsi.Enabled, "stacks.jitsi", "set Jitsi up yourself, and write enabled: false"},
 		{c.Stacks.Nextcloud.Enabled, "stacks.nextcloud", "set Nextcloud up yourself, and write enabled: false"},
 	} {

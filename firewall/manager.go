@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -54,6 +55,10 @@ type Manager struct {
 	looks   chan struct{} // holds a token when a look is due
 	names   chan struct{} // the same, for the allow list's names
 
+	// For those who must not wait for mu.
+	shown   atomic.Pointer[Status]
+	current atomic.Pointer[Config]
+
 	mu     sync.Mutex // guards the following; held while nft runs
 	cfg    Config
 	loaded string // fingerprint of what was loaded last; empty: nothing was
@@ -89,6 +94,8 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: make(chan struct{}, 1), names: make(chan struct{}, 1),
 		cfg: cfg, limit: newLimit(), slow: make(map[netip.Addr]time.Time),
 	}
+	m.shown.Store(&Status{})
+	m.current.Store(&cfg)
 	var err error
 	if m.bans, err = loadBans(cfg.StateDir, time.Now()); err != nil {
 		m.log.Error("bans of the past are lost", "err", err)
@@ -175,6 +182,7 @@ func (m *Manager) Apply(ctx context.Context, cfg Config) error {
 		m.cfg = before // whose rules are still in force
 		return err
 	}
+	m.current.Store(&cfg)
 	token(m.names)
 	return nil
 }
@@ -240,8 +248,9 @@ func install(ctx context.Context, cfg Config, add []member) error {
 func (m *Manager) report(change func(*Status)) {
 	before := m.status
 	change(&m.status)
-	if m.status != before {
-		m.opts.OnChange(m.status)
+	if after := m.status; after != before {
+		m.shown.Store(&after)
+		m.opts.OnChange(after)
 	}
 }
 
@@ -320,18 +329,10 @@ func (m *Manager) save() {
 }
 
 // Status says how the ruleset is.
-func (m *Manager) Status() Status {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.status
-}
+func (m *Manager) Status() Status { return *m.shown.Load() }
 
 // Config returns the configuration that is in force.
-func (m *Manager) Config() Config {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.cfg
-}
+func (m *Manager) Config() Config { return *m.current.Load() }
 
 // Once puts a ruleset in force now, for when nobody stays to keep it.
 func Once(ctx context.Context, cfg Config, opts Options) error {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -47,17 +49,25 @@ func (v *checker) logs() {
 func (v *checker) firewall() {
 	for i, s := range v.Firewall.WANAllow {
 		at := fmt.Sprintf("firewall.wan_allow[%d]", i)
-		if !v.ok(at) || s.Protocol != "udp" {
+		if !v.ok(at) || s.Name != "" {
 			continue
 		}
-		for _, p := range []uint16{67, 69} {
-			if s.Ports.overlaps(PortRange{p, p}) {
-				v.fail(at, "remove it: phones are served on the LAN only", "%s would open port %d, DHCP or TFTP, to the Internet", s, p)
+		for _, p := range v.PortPlan() {
+			if p.Protocol == s.Protocol && s.Ports.overlaps(p.PortRange) && (p.Use == UseDHCP || p.Use == UseTFTP || p.Use == UseHTTP) {
+				v.fail(at, "remove it: phones are served on the LAN only", "%s would open port %s, %s, to the Internet", s, p.PortRange, p.Use)
+				break
 			}
 		}
 	}
 	v.qos()
 	v.backup()
+	for i, s := range v.Firewall.Allow {
+		at := fmt.Sprintf("firewall.allow[%d]", i)
+		if v.ok(at) && s.Host == "" && s.Prefix.Bits() < 8 {
+			v.fail(at, "name the networks of those that you trust", "%s is half of the Internet: nobody in it would ever be banned", s)
+		}
+	}
+	v.trusted()
 	n := v.Stacks.Jitsi.SIPExtension
 	if v.ok("stacks.jitsi.sip_extension") && !numberShape.MatchString(n) {
 		v.fail("stacks.jitsi.sip_extension", "write 2 to 15 digits", "%q is not an extension number", n)
@@ -65,6 +75,23 @@ func (v *checker) firewall() {
 	for i, p := range v.Phones {
 		if v.Stacks.Jitsi.Enabled && p.Extension == n {
 			v.fail(fmt.Sprintf("phones[%d].extension", i), "give the phone another extension", "%s belongs to the SIP gateway (%s)", n, v.line("stacks.jitsi.sip_extension"))
+		}
+	}
+}
+
+var linkShape = regexp.MustCompile(`^[A-Za-z0-9_.:@-]{1,15}$|^[A-Za-z0-9_.:@-]{1,14}\*$`)
+
+func (v *checker) trusted() {
+	for i, link := range v.Firewall.Trusted {
+		at := fmt.Sprintf("firewall.trusted[%d]", i)
+		begin, pattern := strings.CutSuffix(link, "*")
+		covers := func(card string) bool { return link == card || pattern && strings.HasPrefix(card, begin) }
+		switch {
+		case !v.ok(at):
+		case !linkShape.MatchString(link):
+			v.fail(at, "write it as 'ip link' shows it, such as wg0, or wg* for all that begin so", "%q is not the name of a card", link)
+		case v.WAN.Interface != "" && covers(v.WAN.Interface):
+			v.fail(at, "open single ports with firewall.wan_allow", "%s would open everything to the Internet: it is the WAN", link)
 		}
 	}
 }

@@ -234,6 +234,8 @@ type Firewall struct {
 	WANAllow []Service `yaml:"wan_allow" example:"ssh"`
 	// Networks, addresses and host names that are never banned and may use SIP from the Internet.
 	Allow []Source `yaml:"allow" example:"203.0.113.0/24"`
+	// Further cards and tunnels from which everything may come in, such as a VPN's; * at the end stands for the rest of a name. A card that is named nowhere is treated like the WAN.
+	Trusted []string `yaml:"trusted" example:"wg0"`
 }
 
 // QoS is precedence of voice over the rest.

@@ -37,6 +37,7 @@ type Backend interface {
 	Logs
 	Verifier
 	Backups
+	FirewallBackend
 }
 
 // Status is the appliance at one glance.
@@ -173,6 +174,8 @@ type Link struct {
 type Plan struct {
 	Config  []Change `json:"config"`  // the file against the configuration that runs
 	Machine []string `json:"machine"` // links, addresses and routes, in order
+	// Firewall are the rules that come (+) and go (-).
+	Firewall []string `json:"firewall,omitempty"`
 	// Until is when the change is undone unless it is confirmed.
 	Until time.Time `json:"until,omitzero"`
 }

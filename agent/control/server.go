@@ -165,6 +165,7 @@ func (s *Server) routes() http.Handler {
 	}))
 	s.verifyRoutes(mux)
 	s.backupRoutes(mux)
+	s.firewallRoutes(mux)
 	return mux
 }
 

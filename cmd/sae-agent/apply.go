@@ -62,7 +62,7 @@ once by a reboot.`,
 }
 
 func printPlan(w io.Writer, p control.Plan, empty string) {
-	if len(p.Config) == 0 && len(p.Machine) == 0 {
+	if len(p.Config) == 0 && len(p.Machine) == 0 && len(p.Firewall) == 0 {
 		fmt.Fprintln(w, empty)
 		return
 	}
@@ -78,5 +78,8 @@ func printPlan(w io.Writer, p control.Plan, empty string) {
 	}
 	for _, m := range p.Machine {
 		fmt.Fprintf(w, "! %s\n", m)
+	}
+	for _, f := range p.Firewall {
+		fmt.Fprintf(w, "! firewall: %s\n", f)
 	}
 }

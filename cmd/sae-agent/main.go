@@ -112,6 +112,8 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 		newPhonesCommand(),
 		newLeasesCommand(),
 		newLogsCommand(),
+		newBansCommand(),
+		newFirewallCommand(),
 		newVersionCommand(),
 	)
 	return root

@@ -43,7 +43,7 @@ func newRollbackCommand() *cobra.Command {
 		Short: "Go back to an earlier configuration",
 		Long: `Go back to the configuration before the one that runs, or to configuration N of
 the last ten ('--list' shows them). The file in /etc is left as it is. Without
-the daemon, the cards are brought in line at once, and the rest when it starts.`,
+the daemon, cards and firewall are brought in line at once, and the rest when it starts.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
@@ -87,7 +87,7 @@ func rollback(cmd *cobra.Command, offline agent.Offline, o control.RollbackOptio
 	return show(cmd, map[string]bool{"changed": done}, func(w io.Writer) {
 		switch {
 		case done:
-			fmt.Fprintln(w, "The daemon does not answer. The cards are as they were; the rest follows when it starts.")
+			fmt.Fprintln(w, "The daemon does not answer. Cards and firewall are as they were; the rest follows when it starts.")
 		default:
 			fmt.Fprintln(w, "Nothing to do.")
 		}
@@ -124,19 +124,16 @@ func newBootCommand() *cobra.Command {
 	var offline agent.Offline
 	cmd := &cobra.Command{
 		Use:    "boot",
-		Short:  "Prepare the start of the machine: undo what nobody confirmed",
+		Short:  "Prepare the start of the machine: undo what nobody confirmed, load the ruleset and the bans",
 		Hidden: true,
 		Args:   usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
-			undone, err := offline.Boot(time.Now())
-			if err != nil {
-				return err
-			}
+			undone, err := offline.Boot(cmd.Context(), time.Now())
 			if undone {
 				newLogger(cmd.ErrOrStderr(), slog.LevelInfo).Warn("a change that nobody confirmed before the reboot was undone")
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&offline.StateDir, "state-dir", defaultState, "where applied configurations are kept")

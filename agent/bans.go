@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/firewall"
+)
+
+// theFirewall is the part that answers now.
+func (a *Agent) theFirewall() (*firewall.Manager, error) {
+	if m := a.firewall.Load(); m != nil {
+		return m, nil
+	}
+	return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "the firewall is not running: see sae-agent status"}
+}
+
+// Firewall implements control.Backend.
+func (a *Agent) Firewall(context.Context) (control.Firewall, error) {
+	m, err := a.theFirewall()
+	if err != nil {
+		return control.Firewall{}, err
+	}
+	st, cfg := m.Status(), m.Config()
+	out := control.Firewall{Active: st.Active, Since: st.Since, Repairs: st.Repairs, Problem: st.Problem}
+	if !cfg.Disabled {
+		out.Rules = firewall.Render(cfg)
+	}
+	return out, nil
+}
+
+// planFirewall lists the rules that a configuration would change. The caller holds a.mu.
+func (a *Agent) planFirewall(ctx context.Context, next *config.Config) []string {
+	f := a.firewallFacts(ctx)
+	return firewall.Plan(desiredFirewall(a.applied.cfg, f, a.opts.StateDir), desiredFirewall(next, f, a.opts.StateDir))
+}
+
+// FirewallTest implements control.Backend.
+func (a *Agent) FirewallTest(ctx context.Context, q control.FirewallQuestion) (control.FirewallAnswer, error) {
+	m, err := a.theFirewall()
+	if err != nil {
+		return control.FirewallAnswer{}, err
+	}
+	cfg := m.Config()
+	if cfg.Disabled {
+		return control.FirewallAnswer{Accept: true, Why: "no rules of ours are in force"}, nil
+	}
+	p, err := packetOf(cfg, q)
+	if err != nil {
+		return control.FirewallAnswer{}, err
+	}
+	if p.In, err = m.SetsOf(ctx, p.From); err != nil {
+		return control.FirewallAnswer{}, err
+	}
+	d := firewall.Decide(cfg, p)
+	return control.FirewallAnswer{Accept: d.Accept, Zone: string(p.Zone), Chain: d.Chain, Rule: d.Rule, Why: d.Why}, nil
+}
+
+// packetOf understands what an operator asks.
+func packetOf(c firewall.Config, q control.FirewallQuestion) (firewall.Packet, error) {
+	bad := func(format string, args ...any) (firewall.Packet, error) {
+		return firewall.Packet{}, &control.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
+	}
+	p := firewall.Packet{Zone: firewall.Zone(q.From), To: firewall.Zone(q.To), Protocol: q.Protocol, Port: q.Port}
+	if p.To == "" {
+		p.To = firewall.ZoneLocal
+	}
+	zones := []firewall.Zone{firewall.ZoneWAN, firewall.ZoneLAN, firewall.ZoneContainers, firewall.ZoneTrusted, firewall.ZoneLocal}
+	if !slices.Contains(zones, p.To) {
+		return bad("%q is no place to go to: write local, wan, lan or docker", q.To)
+	}
+	if !slices.Contains([]string{"tcp", "udp", "icmp"}, p.Protocol) {
+		return bad("%q is no protocol: write tcp, udp or icmp", q.Protocol)
+	}
+	if (p.Port == 0) != (p.Protocol == "icmp") {
+		return bad("a port from 1 to 65535 goes with tcp and udp, and none with icmp")
+	}
+	if !slices.Contains(zones, p.Zone) {
+		from, err := netip.ParseAddr(q.From)
+		if err != nil {
+			return bad("%q is no sender: write wan, lan, docker, trusted, or an address", q.From)
+		}
+		p.From, p.Zone = from.Unmap(), c.ZoneOf(from.Unmap())
+	} else {
+		p.From = someoneIn(c, p.Zone)
+	}
+	p.Published = p.To == firewall.ZoneLocal && slices.ContainsFunc(c.Services, func(s firewall.Service) bool {
+		return s.Published && s.Protocol == p.Protocol && s.First <= p.Port && p.Port <= s.Last
+	})
+	return p, nil
+}
+
+// someoneIn is an address of a zone that has no rule of its own.
+func someoneIn(c firewall.Config, z firewall.Zone) netip.Addr {
+	if z == firewall.ZoneLAN && len(c.LANNets) > 0 {
+		return c.LANNets[0].Addr().Next()
+	}
+	return netip.IPv4Unspecified()
+}
+
+// Bans implements control.Backend.
+func (a *Agent) Bans(ctx context.Context) ([]control.Ban, error) {
+	m, err := a.theFirewall()
+	if err != nil {
+		return nil, err
+	}
+	bans, err := m.Bans(ctx)
+	out := []control.Ban{}
+	for _, b := range bans {
+		out = append(out, controlBan(b))
+	}
+	return out, err
+}
+
+func controlBan(b firewall.Ban) control.Ban {
+	return control.Ban{
+		Address: b.Addr.String(), Jail: b.Jail, Reason: b.Reason, Attempts: b.Attempts, Since: b.Since, Until: b.Until, Times: b.Times, Duration: b.Duration,
+	}
+}
+
+// AddBan implements control.Backend.
+func (a *Agent) AddBan(ctx context.Context, b control.Ban) (control.Ban, error) {
+	m, err := a.theFirewall()
+	if err != nil {
+		return control.Ban{}, err
+	}
+	addr, err := senderAddr(b.Address)
+	if err != nil {
+		return control.Ban{}, err
+	}
+	done, err := m.Ban(ctx, firewall.Ban{Addr: addr, Jail: b.Jail, Reason: b.Reason, Attempts: b.Attempts, Duration: b.Duration})
+	if errors.Is(err, firewall.ErrExempt) || errors.Is(err, firewall.ErrDisabled) {
+		return control.Ban{}, &control.Error{Code: http.StatusConflict, Message: err.Error()}
+	}
+	return controlBan(done), err
+}
+
+// RemoveBans implements control.Backend: in the ruleset, and wherever else bans are noted.
+func (a *Agent) RemoveBans(ctx context.Context, r control.BanRemoval) (control.BanRemoved, error) {
+	m, err := a.theFirewall()
+	if err != nil {
+		return control.BanRemoved{}, err
+	}
+	out := control.BanRemoved{Addresses: []string{}}
+	if r.All {
+		lifted, err := m.UnbanAll(ctx)
+		for _, b := range lifted {
+			out.Addresses = append(out.Addresses, b.Addr.String())
+		}
+		return out, errors.Join(err, a.liftElsewhere(ctx, netip.Addr{}))
+	}
+	addr, err := senderAddr(r.Address)
+	if err != nil {
+		return out, err
+	}
+	banned, err := m.Unban(ctx, addr)
+	if banned {
+		out.Addresses = append(out.Addresses, addr.String())
+	}
+	return out, errors.Join(err, a.liftElsewhere(ctx, addr))
+}
+
+// liftElsewhere lifts a sender's ban, or everybody's when addr is the zero Addr,
+// where other programs note it.
+func (a *Agent) liftElsewhere(ctx context.Context, addr netip.Addr) error {
+	var errs []error
+	for _, lift := range a.banRemovers {
+		errs = append(errs, lift(ctx, addr))
+	}
+	return errors.Join(errs...)
+}
+
+func senderAddr(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, &control.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf("%q is not an address", text)}
+	}
+	return addr.Unmap(), nil
+}

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/firewall"
+)
+
+// firewallSites are edits of the site's file.
+var firewallSites = map[string][]string{
+	"phones": nil,
+	"open": {"extensions:", `firewall:
+  wan_allow: [ssh, sip, rtp, jitsi, 8080/tcp]
+  allow: [203.0.113.0/24, "2001:db8::/48", office.example]
+  trusted: [wg0]
+stacks: {jitsi: {enabled: true}, nextcloud: {enabled: true}}
+extensions:`},
+	"no-wan": {"wan: {interface: ens33}", "wan: {method: none}\npbx: {driver: none}"},
+}
+
+func firewallSite(t *testing.T, name string, f firewallFacts) firewall.Config {
+	t.Helper()
+	return desiredFirewall(load(t, firewallSites[name]...), f, "/state")
+}
+
+func TestDesiredFirewall(t *testing.T) {
+	for name := range firewallSites {
+		c := firewallSite(t, name, firewallFacts{sshPorts: []uint16{22, 2222}})
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		got, path := firewall.Render(c), "testdata/firewall-"+name+".nft"
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (go test ./agent -update):\n%s", path, diff)
+		}
+	}
+}
+
+func TestFirewallIsOff(t *testing.T) {
+	for name, c := range map[string]firewall.Config{
+		"by the file":     desiredFirewall(load(t, "extensions:", "firewall: {enabled: false}\nextensions:"), firewallFacts{}, "/state"),
+		"by another's":    firewallSite(t, "phones", firewallFacts{firewallRivals: firewallRivals{sangoma: true}}),
+		"and is so plain": {Disabled: true},
+	} {
+		if !c.Disabled {
+			t.Errorf("%s: it is on", name)
+		}
+	}
+	if c := firewallSite(t, "phones", firewallFacts{tentative: true}); c.Disabled || !c.Tentative {
+		t.Errorf("a trial: %+v", c)
+	}
+}
+
+// What an operator asks with 'sae-agent firewall test'.
+func TestPacketOf(t *testing.T) {
+	c := firewallSite(t, "open", firewallFacts{sshPorts: []uint16{22}})
+	for _, test := range []struct {
+		question control.FirewallQuestion
+		accept   bool
+		why      string
+	}{
+		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 22}, true, "SSH"},
+		{control.FirewallQuestion{From: "wan", Protocol: "udp", Port: 69}, false, "TFTP: LAN only"},
+		{control.FirewallQuestion{From: "lan", Protocol: "udp", Port: 69}, true, "TFTP"},
+		{control.FirewallQuestion{From: "192.168.1.20", Protocol: "tcp", Port: 3306}, false, "closed to the LAN"},
+		{control.FirewallQuestion{From: "203.0.113.9", Protocol: "tcp", Port: 7443}, false, "closed to the Internet"},
+		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 8443}, true, "published ports that the guard let pass"},
+		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 8080}, true, "published ports that the guard let pass"},
+		{control.FirewallQuestion{From: "wan", To: "lan", Protocol: "tcp", Port: 80}, false, "from the Internet to the LAN or to containers"},
+		{control.FirewallQuestion{From: "lan", To: "wan", Protocol: "tcp", Port: 80}, true, "the LAN may reach the Internet"},
+		{control.FirewallQuestion{From: "docker", Protocol: "udp", Port: 5060}, true, "SIP"},
+		{control.FirewallQuestion{From: "docker", Protocol: "tcp", Port: 22}, false, "closed to containers"},
+		{control.FirewallQuestion{From: "trusted", Protocol: "tcp", Port: 3306}, true, "trusted links"},
+		{control.FirewallQuestion{From: "wan", Protocol: "icmp"}, true, "ping, path MTU"},
+	} {
+		p, err := packetOf(c, test.question)
+		if err != nil {
+			t.Errorf("%+v: %v", test.question, err)
+			continue
+		}
+		if d := firewall.Decide(c, p); d.Accept != test.accept || d.Why != test.why {
+			t.Errorf("%+v: %+v, want %v %q", test.question, d, test.accept, test.why)
+		}
+	}
+	for _, q := range []control.FirewallQuestion{
+		{From: "x", Protocol: "tcp", Port: 1}, {From: "wan", Protocol: "sctp", Port: 1}, {From: "wan", Protocol: "tcp"},
+		{From: "wan", Protocol: "icmp", Port: 1}, {From: "wan", To: "moon", Protocol: "tcp", Port: 1},
+	} {
+		if _, err := packetOf(c, q); err == nil {
+			t.Errorf("%+v: understood", q)
+		}
+	}
+}
+
+func TestContainerLinks(t *testing.T) {
+	for name, want := range map[string]bool{"docker0": true, "br-0a1b": true, "docker1": false, "br": false, "ens33": false} {
+		if got := isContainerLink(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestOutsiders(t *testing.T) {
+	c := firewallSite(t, "phones", firewallFacts{})
+	wan, lan := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("192.168.1.7")
+	if got := outsiders(c, []netip.Addr{lan, wan, netip.MustParseAddr("127.0.0.1")}); len(got) != 1 || got[0] != wan {
+		t.Errorf("%v, want %v", got, wan)
+	}
+}
