@@ -154,6 +154,12 @@ func (a *Agent) seenRivals() firewallRivals {
 	return firewallRivals{}
 }
 
+// FreePBXFirewall reports whether FreePBX's own firewall is active.
+func FreePBXFirewall(ctx context.Context) (bool, error) {
+	r, err := lookForRivals(ctx)
+	return r.sangoma, err
+}
+
 // lookForRivals looks for other firewalls.
 func lookForRivals(ctx context.Context) (r firewallRivals, err error) {
 	all, err := firewall.Foreigners(ctx)

@@ -38,7 +38,7 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 		f.DaemonErr = err
 	}
 	var err error
-	if f.Listeners, err = listeners("/proc"); err != nil {
+	if f.Listeners, err = Listeners("/proc"); err != nil {
 		return f, fmt.Errorf("doctor: who listens: %w", err)
 	}
 	f.Cards = make(map[string]Card)
@@ -100,8 +100,8 @@ func memAvailable(meminfo []byte) uint64 {
 	return 0
 }
 
-// listeners lists the sockets that wait, with their programs.
-func listeners(proc string) ([]Listener, error) {
+// Listeners lists the sockets that wait, with their programs.
+func Listeners(proc string) ([]Listener, error) {
 	holders := socketHolders(proc)
 	var out []Listener
 	for _, file := range []string{"udp", "udp6", "tcp", "tcp6"} {

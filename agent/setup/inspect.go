@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/doctor"
+	"github.com/sae-agent/sae-agent/agent/sshd"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -26,6 +28,13 @@ type Machine struct {
 	Timezone string // IANA name, or empty
 	Language string // of LANG, such as fr_FR.UTF-8
 	Cards    []Card
+	SSH      SSH
+}
+
+// SSH is where the machine's SSH server listens.
+type SSH struct {
+	Configured []uint16 // by its configuration
+	Listening  []uint16 // now; empty when it does not run
 }
 
 // Card is a network card.
@@ -38,7 +47,7 @@ type Card struct {
 
 // Inspect looks at this machine.
 func Inspect(ctx context.Context) (Machine, error) {
-	m := Machine{Timezone: timezone("/"), Language: cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"))}
+	m := Machine{SSH: lookAtSSH(), Timezone: timezone("/"), Language: cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"))}
 	m.Hostname, _ = os.Hostname()
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -158,7 +167,41 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		note("%s is in use (%s): it stays as it is, and nobody gets an address from here (dhcp.enabled: false). Once it is for the phones alone, run 'sae-agent takeover' and set dhcp.enabled: true.", lan.Name, cmp.Or(lan.Owner, "an address was set by hand"))
 	}
 	c.DHCP.Range = rangeOf(c.LAN.Address)
+	c.Firewall.WANAllow = openSSH(m.SSH)
+	if len(c.Firewall.WANAllow) > 0 {
+		note("What firewall.wan_allow does not name is closed to the Internet. SSH stays open.")
+	}
 	return c, notes, nil
+}
+
+// lookAtSSH finds the SSH server's ports.
+func lookAtSSH() SSH {
+	s := SSH{Configured: sshd.Ports("/")}
+	all, err := doctor.Listeners("/proc")
+	if err != nil {
+		return s // its configuration must do
+	}
+	for _, l := range all {
+		if l.Program == "sshd" && l.Protocol == "tcp" && !l.Addr.Addr().IsLoopback() && !slices.Contains(s.Listening, l.Addr.Port()) {
+			s.Listening = append(s.Listening, l.Addr.Port())
+		}
+	}
+	return s
+}
+
+// openSSH keeps the SSH server within the reach of whoever sets this machine up:
+// "ssh" is wherever its configuration says, and follows it; a port that comes from
+// elsewhere is named.
+func openSSH(s SSH) []config.Service {
+	var out []config.Service
+	for _, p := range slices.Sorted(slices.Values(s.Listening)) {
+		if slices.Contains(s.Configured, p) {
+			out = append(out, config.Service{Name: "ssh"})
+		} else {
+			out = append(out, config.Service{Protocol: "tcp", Ports: config.PortRange{First: p, Last: p}})
+		}
+	}
+	return slices.Compact(out)
 }
 
 // pickLAN prefers a card that nobody uses.

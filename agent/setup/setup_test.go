@@ -59,9 +59,9 @@ func card(name, addr string, isDefault bool, owner string) Card {
 
 func TestDraft(t *testing.T) {
 	for name, m := range map[string]Machine{
-		"seed":     {Hostname: "sae303.example", Timezone: "Europe/Paris", Language: "fr_FR.UTF-8", Cards: []Card{card("ens33", "203.0.113.7/24", true, "ifupdown"), card("ens34", "", false, "")}},
+		"seed":     {Hostname: "sae303.example", Timezone: "Europe/Paris", Language: "fr_FR.UTF-8", Cards: []Card{card("ens33", "203.0.113.7/24", true, "ifupdown"), card("ens34", "", false, "")}, SSH: SSH{[]uint16{22}, []uint16{22}}},
 		"blank":    {Cards: []Card{card("enp1s0", "", false, ""), card("enp2s0", "", false, "")}},
-		"same-net": {Hostname: "x", Cards: []Card{card("ens33", "192.168.1.7/24", true, "NetworkManager"), card("ens34", "", false, "")}},
+		"same-net": {Hostname: "x", Cards: []Card{card("ens33", "192.168.1.7/24", true, "NetworkManager"), card("ens34", "", false, "")}, SSH: SSH{[]uint16{22, 2222}, []uint16{2222, 22, 1022}}},
 		"three":    {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", false, ""), card("ens34", "10.1.2.3/24", true, ""), card("ens35", "", false, "")}},
 		"lan-set":  {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", true, ""), card("ens34", "10.20.30.50/24", false, "ifupdown")}},
 	} {

@@ -61,6 +61,8 @@ func (s Step) String() string {
 		what = "reload " + s.Unit
 	case EndProcess:
 		what = fmt.Sprintf("end %s (process %d)", s.Program, s.PID)
+	case StopFirewall:
+		what = "disable FreePBX's own firewall"
 	}
 	return what + ": " + s.Why
 }
@@ -79,6 +81,8 @@ type Machine struct {
 	Cards   []string                    // to be ours
 	Clients []Client                    // DHCP clients that run for them
 	Files   map[string]string           // content of the files of ifupdown, by path
+
+	Firewall Firewall
 }
 
 // Client is a DHCP client's process.
@@ -101,7 +105,7 @@ func KnownUnits() []string { return append([]string{networkManager, networkd}, s
 // Plan lists what to do. Nothing is to be done twice: what is as it should be has
 // no step.
 func Plan(m Machine) []Step {
-	return slices.Concat(planServers(m), planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m))
+	return slices.Concat(planServers(m), planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m), planFirewall(m))
 }
 
 func planServers(m Machine) (out []Step) {
@@ -182,8 +186,10 @@ func planClients(m Machine) (out []Step) {
 // Takeover does and undoes steps.
 type Takeover struct {
 	System System
-	Root   string // of the machine's files; usually /
-	Record string // file in which to note what was done
+	// Fwconsole switches FreePBX's firewall.
+	Fwconsole Fwconsole
+	Root      string // of the machine's files; usually /
+	Record    string // file in which to note what was done
 }
 
 // Do does the steps. The note of a step is on disk before it is done, so that what
@@ -243,6 +249,8 @@ func (t Takeover) do(ctx context.Context, s Step) error {
 		return t.System.Reload(ctx, s.Unit)
 	case WriteFile:
 		return t.write(s.Path, s.After)
+	case StopFirewall:
+		return t.switchFirewall(ctx, "disable")
 	case EndProcess:
 		if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
@@ -297,6 +305,8 @@ func (t Takeover) undo(ctx context.Context, s Step) error {
 		return t.System.Reload(ctx, s.Unit)
 	case WriteFile:
 		return t.restore(s)
+	case StopFirewall:
+		return t.switchFirewall(ctx, "start")
 	}
 	return nil // a process does not come back by itself
 }

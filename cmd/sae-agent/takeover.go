@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/runner"
@@ -31,13 +32,13 @@ func newTakeoverCommand() *cobra.Command {
 		Long: `Show what stands in the appliance's way on this machine, ask, and remove it:
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
-sae-agent. '--undo' gives everything back.`,
+sae-agent. FreePBX's own firewall is disabled, when ours is to filter. '--undo' gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
 				return errors.New("systemd does not manage this machine: stop other servers by hand, 'sae-agent doctor' names them")
 			}
-			t := takeover.Takeover{System: runner.Systemd{}, Root: "/", Record: filepath.Join(state, "takeover.json")}
+			t := takeover.Takeover{System: runner.Systemd{}, Fwconsole: takeover.RunFwconsole, Root: "/", Record: filepath.Join(state, "takeover.json")}
 			if undo {
 				return undoTakeover(cmd, t, yes)
 			}
@@ -63,6 +64,13 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, yes b
 	m, err := takeover.Look(cmd.Context(), t.Root, ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
 	if err != nil {
 		return err
+	}
+	if active, err := agent.FreePBXFirewall(cmd.Context()); err != nil {
+		return err
+	} else if active && facts.Config.Firewall.Enabled {
+		if m.Firewall, err = takeover.LookAtFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
+			return err
+		}
 	}
 	steps := takeover.Plan(m)
 	var lines []string
