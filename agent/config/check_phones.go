@@ -180,6 +180,8 @@ func (v *checker) extra(path string, extra map[string]string) {
 	}
 }
 
+var sumShape = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 func (v *checker) pbx() {
 	if v.ok("pbx.address") && v.PBX.Address.IsValid() {
 		switch {
@@ -191,6 +193,9 @@ func (v *checker) pbx() {
 	}
 	if v.ok("pbx.voicemail") && !dialShape.MatchString(v.PBX.Voicemail) {
 		v.fail("pbx.voicemail", "write *97", "%q cannot be dialled", v.PBX.Voicemail)
+	}
+	if sum := v.PBX.InstallerSHA256; v.ok("pbx.installer_sha256") && sum != "" && !sumShape.MatchString(sum) {
+		v.fail("pbx.installer_sha256", "write what 'sha256sum' prints for the script", "%q is not a SHA-256: 64 digits, 0 to 9 and a to f", sum)
 	}
 }
 

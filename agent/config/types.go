@@ -184,6 +184,8 @@ type PBX struct {
 	RTPPorts PortRange `yaml:"rtp_ports" example:"10100-19999"`
 	// The number that plays voicemail.
 	Voicemail string `yaml:"voicemail,raw" example:"*97"`
+	// SHA-256 of the script that 'sae-agent pbx install' may run, 64 hexadecimal digits. Without it the script is shown for approval.
+	InstallerSHA256 string `yaml:"installer_sha256,raw" example:"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"`
 	// Accept extension secrets of less than 12 characters.
 	AllowWeak bool `yaml:"allow_weak"`
 }
