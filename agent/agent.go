@@ -26,10 +26,12 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
+	"github.com/sae-agent/sae-agent/agent/services"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
@@ -88,6 +90,7 @@ type Agent struct {
 	history  *history.History
 	secrets  *secrets.Store
 	phones   *phones.Service
+	services *services.Watcher
 	events   chan dhcpd.Event // from the DHCP server, which must not wait
 	look     chan struct{}    // holds one token when a new look is due
 
@@ -101,6 +104,7 @@ type Agent struct {
 	rivals   atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
 	// banRemovers lift bans that other programs note, see liftElsewhere.
 	banRemovers []func(ctx context.Context, addr netip.Addr) error
+	opening     atomic.Pointer[install.Opening] // of FreePBX's first run; nil while it is not known
 	// running is the configuration that runs, current the same with where it is from,
 	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
@@ -150,6 +154,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		reconciles: newReconciles(),
 		story:      story,
 	}
+	a.services = a.newServices()
 	a.units = newUnits(a)
 	if err := a.openState(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)

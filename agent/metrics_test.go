@@ -20,6 +20,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/console"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/scrape"
+	"github.com/sae-agent/sae-agent/agent/services"
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
@@ -95,6 +96,7 @@ func collectorsOf(t *testing.T) []titled {
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},
 		{"Backups", backupCollector{}},
+		{"Services of others", services.New(nil, nil, log, nil)},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -39,6 +40,8 @@ type units struct {
 	qos      unit[qos.Config]
 	backup   unit[config.Backup]
 	firewall unit[firewall.Config]
+	services unit[struct{}]
+	firstRun unit[install.FirstRun]
 }
 
 func newUnits(a *Agent) *units {
@@ -52,6 +55,8 @@ func newUnits(a *Agent) *units {
 		qos:      unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
 		backup:   unit[config.Backup]{name: "backup", build: a.buildBackup},
 		firewall: unit[firewall.Config]{name: "firewall", build: a.buildFirewall, change: a.changeFirewall},
+		services: unit[struct{}]{name: "services", build: a.buildServices},
+		firstRun: unit[install.FirstRun]{name: "first-run", build: a.buildFirstRun},
 	}
 }
 
@@ -89,6 +94,7 @@ func (a *Agent) bringInLine() {
 	}
 	a.units.sip.want(a.parts, desiredSIP(cfg))
 	a.units.qos.want(a.parts, desiredQoS(cfg))
+	a.wantBesides(cfg)
 	a.units.backup.want(a.parts, cfg.Backup)
 }
 

@@ -32,10 +32,16 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	if n := a.net.Load(); n != nil {
 		st.Network = networkLinks(n.Status())
 	}
-	st.DHCP, st.QoS = a.dhcpStatus(), a.qosStatus()
+	st.DHCP, st.QoS, st.Services = a.dhcpStatus(), a.qosStatus(), a.serviceStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
-		qosProblems(st.QoS), backupProblems(a.backups.Load()), phoneProblems(all), a.firewallProblems(current.cfg), missingProblems(current.cfg),
+		qosProblems(st.QoS),
+		serviceProblems(current.cfg.PBX.Driver, st.Services),
+		openingProblems(a.opening.Load(), current.cfg),
+		backupProblems(a.backups.Load()),
+		phoneProblems(all),
+		a.firewallProblems(current.cfg),
+		missingProblems(current.cfg),
 		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })

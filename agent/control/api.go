@@ -51,7 +51,8 @@ type Status struct {
 	Network  []NetworkLink       `json:"network"`
 	DHCP     DHCPStatus          `json:"dhcp"`
 	QoS      QoSStatus           `json:"qos"`
-	Phones   map[string]int      `json:"phones"` // number of phones by state
+	Phones   map[string]int      `json:"phones"`   // number of phones by state
+	Services []Service           `json:"services"` // of others, where systemd runs
 }
 
 // Severity says how much a problem hurts.

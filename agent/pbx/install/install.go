@@ -102,6 +102,11 @@ func (i Installer) prepare(ctx context.Context) error {
 	if !i.FreePBX {
 		return nil
 	}
+	return i.CloseFirstRun(ctx)
+}
+
+// CloseFirstRun keeps strangers from FreePBX's pages until it has an administrator.
+func (i Installer) CloseFirstRun(ctx context.Context) error {
 	if err := i.Guard().Put(i.AdminFrom); err != nil {
 		return err
 	}
