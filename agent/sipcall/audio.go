@@ -116,15 +116,16 @@ func (a *audio) receive() {
 		if err != nil {
 			return
 		}
-		var p rtp.Packet
-		if p.Unmarshal(buf[:n]) == nil && (p.PayloadType == pcmu || p.PayloadType == pcma) {
-			a.take(p)
-		}
+		a.datagram(buf[:n])
 	}
 }
 
-// take adds a packet to what was heard.
-func (a *audio) take(p rtp.Packet) {
+// datagram adds a packet to what was heard.
+func (a *audio) datagram(raw []byte) {
+	var p rtp.Packet
+	if p.Unmarshal(raw) != nil || p.PayloadType != pcmu && p.PayloadType != pcma {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.packets++
@@ -134,7 +135,7 @@ func (a *audio) take(p rtp.Packet) {
 	if len(a.filling) < windowSize {
 		return
 	}
-	a.window, a.filling = a.filling[:windowSize:windowSize], append([]int16(nil), a.filling[windowSize:]...)
+	a.window, a.filling = a.filling[:windowSize:windowSize], nil
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
@@ -157,7 +158,9 @@ func (a *audio) hear(ctx context.Context, hz float64) error {
 		window := a.window
 		a.mu.Unlock()
 		sounds = sounds || hears(window, 0)
-		if right++; !hears(window, hz) {
+		if hears(window, hz) {
+			right++
+		} else {
 			right = 0
 		}
 	}

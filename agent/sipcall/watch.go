@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"fmt"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -104,6 +105,9 @@ func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	w := p.watches[req.CallID().Value()]
 	p.mu.Unlock()
 	respond(tx, req, sip.StatusOK) // exchanges tell of other things, too, without having been asked
+	if e := req.GetHeader("Event"); e != nil && strings.HasPrefix(e.Value(), "check-sync") && p.cfg.Resync != nil {
+		p.cfg.Resync()
+	}
 	if s, ok := parseDialogs(req.Body()); ok && w != nil {
 		select {
 		case w.states <- s:

@@ -8,11 +8,12 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
 // asterisk starts a real one for the lines of an inventory of n phones. The
 // dialplan says what the rest of it does.
-func (s *site) asterisk(n int, dialplan string) {
+func (s *site) asterisk(n int, dialplan string) *labtest.Asterisk {
 	s.t.Helper()
 	pjsip := "[udp]\ntype=transport\nprotocol=udp\nbind=192.168.0.1\n[tcp]\ntype=transport\nprotocol=tcp\nbind=192.168.0.1\n"
 	extensions := "[lines]\n" + dialplan
@@ -38,7 +39,9 @@ max_contacts=1
 remove_existing=yes
 `, "NUMBER", number)
 	}
-	s.server.Asterisk(map[string]string{"pjsip.conf": pjsip, "extensions.conf": extensions})
+	return s.server.Asterisk(map[string]string{
+		"pjsip.conf": pjsip, "extensions.conf": extensions, "pjsip_notify.conf": "[sync]\nEvent=>check-sync\\;reboot=false\n",
+	})
 }
 
 const (

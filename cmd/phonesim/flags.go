@@ -42,6 +42,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.BoolVar(&f.Storm, "storm", false, "power all phones on at the same instant, as after a power cut")
 	set.BoolVar(&f.Register, "register", false, "register each phone's line with the SIP server of its file")
 	set.Var((*calls)(&f.Calls), "call", "have the registered phones call each other two by two; --call=N makes N calls at most")
+	set.BoolVar(&f.Stay, "stay", false, "leave the phones on until interrupted: they stay registered, and fetch their files again when asked to")
 	set.BoolVar(&f.Release, "release", false, "at the end, unregister and give the addresses back")
 	set.BoolVar(&f.Insecure, "insecure", false, "take any certificate over https and SIP over TLS")
 	set.BoolVar(&f.live, "live", false, "show the phones while they boot")

@@ -21,7 +21,7 @@ const (
 // watch shows the fleet until it has come to rest: on a terminal as a table that is
 // drawn again and again and taken away at the end, elsewhere as a line for each
 // phone when it is done.
-func watch(fleet *sim.Fleet, w io.Writer, done <-chan error) error {
+func watch(fleet *sim.Fleet, w io.Writer) {
 	show := (&lines{w: w}).show
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		s := &screen{w: w, size: func() (int, int, error) { return term.GetSize(int(f.Fd())) }}
@@ -33,9 +33,9 @@ func watch(fleet *sim.Fleet, w io.Writer, done <-chan error) error {
 	for {
 		show(fleet.Results(), fleet.Summary())
 		select {
-		case err := <-done:
+		case <-fleet.Rested():
 			show(fleet.Results(), fleet.Summary())
-			return err
+			return
 		case <-tick.C:
 		}
 	}

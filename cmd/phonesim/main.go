@@ -60,24 +60,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// powerOn runs the fleet and shows it.
+// powerOn runs the fleet and shows how it fared, before its end if phones stay on.
 func powerOn(ctx context.Context, fleet *sim.Fleet, f flags, stdout io.Writer) error {
-	done := make(chan error, 1)
-	go func() { done <- fleet.Run(ctx) }()
-	var err error
+	ended := make(chan error, 1)
+	go func() { ended <- fleet.Run(ctx) }()
 	if f.live {
-		err = watch(fleet, stdout, done)
+		watch(fleet, stdout)
 	} else {
-		err = <-done
+		<-fleet.Rested()
 	}
+	if f.Stay {
+		return errors.Join(printReport(fleet, f, stdout), <-ended)
+	}
+	return errors.Join(<-ended, printReport(fleet, f, stdout))
+}
+
+// printReport prints how the fleet fared.
+func printReport(fleet *sim.Fleet, f flags, stdout io.Writer) error {
 	if !f.json {
-		return errors.Join(err, printTable(stdout, fleet.Results(), maxRows), printCalls(stdout, fleet.Calls(), maxRows), printSummary(stdout, fleet.Summary()))
+		return errors.Join(printTable(stdout, fleet.Results(), maxRows), printCalls(stdout, fleet.Calls(), maxRows), printSummary(stdout, fleet.Summary()))
 	}
 	enc := json.NewEncoder(stdout)
 	enc.SetIndent("", "  ")
-	return errors.Join(err, enc.Encode(struct {
+	return enc.Encode(struct {
 		Phones []sim.Result `json:"phones"`
 		Calls  []sim.Call   `json:"calls,omitempty"`
 		sim.Summary
-	}{fleet.Results(), fleet.Calls(), fleet.Summary()}))
+	}{fleet.Results(), fleet.Calls(), fleet.Summary()})
 }

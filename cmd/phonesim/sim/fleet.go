@@ -21,6 +21,7 @@ type Options struct {
 	Storm     bool          // power all on at the same instant
 	Register  bool          // register each line
 	Calls     int           // test calls between registered phones, if there are so many pairs
+	Stay      bool          // stay on until Run is told to end
 	Release   bool          // unregister and give the addresses back at the end
 	Insecure  bool          // take any certificate over https and SIP over TLS
 	Timeout   time.Duration // for all
@@ -31,6 +32,7 @@ type Fleet struct {
 	opts     Options
 	link     *link
 	handsets []*handset
+	rested   chan struct{}
 
 	mu    sync.Mutex // guards the following
 	lost  uint32     // frames that came faster than they were read
@@ -53,7 +55,7 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{opts: opts, link: l}
+	f := &Fleet{opts: opts, link: l, rested: make(chan struct{})}
 	for i, p := range phones {
 		h := newHandset(p, opts, l)
 		h.tone = toneOf(i)
@@ -66,8 +68,9 @@ func New(phones []Phone, opts Options) (*Fleet, error) {
 }
 
 // Run powers the phones on, has them call each other if told to, and returns when
-// each has its line or has given up. What phones fail at is in their results; an
-// error is of the card, of calls that cannot be made, or of leaving.
+// each has its line or has given up; if they are to stay, when ctx ends. What phones
+// fail at is in their results; an error is of the card, of calls that cannot be made,
+// or of leaving.
 func (f *Fleet) Run(ctx context.Context) error {
 	late := fmt.Errorf("not done %v after the first phone was powered on", f.opts.Timeout)
 	working, stop := context.WithCancelCause(ctx)
@@ -85,6 +88,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 	if f.opts.Calls > 0 && working.Err() == nil {
 		err = f.makeCalls(working)
 	}
+	close(f.rested)
+	if f.opts.Stay {
+		f.stay(working)
+	}
 	err = errors.Join(err, f.leave(ctx))
 	lost, lostErr := f.link.lost()
 	f.mu.Lock()
@@ -92,6 +99,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	f.mu.Unlock()
 	return errors.Join(err, lostErr, f.link.close(), <-received)
 }
+
+// Rested is closed when each phone has its line or has given up, and calls are over.
+func (f *Fleet) Rested() <-chan struct{} { return f.rested }
 
 func (f *Fleet) powerOn(ctx context.Context) {
 	var running sync.WaitGroup

@@ -89,11 +89,13 @@ type handset struct {
 	source   source
 	settings settings
 	line     *sipcall.Phone
-	tone     float64 // that it sends in a call, in Hz
+	account  account       // of the line
+	resync   chan struct{} // holds one token when the files are to be fetched again
+	tone     float64       // that it sends in a call, in Hz
 }
 
 func newHandset(p Phone, opts Options, l *link) *handset {
-	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings)}
+	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings), resync: make(chan struct{}, 1)}
 	h.now.Store(&Result{MAC: p.MAC.String(), Model: p.Model, State: Off, Files: []File{}})
 	return h
 }
@@ -147,7 +149,12 @@ func (h *handset) boot(ctx context.Context) (State, error) {
 	if h.lease.option66 == "" {
 		return Failed, errors.New("the lease has no option 66: the phone does not know where its files are")
 	}
-	err = h.stage(Fetching, func(r *Result) *time.Duration { return &r.Fetched }, func() error {
+	return h.configure(ctx)
+}
+
+// configure fetches the phone's files, and has the line that they give it.
+func (h *handset) configure(ctx context.Context) (State, error) {
+	err := h.stage(Fetching, func(r *Result) *time.Duration { return &r.Fetched }, func() error {
 		return h.fetchAll(ctx, h.lease.option66)
 	})
 	if err != nil {

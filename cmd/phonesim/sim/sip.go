@@ -18,13 +18,24 @@ const (
 	expires = 10 * time.Minute
 )
 
-// register makes the line of the account known to its server.
+// register makes the line of the account known to its server, in the place of
+// another one that the phone may have. It is the same when the files say the same.
 func (h *handset) register(ctx context.Context, a account) error {
+	if h.line != nil && h.account == a {
+		return nil
+	}
+	if h.line != nil {
+		old := h.line
+		h.line = nil
+		if err := old.Close(); err != nil {
+			return err
+		}
+	}
 	line, err := h.connect(ctx, a)
 	if err != nil {
 		return fmt.Errorf("REGISTER of %s: %w", a.user, err)
 	}
-	h.line = line
+	h.line, h.account = line, a
 	return line.Register(ctx, expires)
 }
 
@@ -48,6 +59,12 @@ func (h *handset) connect(ctx context.Context, a account) (*sipcall.Phone, error
 		},
 		Port: sipPort,
 		Dial: func(ctx context.Context) (net.Conn, error) { return h.dialSIP(ctx, a) },
+		Resync: func() {
+			select {
+			case h.resync <- struct{}{}:
+			default: // it will anyway
+			}
+		},
 	})
 }
 

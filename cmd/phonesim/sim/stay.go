@@ -1,0 +1,55 @@
+package sim
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// stay keeps the phones on until ctx ends.
+func (f *Fleet) stay(ctx context.Context) {
+	var staying sync.WaitGroup
+	defer staying.Wait()
+	for _, h := range f.handsets {
+		if h.line != nil {
+			staying.Go(func() { h.stay(ctx) })
+		}
+	}
+	<-ctx.Done()
+}
+
+// stay registers the line again and again, and fetches the files again when the
+// server asks for it, as a phone does that lies on a desk.
+func (h *handset) stay(ctx context.Context) {
+	refresh := time.NewTicker(expires / 2)
+	defer refresh.Stop()
+	for {
+		var state State
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-refresh.C:
+			state, err = h.refresh(ctx)
+		case <-h.resync:
+			h.update(func(r *Result) { r.Files = []File{} })
+			state, err = h.configure(ctx)
+		}
+		if ctx.Err() == nil {
+			h.update(func(r *Result) {
+				r.State, r.Error = state, ""
+				if err != nil {
+					r.State, r.Error = Failed, err.Error()
+				}
+			})
+		}
+	}
+}
+
+// refresh registers the line anew before the registration ends.
+func (h *handset) refresh(ctx context.Context) (State, error) {
+	if h.line == nil { // it was lost when the files changed
+		return h.configure(ctx)
+	}
+	return Registered, h.line.Register(ctx, expires)
+}
