@@ -48,10 +48,9 @@ type match struct {
 	holds func(Packet) bool
 }
 
-// always and never are for conditions that the asker's packet always or never
-// fulfils: it is the first of its connection and comes alone.
-func always(Packet) bool { return true }
-func never(Packet) bool  { return false }
+// never is for conditions that the asker's packet does not fulfil: it is the first
+// of its connection and comes alone.
+func never(Packet) bool { return false }
 
 func (c Config) model() table {
 	t := table{
