@@ -71,7 +71,7 @@ func renderNextcloud(s Site, c NextcloudConfig, images Images) (*Project, error)
 		// The image looks for its certificate here, and gives what it finds to UID.
 		File{Path: "config/keys/cert.crt", Link: "/sae-agent/tls/cert.crt", Once: true},
 		File{Path: "config/keys/cert.key", Link: "/sae-agent/tls/cert.key", Once: true},
-		File{Path: "config/www/nextcloud/config/autoconfig.php", Content: autoconfig(c), Mode: 0o600, UID: UID, Once: true},
+		File{Path: "config/www/nextcloud/config/autoconfig.php", Content: autoconfig(c), Mode: 0o600, UID: UID, GID: UID, Once: true},
 		File{Path: "sae-agent.config.php", Content: nextcloudSettings(s, c), Mode: 0o644},
 	)
 	return p, nil

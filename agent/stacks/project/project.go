@@ -70,7 +70,7 @@ func (p *Project) Memory() (sum int64) {
 type Folder struct {
 	Path string
 	Mode fs.FileMode
-	UID  int // owner and group
+	UID  int // owner and group; 0: root
 }
 
 // File is a file below the project's folder.
@@ -78,7 +78,8 @@ type File struct {
 	Path    string
 	Content []byte
 	Mode    fs.FileMode
-	UID     int
+	UID     int // owner; the daemon may not read what is not its own
+	GID     int // group
 	// Link, when set, makes a symbolic link to this in place of a file.
 	Link string
 	// Once files are written when the project is first made; they belong to the
@@ -154,7 +155,7 @@ func bridge(name string, internal bool) network {
 // base is what all services have in common.
 func base(image Image, limit int64) service {
 	return service{
-		Image: image.Ref(), PullPolicy: "missing", Restart: "unless-stopped",
+		Image: image.Ref(), PullPolicy: "never", Restart: "unless-stopped",
 		MemLimit: fmt.Sprintf("%dm", limit>>20), PidsLimit: 1024,
 		// A program that talks much must not fill the disk.
 		Logging: logging{Driver: "json-file", Options: map[string]string{"max-size": "10m", "max-file": "3"}},
@@ -218,7 +219,7 @@ func pages(s Site, folder string) ([]File, map[string]string) {
 	sum := sha256.Sum256(slices.Concat(s.Certificate, s.Key))
 	return []File{
 			{Path: path.Join(folder, "cert.crt"), Content: s.Certificate, Mode: 0o644},
-			{Path: path.Join(folder, "cert.key"), Content: s.Key, Mode: 0o400, UID: UID},
+			{Path: path.Join(folder, "cert.key"), Content: s.Key, Mode: 0o440, GID: UID},
 		},
 		map[string]string{"sae-agent.certificate": hex.EncodeToString(sum[:8])}
 }

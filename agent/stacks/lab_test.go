@@ -1,0 +1,241 @@
+package stacks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/registry"
+	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+)
+
+func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }
+
+// hostRunner runs programs on a host of the lab.
+type hostRunner struct {
+	host *labtest.Host
+	mu   sync.Mutex
+	ran  []string // command lines
+}
+
+func (r *hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, error) {
+	r.mu.Lock()
+	r.ran = append(r.ran, strings.Join(c.Argv, " "))
+	r.mu.Unlock()
+	cmd := r.host.Host.Command(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(cmd.Env, c.Env...), bytes.NewReader(c.Stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	err := cmd.Run()
+	var failed *exec.ExitError
+	if ctx.Err() != nil {
+		return runner.Result{}, ctx.Err()
+	}
+	if err != nil && !errors.As(err, &failed) {
+		return runner.Result{}, err
+	}
+	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, nil
+}
+
+func (r *hostRunner) commands() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.ran, "\n")
+}
+
+// site is an appliance with Docker, a registry, and a machine on each side.
+type labSite struct {
+	*dockertest.Engine
+	t        *testing.T
+	dir      string
+	runner   *hostRunner
+	registry *labtest.Process
+	lan, wan *labtest.Host
+	service  *Service
+	stop     func()
+	log      *bytes.Buffer
+}
+
+func newSite(t *testing.T) *labSite {
+	t.Helper()
+	l := labtest.New(t)
+	host, lan, wan := l.Host("appliance"), l.Host("pc"), l.Host("provider")
+	l.Connect(host, "ens34", lan, "eth0")
+	l.Connect(host, "ens33", wan, "eth0")
+	host.Addr("ens34", "192.168.1.1/24")
+	host.Addr("ens33", "198.51.100.2/24")
+	lan.Addr("eth0", "192.168.1.2/24")
+	wan.Addr("eth0", "198.51.100.1/24")
+	s := &labSite{Engine: dockertest.New(t, host), t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: lan, wan: wan, log: new(bytes.Buffer)}
+	s.runner = &hostRunner{host: host}
+	s.registry = s.Registry()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", s.log)
+		}
+	})
+	return s
+}
+
+// The passwords, which must be nowhere that others can read.
+const (
+	adminNeedle = "needle-admin-password"
+	dbNeedle    = "needle-database-password"
+	userNeedle  = "needle-user-password"
+	sipNeedle   = "needle-sip-$password"
+)
+
+func labConfig() Config {
+	return Config{
+		Site:     project.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: []byte("certificate\n"), Key: []byte("key\n")},
+		Registry: dockertest.Registry,
+		Update:   UpdateConfig{Policy: PolicyMinor, Off: true},
+		Users:    []User{{Name: "100", DisplayName: "Alice 'A' $HOME", Password: userNeedle}},
+	}
+}
+
+func jitsiConfig() *project.JitsiConfig {
+	return &project.JitsiConfig{
+		HTTPSPort: 8443, MediaPort: 10000, GatewayFirst: 20000, GatewayLast: 20003, SIPServer: "192.168.1.1", SIPPort: 5060, SIPTransport: "udp",
+		Gateway:   project.Gateway{Extension: "1000", AccessNumber: "8000", Room: "sae303", Header: project.RoomHeader},
+		SIPSecret: sipNeedle, JicofoSecret: "needle-jicofo", JVBSecret: "needle-jvb", JigasiSecret: "needle-jigasi",
+	}
+}
+
+func nextcloudConfig() *project.NextcloudConfig {
+	return &project.NextcloudConfig{HTTPSPort: 7443, AdminSecret: adminNeedle, DBSecret: dbNeedle, DBRootSecret: "needle-root"}
+}
+
+// lockedWriter lets several goroutines write to a buffer.
+type lockedWriter struct {
+	mu sync.Mutex
+	b  *bytes.Buffer
+}
+
+func (w *lockedWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(b)
+}
+
+// start runs the service as the daemon would.
+func (s *labSite) start(cfg Config) {
+	s.t.Helper()
+	svc, err := New(cfg, Options{
+		Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: hostRegistry{s.Host},
+		Logger: slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = svc.Run(ctx)
+	}()
+	s.service = svc
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	s.t.Cleanup(s.stop)
+}
+
+// hostRegistry asks registries from a host of the lab.
+type hostRegistry struct{ host *labtest.Host }
+
+func (r hostRegistry) Tags(ctx context.Context, repository string) (tags []string, err error) {
+	_ = r.host.Host.Do(func() error { tags, err = registry.New().Tags(ctx, repository); return nil })
+	return tags, err
+}
+
+func (r hostRegistry) Digest(ctx context.Context, repository, tag string) (digest string, err error) {
+	_ = r.host.Host.Do(func() error { digest, err = registry.New().Digest(ctx, repository, tag); return nil })
+	return digest, err
+}
+
+// status is how a stack is now.
+func (s *labSite) status(name string) Status {
+	for _, st := range s.service.Status() {
+		if st.Name == name {
+			return st
+		}
+	}
+	s.t.Fatalf("no status of %s", name)
+	return Status{}
+}
+
+// patience is for containers on a machine that is busy with something else.
+const labPatience = 1 * time.Minute
+
+// until waits for a condition.
+func (s *labSite) until(what string, ok func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(labPatience); !ok(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("still not %s: %+v\n%s", what, s.service.Status(), s.Host.Run("sh", "-c",
+				`for c in $("$@" ps -aq); do "$@" ps -a --filter id=$c; "$@" logs --tail 5 $c 2>&1; done`, "sh", dockertest.Docker, "--host", "unix://"+s.Socket))
+		}
+	}
+}
+
+func (s *labSite) untilState(name string, want State) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("%s %s", name, want), func() bool { return s.status(name).State == want })
+}
+
+func (s *labSite) untilProblem(name string, want Code) Problem {
+	s.t.Helper()
+	s.until(fmt.Sprintf("%s: %s", name, want), func() bool { p := s.status(name).Problem; return p != nil && p.Code == want })
+	return *s.status(name).Problem
+}
+
+// container is the name that Compose gives.
+func container(stack, service string) string { return "sae-" + stack + "-" + service + "-1" }
+
+func (s *labSite) pushAll() {
+	for _, r := range append(dockertest.Meeting(project.Pinned()["jitsi"]["web"].Tag), dockertest.Cloud(project.Pinned()["nextcloud"]["nextcloud"].Tag), dockertest.Database(project.Pinned()["nextcloud"]["mariadb"].Tag)) {
+		s.Push(r)
+	}
+}
+
+func (s *labSite) get(from *labtest.Host, url string) (string, error) {
+	out, err := from.Command("curl", "-sS", "--max-time", "5", url).CombinedOutput()
+	return string(out), err
+}
+
+// query runs SQL in Nextcloud's database.
+func (s *labSite) query(sql string) string {
+	s.t.Helper()
+	return strings.TrimSpace(s.Docker("exec", container("nextcloud", "mariadb"), "sh", "-c",
+		`MYSQL_PWD=$MARIADB_PASSWORD mariadb -N -h 127.0.0.1 -u "$MARIADB_USER" -e "$0" "$MARIADB_DATABASE"`, sql))
+}
+
+func (s *labSite) file(path string) string {
+	s.t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, path))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,94 @@
+// Package registry asks registries of images, as the OCI distribution specification
+// has it, which tags a repository has and what they mean.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// askTime bounds one question.
+const askTime = time.Minute
+
+// maxTags bounds how many tags of a repository are looked at.
+const maxTags = 50_000
+
+// ErrNotFound says that there is no such repository or tag.
+var ErrNotFound = errors.New("not found in the registry")
+
+// Client asks registries, anonymously.
+type Client struct {
+	auth *auth.Client
+}
+
+// New returns a client. It asks without encryption only what is on this machine,
+// as Docker does.
+func New() *Client {
+	return &Client{auth: &auth.Client{Client: &http.Client{Timeout: askTime}, Cache: auth.NewCache()}}
+}
+
+// Tags lists the tags of a repository such as ghcr.io/jitsi/web.
+func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
+	r, err := c.open(repository)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	err = r.Tags(ctx, "", func(tags []string) error {
+		out = append(out, tags...)
+		if len(out) > maxTags {
+			return fmt.Errorf("more than %d tags", maxTags)
+		}
+		return nil
+	})
+	return out, explain(repository, err)
+}
+
+// Digest tells what a tag means now.
+func (c *Client) Digest(ctx context.Context, repository, tag string) (string, error) {
+	r, err := c.open(repository)
+	if err != nil {
+		return "", err
+	}
+	d, err := r.Resolve(ctx, tag)
+	return d.Digest.String(), explain(repository+":"+tag, err)
+}
+
+func (c *Client) open(repository string) (*remote.Repository, error) {
+	r, err := remote.NewRepository(repository)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %s: %w", repository, err)
+	}
+	r.PlainHTTP = here(r.Reference.Registry)
+	r.Client = c.auth
+	return r, nil
+}
+
+func explain(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errdef.ErrNotFound):
+		return fmt.Errorf("registry: %s: %w", what, ErrNotFound)
+	}
+	return fmt.Errorf("registry: %s: %w", what, err)
+}
+
+// here reports whether a registry is on this machine.
+func here(host string) bool {
+	name, _, ok := strings.Cut(host, ":")
+	if !ok {
+		name = host
+	}
+	a, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && a.IsLoopback()
+}
