@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -73,6 +75,7 @@ type labSite struct {
 	service  *Service
 	stop     func()
 	log      *bytes.Buffer
+	patience time.Duration // of the service
 }
 
 func newSite(t *testing.T) *labSite {
@@ -141,7 +144,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 func (s *labSite) start(cfg Config) {
 	s.t.Helper()
 	svc, err := New(cfg, Options{
-		Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: hostRegistry{s.Host},
+		Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
 	})
 	if err != nil {
@@ -161,17 +164,15 @@ func (s *labSite) start(cfg Config) {
 	s.t.Cleanup(s.stop)
 }
 
-// hostRegistry asks registries from a host of the lab.
-type hostRegistry struct{ host *labtest.Host }
-
-func (r hostRegistry) Tags(ctx context.Context, repository string) (tags []string, err error) {
-	_ = r.host.Host.Do(func() error { tags, err = registry.New().Tags(ctx, repository); return nil })
-	return tags, err
-}
-
-func (r hostRegistry) Digest(ctx context.Context, repository, tag string) (digest string, err error) {
-	_ = r.host.Host.Do(func() error { digest, err = registry.New().Digest(ctx, repository, tag); return nil })
-	return digest, err
+// transport reaches what a host of the lab reaches.
+func transport(h *labtest.Host) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		failed := h.Host.Do(func() error {
+			c, err = new(net.Dialer).DialContext(ctx, network, addr)
+			return nil
+		})
+		return c, errors.Join(failed, err)
+	}}
 }
 
 // status is how a stack is now.

@@ -24,8 +24,6 @@ const (
 	firstDelay, maxDelay = 5 * time.Second, 5 * time.Minute
 	// steadyAfter is how long a stack must be well for its next failure to begin at firstDelay.
 	steadyAfter = 5 * time.Minute
-	// waitTime is how long a project may take to get healthy; Nextcloud's first start takes minutes.
-	waitTime = 20 * time.Minute
 )
 
 // stack is one stack. One goroutine at a time works on it: who holds work.
@@ -403,7 +401,7 @@ func (s *stack) up(ctx context.Context, sick []string) error {
 		}
 	}
 	return s.compose(ctx, composeCall{args: []string{
-		"up", "--detach", "--remove-orphans", "--wait", "--wait-timeout", fmt.Sprint(int(waitTime.Seconds())),
+		"up", "--detach", "--remove-orphans", "--wait", "--wait-timeout", fmt.Sprint(int(s.opts.Patience.Seconds())),
 	}})
 }
 

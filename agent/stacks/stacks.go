@@ -67,9 +67,14 @@ type Options struct {
 	Logger   *slog.Logger
 	// OnChange is told when a stack's state has changed. Nil: nobody is.
 	OnChange func()
+	// Patience is how long a project may take to get healthy; 0: defaultPatience.
+	Patience time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
+
+// defaultPatience is enough for Nextcloud's first start and its migrations.
+const defaultPatience = 20 * time.Minute
 
 // Service keeps the stacks. Its methods may be called from any goroutine.
 type Service struct {
@@ -91,6 +96,9 @@ func New(cfg Config, opts Options) (*Service, error) {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
+	}
+	if opts.Patience == 0 {
+		opts.Patience = defaultPatience
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now

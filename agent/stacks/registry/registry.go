@@ -30,10 +30,10 @@ type Client struct {
 	auth *auth.Client
 }
 
-// New returns a client. It asks without encryption only what is on this machine,
-// as Docker does.
-func New() *Client {
-	return &Client{auth: &auth.Client{Client: &http.Client{Timeout: askTime}, Cache: auth.NewCache()}}
+// New returns a client that asks through transport; nil: http.DefaultTransport. It
+// asks without encryption only what is on this machine, as Docker does.
+func New(transport http.RoundTripper) *Client {
+	return &Client{auth: &auth.Client{Client: &http.Client{Timeout: askTime, Transport: transport}, Cache: auth.NewCache()}}
 }
 
 // Tags lists the tags of a repository such as ghcr.io/jitsi/web.
