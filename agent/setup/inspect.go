@@ -195,13 +195,15 @@ func lookAtSSH() SSH {
 func openSSH(s SSH) []config.Service {
 	var out []config.Service
 	for _, p := range slices.Sorted(slices.Values(s.Listening)) {
+		one := config.Service{Protocol: "tcp", Ports: config.PortRange{First: p, Last: p}}
 		if slices.Contains(s.Configured, p) {
-			out = append(out, config.Service{Name: "ssh"})
-		} else {
-			out = append(out, config.Service{Protocol: "tcp", Ports: config.PortRange{First: p, Last: p}})
+			one = config.Service{Name: "ssh"}
+		}
+		if !slices.Contains(out, one) {
+			out = append(out, one)
 		}
 	}
-	return slices.Compact(out)
+	return out
 }
 
 // pickLAN prefers a card that nobody uses.
