@@ -29,8 +29,7 @@ func dial(ctx context.Context, cfg Config) (c *carrier, err error) {
 	case UDP:
 		c.packets, err = cfg.Listen(cfg.Port)
 	case TCP, TLS:
-		c.stream = &stream{left: make(chan struct{})}
-		c.stream.Conn, err = cfg.Dial(ctx)
+		c.stream, err = connectStream(ctx, cfg)
 	default:
 		err = fmt.Errorf("there is no transport %q", cfg.Transport)
 	}
@@ -69,19 +68,37 @@ func (c *carrier) close() error {
 		return c.packets.Close()
 	}
 	err := c.stream.Conn.Close()
-	<-c.stream.left
+	select {
+	case <-c.ready:
+		<-c.stream.left
+	default: // sipgo was never given it
+	}
 	if errors.Is(err, net.ErrClosed) { // the server was faster
 		return nil
 	}
 	return err
 }
 
-// stream is a connection that says when sipgo has closed it.
+// stream is a connection that says when sipgo has closed it, and knows its ends even
+// then, when some have forgotten them.
 type stream struct {
 	net.Conn
-	left chan struct{}
-	once sync.Once
+	local, remote net.Addr
+	left          chan struct{}
+	once          sync.Once
 }
+
+func connectStream(ctx context.Context, cfg Config) (*stream, error) {
+	conn, err := cfg.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{Conn: conn, local: conn.LocalAddr(), remote: conn.RemoteAddr(), left: make(chan struct{})}, nil
+}
+
+func (s *stream) LocalAddr() net.Addr { return s.local }
+
+func (s *stream) RemoteAddr() net.Addr { return s.remote }
 
 func (s *stream) Close() error {
 	s.once.Do(func() { close(s.left) })
