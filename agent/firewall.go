@@ -52,7 +52,7 @@ func desiredFirewall(c *config.Config, f firewallFacts, stateDir string) firewal
 		Disabled: !c.Firewall.Enabled || f.sangoma,
 		LAN:      c.LAN.Interface, LANNets: []netip.Prefix{c.LAN.Address.Masked()},
 		Containers: containerLinks, Trusted: c.Firewall.Trusted, Services: desiredServices(c, f),
-		Shield: firewall.DefaultShield(), StateDir: filepath.Join(stateDir, "firewall"), Tentative: f.tentative,
+		Shield: firewall.DefaultShield(), Marks: desiredMarks(c), StateDir: filepath.Join(stateDir, "firewall"), Tentative: f.tentative,
 	}
 	if c.WAN.Method != config.WANNone {
 		out.WAN = c.WAN.Interface

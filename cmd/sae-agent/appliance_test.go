@@ -28,6 +28,7 @@ type appliance struct {
 	lab     *labtest.Lab
 	lan     *labtest.Switch
 	host    *labtest.Host
+	wan     *labtest.Host // the provider, at the other end of ens33
 	dir     string
 	process *labtest.Process
 }
@@ -57,9 +58,17 @@ const (
 
 // newAppliance lays out the lab and starts the daemon.
 func newAppliance(t *testing.T, config string) *appliance {
+	a := prepareAppliance(t, config)
+	a.start()
+	return a
+}
+
+// prepareAppliance lays out the lab.
+func prepareAppliance(t *testing.T, config string) *appliance {
 	l := labtest.New(t)
 	a := &appliance{t: t, lab: l, lan: l.Switch("lan"), host: l.Host("appliance"), dir: t.TempDir()}
 	provider := l.Host("provider")
+	a.wan = provider
 	l.Connect(a.host, "ens33", provider, "eth0")
 	a.lan.Plug(a.host, "ens34")
 	provider.Addr("eth0", "198.51.100.1/24")
@@ -71,7 +80,6 @@ func newAppliance(t *testing.T, config string) *appliance {
 		}
 	}
 	a.write("config.yaml", strings.Replace(config, "ROOT", a.path("root"), 1))
-	a.start()
 	return a
 }
 

@@ -265,7 +265,7 @@ func (s *Shaper) report(is machine, problem string) {
 	if reflect.DeepEqual(st, s.status) {
 		return
 	}
-	if st.Discipline != s.status.Discipline || st.Rate != s.status.Rate {
+	if st.Rate != s.status.Rate || st.Rate != 0 && st.Discipline != s.status.Discipline {
 		s.log.Info("uplink shaped", "link", st.Link, "discipline", string(st.Discipline), "bits_per_second", st.Rate)
 	}
 	s.status = st

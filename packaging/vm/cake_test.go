@@ -75,7 +75,7 @@ func (m *machine) queues(words ...string) {
 // sent returns how many bytes of a class have left.
 func (m *machine) sent(class string) int {
 	m.t.Helper()
-	metrics := m.sh("curl -fsS http://127.0.0.1:9303/metrics")
+	metrics := m.sh("wget -qO- http://127.0.0.1:9303/metrics")
 	found := regexp.MustCompile(`(?m)^sae_qos_sent_bytes_total\{class="` + class + `"\} (\S+)$`).FindStringSubmatch(metrics)
 	if found == nil {
 		return 0
