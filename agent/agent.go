@@ -37,6 +37,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/firewall/fail2ban"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -101,6 +102,8 @@ type Agent struct {
 	qos      atomic.Pointer[qos.Shaper]
 	backups  atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
 	firewall atomic.Pointer[firewall.Manager]
+	fail2ban atomic.Pointer[fail2ban.Manager]
+	defence  *defence                       // against those that the exchange refuses
 	rivals   atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
 	// banRemovers lift bans that other programs note, see liftElsewhere.
 	banRemovers []func(ctx context.Context, addr netip.Addr) error
@@ -155,7 +158,8 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		story:      story,
 	}
 	a.services = a.newServices()
-	a.units = newUnits(a)
+	a.units, a.defence = newUnits(a), newDefence()
+	a.banRemovers = append(a.banRemovers, a.liftInFail2ban)
 	if err := a.openState(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
@@ -277,6 +281,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var following sync.WaitGroup
 	following.Go(func() { a.followDHCP(ctx) })
 	following.Go(func() { a.watchStatus(ctx) })
+	following.Go(func() { a.followAttacks(ctx) })
 	a.follow(ctx)
 	following.Wait()
 	a.parts.Wait()

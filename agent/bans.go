@@ -159,11 +159,40 @@ func (a *Agent) RemoveBans(ctx context.Context, r control.BanRemoval) (control.B
 	if err != nil {
 		return out, err
 	}
+	if r.Jail != "" {
+		return a.liftOfJail(ctx, m, addr, r.Jail)
+	}
 	banned, err := m.Unban(ctx, addr)
 	if banned {
 		out.Addresses = append(out.Addresses, addr.String())
 	}
 	return out, errors.Join(err, a.liftElsewhere(ctx, addr))
+}
+
+// liftOfJail lifts a sender's ban if a jail has imposed it, on that jail's behalf:
+// another one's stays for its time.
+func (a *Agent) liftOfJail(ctx context.Context, m *firewall.Manager, addr netip.Addr, jail string) (control.BanRemoved, error) {
+	out := control.BanRemoved{Addresses: []string{}}
+	bans, err := m.Bans(ctx)
+	for _, b := range bans {
+		if b.Jail != jail || !sameSender(b.Addr, addr) {
+			continue
+		}
+		if _, err := m.Unban(ctx, addr); err != nil {
+			return out, err
+		}
+		out.Addresses = append(out.Addresses, addr.String())
+	}
+	return out, err
+}
+
+// sameSender compares addresses as the firewall does: a sender with IPv6 is a /64.
+func sameSender(a, b netip.Addr) bool {
+	if a.Is4() {
+		return a == b
+	}
+	p, err := a.Prefix(64)
+	return err == nil && p.Contains(b)
 }
 
 // liftElsewhere lifts a sender's ban, or everybody's when addr is the zero Addr,

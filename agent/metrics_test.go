@@ -25,6 +25,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/firewall/fail2ban"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -85,14 +86,15 @@ func collectorsOf(t *testing.T) []titled {
 	fw, err6 := firewall.New(firewall.Config{Disabled: true}, firewall.Options{})
 	ph, err4 := phones.New(t.Context(), phones.Config{}, phones.Deps{Store: phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}, Logger: log})
 	shaper, err5 := qos.New(qos.Config{}, qos.Options{})
-	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
+	f2b, err7 := fail2ban.New(fail2ban.Config{}, fail2ban.Options{})
+	for _, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	return []titled{
 		{"The agent", collector{}}, {"Reconciling", newReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
-		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net}, {"Firewall", fw},
+		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net}, {"Firewall", fw}, {"fail2ban", f2b},
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},
 		{"Backups", backupCollector{}},

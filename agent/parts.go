@@ -21,6 +21,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/firewall/fail2ban"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -42,6 +43,7 @@ type units struct {
 	firewall unit[firewall.Config]
 	services unit[struct{}]
 	firstRun unit[install.FirstRun]
+	fail2ban unit[fail2ban.Config]
 }
 
 func newUnits(a *Agent) *units {
@@ -57,6 +59,7 @@ func newUnits(a *Agent) *units {
 		firewall: unit[firewall.Config]{name: "firewall", build: a.buildFirewall, change: a.changeFirewall},
 		services: unit[struct{}]{name: "services", build: a.buildServices},
 		firstRun: unit[install.FirstRun]{name: "first-run", build: a.buildFirstRun},
+		fail2ban: unit[fail2ban.Config]{name: "fail2ban", build: a.buildFail2ban, change: a.changeFail2ban},
 	}
 }
 
@@ -95,6 +98,7 @@ func (a *Agent) bringInLine() {
 	a.units.sip.want(a.parts, desiredSIP(cfg))
 	a.units.qos.want(a.parts, desiredQoS(cfg))
 	a.wantBesides(cfg)
+	a.wantFail2ban(cfg)
 	a.units.backup.want(a.parts, cfg.Backup)
 }
 

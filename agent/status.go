@@ -39,6 +39,8 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		serviceProblems(current.cfg.PBX.Driver, st.Services),
 		openingProblems(a.opening.Load(), current.cfg),
 		backupProblems(a.backups.Load()),
+		a.fail2banProblems(),
+		a.refusedPhones(),
 		phoneProblems(all),
 		a.firewallProblems(current.cfg),
 		missingProblems(current.cfg),

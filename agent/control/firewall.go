@@ -59,6 +59,9 @@ type Ban struct {
 type BanRemoval struct {
 	Address string `json:"address,omitempty"`
 	All     bool   `json:"all,omitempty"` // everybody's instead
+	// Jail lifts the ban only if this jail has imposed it, and does not ask elsewhere:
+	// it is the one that asks.
+	Jail string `json:"jail,omitempty"`
 }
 
 // BanRemoved says whose bans were lifted.

@@ -52,6 +52,7 @@ func printBans(w io.Writer, bans []control.Ban, now time.Time) {
 
 func newBansRemoveCommand() *cobra.Command {
 	var all bool
+	var jail string
 	cmd := &cobra.Command{
 		Use:   "remove ADDRESS | --all",
 		Short: "Let somebody in again, or everybody, and forget what they did",
@@ -60,7 +61,7 @@ func newBansRemoveCommand() *cobra.Command {
 			if (len(args) == 1) == all {
 				return &usageError{errors.New("whose ban? name an address, or say --all")}
 			}
-			r := control.BanRemoval{All: all}
+			r := control.BanRemoval{All: all, Jail: jail}
 			if !all {
 				r.Address = args[0]
 			}
@@ -78,6 +79,7 @@ func newBansRemoveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "lift every ban")
+	cmd.Flags().StringVar(&jail, "jail", "", "only if this jail has banned it; for fail2ban, which is not told then")
 	return cmd
 }
 

@@ -46,6 +46,9 @@ type Status struct {
 	Problem   string   // what is wrong, and what to do; empty when nothing is
 }
 
+// has reports whether a jail of ours runs.
+func (s Status) has(jail string) bool { return slices.Contains(s.Jails, jail) }
+
 // Manager keeps our jails as they should be.
 type Manager struct {
 	opts   Options

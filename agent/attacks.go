@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/attacks"
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/firewall"
+)
+
+// How many failed attempts are a ban. fail2ban's jails have the same limits.
+var (
+	// loginLimit is for wrong answers to a challenge, whose sender has received the
+	// challenge and is no forgery.
+	loginLimit = attacks.Limit{Attempts: 5, Within: 10 * time.Minute}
+	// scanLimit is for requests that anybody can send in another one's name.
+	scanLimit = attacks.Limit{Attempts: 20, Within: time.Minute}
+)
+
+const (
+	scanBan = 10 * time.Minute
+	// slowFor is how long a machine of the LAN that fails to register is slowed down.
+	slowFor = 5 * time.Minute
+	// complainFor is how long the status tells of one that has failed.
+	complainFor = 15 * time.Minute
+	// maxComplaints bounds how many machines of the LAN the status tells of.
+	maxComplaints = 100
+)
+
+// Jails of senders that we ban ourselves, see firewall.Ban.
+const (
+	jailLogin = "sip-login"
+	jailScan  = "sip-scan"
+)
+
+// defence decides what becomes of those that the exchange refuses.
+type defence struct {
+	events       chan pbx.SecurityEvent // from the exchange, which must not wait
+	logins, scan *attacks.Counter
+
+	mu         sync.Mutex // guards the following
+	complaints map[netip.Addr]complaint
+}
+
+// complaint is a machine of the LAN that fails to register.
+type complaint struct {
+	account  string
+	attempts int
+	last     time.Time
+}
+
+func newDefence() *defence {
+	return &defence{
+		events: make(chan pbx.SecurityEvent, 1024), logins: attacks.NewCounter(loginLimit), scan: attacks.NewCounter(scanLimit),
+		complaints: make(map[netip.Addr]complaint),
+	}
+}
+
+// noteAttack takes an attempt that the exchange has refused. In a flood some are
+// lost: there are more of them.
+func (a *Agent) noteAttack(e pbx.SecurityEvent) {
+	select {
+	case a.defence.events <- e:
+	default:
+	}
+}
+
+// followAttacks bans who attacks, as soon as the exchange has said so.
+func (a *Agent) followAttacks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-a.defence.events:
+			if m := a.firewall.Load(); m != nil && e.Remote.IsValid() {
+				a.defend(ctx, m, e)
+			}
+		}
+	}
+}
+
+func (a *Agent) defend(ctx context.Context, m *firewall.Manager, e pbx.SecurityEvent) {
+	from := e.Remote.Addr().Unmap()
+	if m.Config().ZoneOf(from) == firewall.ZoneLAN {
+		a.slowDown(ctx, m, from, e)
+		return
+	}
+	b := firewall.Ban{Addr: from, Jail: jailLogin, Reason: "wrong SIP passwords"}
+	counter := a.defence.logins
+	if e.Kind != pbx.WrongSecret {
+		b.Jail, b.Reason, b.Duration, counter = jailScan, "looking for SIP extensions", scanBan, a.defence.scan
+	}
+	var tooMany bool
+	if b.Attempts, tooMany = counter.Note(from, time.Now()); !tooMany {
+		return
+	}
+	if _, err := m.Ban(ctx, b); err != nil && !errors.Is(err, firewall.ErrExempt) && !errors.Is(err, firewall.ErrDisabled) {
+		a.log.Error("cannot ban", "part", "firewall", "address", from, "err", err)
+	}
+}
+
+// slowDown has a machine of the LAN that fails to register try less often, and
+// tells of it: it is a phone with a wrong password, mostly. It is never banned.
+func (a *Agent) slowDown(ctx context.Context, m *firewall.Manager, from netip.Addr, e pbx.SecurityEvent) {
+	attempts, first := a.defence.complain(from, e, time.Now())
+	if first {
+		a.log.Warn("a device on the LAN is refused by the exchange", "part", "pbx", "address", from, "extension", e.Account, "reason", string(e.Kind))
+		a.wake()
+	}
+	if attempts%loginLimit.Attempts != 0 {
+		return
+	}
+	if err := m.Throttle(ctx, from, slowFor); err != nil && !errors.Is(err, firewall.ErrDisabled) {
+		a.log.Error("cannot slow a device down", "part", "firewall", "address", from, "err", err)
+	}
+}
+
+// complain counts an attempt, and reports whether it is the first for a while.
+func (d *defence) complain(from netip.Addr, e pbx.SecurityEvent, now time.Time) (attempts int, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, known := d.complaints[from]
+	if now.Sub(c.last) > complainFor {
+		c, known = complaint{}, false
+	}
+	if !known && len(d.complaints) >= maxComplaints {
+		d.forgetOld(now)
+	}
+	if !known && len(d.complaints) >= maxComplaints {
+		return 0, false
+	}
+	c.attempts, c.last = c.attempts+1, now
+	if e.Kind == pbx.WrongSecret || c.account == "" {
+		c.account = e.Account
+	}
+	d.complaints[from] = c
+	return c.attempts, !known
+}
+
+func (d *defence) forgetOld(now time.Time) {
+	for addr, c := range d.complaints {
+		if now.Sub(c.last) > complainFor {
+			delete(d.complaints, addr)
+		}
+	}
+}
+
+// refusedPhones tells of machines of the LAN that the exchange has refused lately.
+func (a *Agent) refusedPhones() (out []control.Problem) {
+	d := a.defence
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forgetOld(time.Now())
+	for addr, c := range d.complaints {
+		who := addr.String()
+		if mac, ok := a.leasedTo(addr); ok {
+			who = mac.String() + " (" + who + ")"
+		}
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "phones",
+			What: fmt.Sprintf("%s is refused by the exchange as %q, %d times lately: wrong password, or no such extension", who, c.account, c.attempts),
+			Fix:  "sae-agent phones resync has a phone fetch its file anew; look who it is when it is none of the phones. It is slowed down, not banned",
+		})
+	}
+	slices.SortFunc(out, func(a, b control.Problem) int {
+		if a.What < b.What {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
