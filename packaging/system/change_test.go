@@ -28,6 +28,7 @@ const breakLAN = "sed -i 's/192\\.168\\.1\\./10.99.99./g' /etc/sae-agent/config.
 // Nobody confirms a change that breaks the LAN, and its daemon is killed: the
 // timer brings the LAN back.
 func TestUnconfirmedChangeComesBack(t *testing.T) {
+	t.Parallel()
 	m := ready(t)
 	m.sh(breakLAN)
 	m.sh("sae-agent apply --confirm 10s && systemctl list-timers --all | grep sae-agent-rollback.timer")
@@ -42,10 +43,11 @@ func TestUnconfirmedChangeComesBack(t *testing.T) {
 
 // A reboot is no confirmation.
 func TestRebootUndoesWhatNobodyConfirmed(t *testing.T) {
+	t.Parallel()
 	m := ready(t)
 	m.sh(breakLAN)
 	m.sh("sae-agent apply --confirm 1h")
-	m.off(syscall.SIGKILL)
+	m.cut()
 	m.boot()
 	m.eventually("sae-agent status", "ens34 (static) up 192.168.1.1/24", "differs from what runs")
 	m.phonesBoot()
@@ -53,6 +55,7 @@ func TestRebootUndoesWhatNobodyConfirmed(t *testing.T) {
 
 // Confirmed, the change is there to stay, and its timer is gone.
 func TestConfirmedChangeSurvivesReboot(t *testing.T) {
+	t.Parallel()
 	m := ready(t)
 	m.sh("sed -i 's/name: Carol/name: Caroline/' /etc/sae-agent/config.yaml && sae-agent apply --confirm 1h && sae-agent confirm")
 	m.eventually("systemctl list-units --all --no-legend 'sae-agent-rollback*'", "!sae-agent-rollback")
@@ -62,6 +65,7 @@ func TestConfirmedChangeSurvivesReboot(t *testing.T) {
 
 // However often the daemon dies, it is started again, a little later each time.
 func TestKilledDaemonComesBack(t *testing.T) {
+	t.Parallel()
 	m := ready(t)
 	for deaths := range 6 { // systemd gives up after five in ten seconds, unless told not to
 		m.sh("systemctl kill -s KILL sae-agent")
@@ -82,6 +86,7 @@ func (m *machine) previous() {
 // Phones keep working while the package is upgraded, no lease is lost, and the
 // admin's configuration stays as it is.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot()
 	m.manage("ifupdown")
@@ -137,6 +142,7 @@ func addresses(r result) map[string]string {
 // The machine of the manual procedure: isc-dhcp-server, tftpd-hpa and ifupdown do
 // what sae-agent is to do. takeover makes room, and gives everything back.
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot()
 	m.sh(`printf 'auto lo ens34\niface lo inet loopback\niface ens34 inet static\n  address 192.168.1.1/24\n' > /etc/network/interfaces

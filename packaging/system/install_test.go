@@ -43,6 +43,7 @@ func (m *machine) state() string {
 // The promise: install over SSH, name the phones, and they come up; also after a
 // reboot. Purged, the package leaves nothing.
 func TestInstallRebootPurge(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot()
 	address := m.manage("ifupdown")
@@ -85,8 +86,10 @@ func TestInstallRebootPurge(t *testing.T) {
 
 // Whoever manages the uplink goes on doing so, and a session over it lives on.
 func TestUplinkIsLeftToItsManager(t *testing.T) {
+	t.Parallel()
 	for _, manager := range []string{"NetworkManager", "systemd-networkd"} {
 		t.Run(manager, func(t *testing.T) {
+			t.Parallel()
 			m := newMachine(t)
 			m.boot()
 			address := m.manage(manager)
@@ -113,6 +116,7 @@ func TestUplinkIsLeftToItsManager(t *testing.T) {
 
 // A LAN card that is in use is not taken, whoever set it up.
 func TestCardInUseIsNotTaken(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot()
 	m.manage("ifupdown")

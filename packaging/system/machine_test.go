@@ -30,12 +30,15 @@ const (
 // bootScript makes the machine's root directory out of the image and what this
 // machine has written, and boots it. It becomes the container's manager.
 const bootScript = `set -e
-image=$1 layers=$2 apt=$3
+image=$1 layers=$2 apt=$3 cgroup=$4
 mkdir -p $layers/upper $layers/work $layers/root
 mount -t overlay overlay -o lowerdir=$image,upperdir=$layers/upper,workdir=$layers/work $layers/root
 mkdir -p $layers/root/srv/apt
 mount --bind $apt $layers/root/srv/apt
+# A control group of its own, since other machines may run at the same time.
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p $cgroup
+echo 0 > $cgroup/cgroup.procs
 # The container's own network is writable for it, its cards are real.
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 exec systemd-nspawn --quiet --directory=$layers/root --register=no --keep-unit --machine=appliance \
@@ -50,6 +53,7 @@ type machine struct {
 	provider *labtest.Host
 	wan, lan *labtest.Switch
 	layers   string // what this machine has written
+	cgroup   string // all its processes are below this control group
 
 	// Of the current boot:
 	cards   *labtest.Host
@@ -63,6 +67,7 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	l := labtest.New(t)
 	m := &machine{t: t, lab: l, provider: l.Host("provider"), wan: l.Switch("wan"), lan: l.Switch("lan"), layers: t.TempDir()}
+	m.cgroup = "/sys/fs/cgroup/" + filepath.Base(filepath.Dir(m.layers))
 	m.wan.Plug(m.provider, "eth0")
 	m.provider.Addr("eth0", "198.51.100.1/24")
 	m.provider.Start("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--port=0", "--dhcp-authoritative",
@@ -92,7 +97,8 @@ func (m *machine) boot() {
 		m.cards.Down(card)
 		m.cards.SetMAC(card, mac)
 	}
-	m.process = m.cards.Start("sh", "-c", bootScript, "boot", build(m.t, "_image"), m.layers, build(m.t, "apt"))
+	m.process = m.cards.Start("sh", "-c", bootScript, "boot", build(m.t, "_image"), m.layers, build(m.t, "apt"), m.cgroup)
+	m.t.Cleanup(m.kill)
 	labtest.Eventually(m.t, func() error {
 		pid := m.process.Pid()
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -108,23 +114,44 @@ func (m *machine) boot() {
 	})
 }
 
-// off ends the machine: in good order, or as a power cut does.
-func (m *machine) off(signal syscall.Signal) {
+// reboot is a shutdown and a start.
+func (m *machine) reboot() {
 	m.t.Helper()
-	if err := m.process.Signal(signal); err != nil {
+	if err := m.process.Signal(syscall.SIGTERM); err != nil {
 		m.t.Fatal(err)
 	}
 	<-m.process.Done()
+	m.unplug()
+	m.boot()
+}
+
+// cut ends the machine as a power cut does.
+func (m *machine) cut() {
+	m.t.Helper()
+	m.kill()
+	m.unplug()
+}
+
+func (m *machine) unplug() {
+	m.t.Helper()
 	for _, card := range []string{"ens33", "ens34"} {
 		m.cards.Run("ip", "link", "delete", card)
 	}
 }
 
-// reboot is a shutdown and a start.
-func (m *machine) reboot() {
+// kill kills all of the machine's processes, which the end of its manager alone would not.
+func (m *machine) kill() {
 	m.t.Helper()
-	m.off(syscall.SIGTERM)
-	m.boot()
+	const script = `[ ! -d $0 ] || { echo 1 > $0/cgroup.kill; find $0 -depth -type d -exec rmdir {} +; }`
+	labtest.Eventually(m.t, func() error {
+		// Not a context that ends with the test, which is over when it cleans up.
+		cmd := m.cards.Host.Command(context.Background(), "sh", "-c", script, m.cgroup)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("control group: %w\n%s", err, out)
+		}
+		return nil
+	})
+	<-m.process.Done()
 }
 
 // try runs a shell script on the machine.

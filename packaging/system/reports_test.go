@@ -23,6 +23,7 @@ func inDocs(t *testing.T, name, report string) {
 
 // The documents show what systemd says of the service's sandbox.
 func TestSandbox(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.boot()
 	m.manage("ifupdown")
