@@ -32,10 +32,12 @@ var (
 	descEnabled    = desc("sae_feature_enabled", "1 if the configuration switches the feature on.", "feature")
 	descProblems   = desc("sae_problems", "What is wrong, by severity; sae-agent status says it in words.", "severity")
 	descGlance     = desc("sae_status_timestamp_seconds", "When the state of configuration and problems was last looked at.")
+	descDiskSize   = desc("sae_state_disk_size_bytes", "Size of the file system that holds the agent's state.")
+	descDiskFree   = desc("sae_state_disk_free_bytes", "Free space there.")
 
 	agentDescs = []*prometheus.Desc{
 		descInfo, descStart, descPart, descRestarts, descConfigInfo, descApplied, descPending, descNotApplied, descValid,
-		descEnabled, descProblems, descGlance,
+		descEnabled, descProblems, descGlance, descDiskSize, descDiskFree,
 	}
 )
 
@@ -79,6 +81,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descProblems, float64(count[s]), string(s))
 	}
 	gauge(descGlance, seconds(st.at))
+	gauge(descDiskSize, float64(st.disk.size))
+	gauge(descDiskFree, float64(st.disk.free))
 }
 
 // features are what can be switched on and off, so that dashboards and alerts tell

@@ -79,6 +79,8 @@ func (a *Agent) facts() facts {
 
 // bringInLine makes every part as configuration and facts say. The caller holds a.mu.
 func (a *Agent) bringInLine() {
+	began := time.Now()
+	defer func() { a.reconciled("agent", time.Since(began), nil) }()
 	cfg, f := a.applied.cfg, a.facts()
 	a.phones.Apply(desiredPhones(cfg, a.applied.secrets, f))
 	a.units.network.want(a.parts, desiredNetwork(cfg, a.opts.StateDir))

@@ -27,7 +27,7 @@ func newReconciles() *reconciles {
 		}, part),
 		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sae_reconcile_last_success_timestamp_seconds",
-			Help: "When a part was last found, or made, as the configuration says.",
+			Help: "When a part was last found, or made, as the configuration says; agent is for those that are changed only when the configuration is.",
 		}, part),
 	}
 }
