@@ -46,7 +46,7 @@ func readYAML(t *testing.T, path string, into any) {
 // Prometheus' own tool accepts the files, and the rules do what their tests say.
 func TestPromtool(t *testing.T) {
 	for _, args := range [][]string{
-		{"check", "rules", "rules/sae-agent.yml"}, {"check", "config", "prometheus.yml"}, {"test", "rules", "tests/sae-agent.yml"},
+		{"check", "rules", "rules/sae-agent.yml"}, {"check", "config", "prometheus.yml"}, {"test", "rules", "tests/sae-agent.yml", "tests/slow.yml"},
 	} {
 		if out, err := exec.CommandContext(t.Context(), "promtool", args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %q (Debian package prometheus): %v\n%s", args, err, out)
@@ -56,7 +56,7 @@ func TestPromtool(t *testing.T) {
 
 // Each alert has a case in which it fires and one in which it does not.
 func TestEachAlertIsTested(t *testing.T) {
-	var file struct {
+	type file struct {
 		Tests []struct {
 			Rules []struct {
 				Alert string `yaml:"alertname"`
@@ -64,9 +64,11 @@ func TestEachAlertIsTested(t *testing.T) {
 			} `yaml:"alert_rule_test"`
 		}
 	}
-	readYAML(t, "tests/sae-agent.yml", &file)
+	var quick, slow file
+	readYAML(t, "tests/sae-agent.yml", &quick)
+	readYAML(t, "tests/slow.yml", &slow)
 	fires, rests := make(map[string]bool), make(map[string]bool)
-	for _, c := range file.Tests {
+	for _, c := range append(quick.Tests, slow.Tests...) {
 		for _, r := range c.Rules {
 			if len(r.Want) > 0 {
 				fires[r.Alert] = true
@@ -82,7 +84,7 @@ func TestEachAlertIsTested(t *testing.T) {
 	}
 }
 
-var section = regexp.MustCompile(`(?m)^### (\w+)\n\n\w`)
+var section = regexp.MustCompile(`(?m)^### (\w+)\n\n\S`)
 
 // Each alert says what it is and leads to its runbook; no runbook is of no alert.
 func TestRunbooks(t *testing.T) {
