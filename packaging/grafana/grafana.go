@@ -23,6 +23,7 @@ const (
 	Stacks   Needs = "stacks"
 	Verify   Needs = "verify"
 	Units    Needs = "units"
+	Backup   Needs = "backup"
 	Trouble  Needs = "trouble" // something must be wrong
 )
 
@@ -31,6 +32,7 @@ var says = map[Needs]string{
 	PBX: "Empty while the exchange is off (pbx).", Firewall: "Empty while the firewall is off (firewall).",
 	QoS: "Empty while nothing is shaped (qos).", Stacks: "Empty while no stack is on (stacks).",
 	Verify: "Empty until sae-agent verify has run (verify).", Units: "Empty where systemd does not run (units).",
+	Backup:  "Empty until there is a backup (backup).",
 	Trouble: "Empty when all is well (trouble).",
 }
 
