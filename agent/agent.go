@@ -80,6 +80,8 @@ type Runner interface {
 	After(ctx context.Context, name string, d time.Duration, argv []string) error
 	// Cancel takes back what After arranged. Nothing to take back is no error.
 	Cancel(ctx context.Context, name string) error
+	// Restart starts a service anew, whether it runs or not.
+	Restart(ctx context.Context, s runner.Service) error
 }
 
 // Agent runs the appliance. It implements control.Backend.
@@ -108,6 +110,8 @@ type Agent struct {
 	// banRemovers lift bans that other programs note, see liftElsewhere.
 	banRemovers []func(ctx context.Context, addr netip.Addr) error
 	opening     atomic.Pointer[install.Opening] // of FreePBX's first run; nil while it is not known
+	pbx         atomic.Pointer[runningExchange]
+	resyncs     *resyncs
 	// running is the configuration that runs, current the same with where it is from,
 	// for those who must not wait for mu.
 	running atomic.Pointer[config.Config]
@@ -155,6 +159,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		look:     make(chan struct{}, 1),
 
 		reconciles: newReconciles(),
+		resyncs:    newResyncs(),
 		story:      story,
 	}
 	a.services = a.newServices()
@@ -280,6 +285,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
 	var following sync.WaitGroup
 	following.Go(func() { a.followDHCP(ctx) })
+	following.Go(func() { a.followResyncs(ctx) })
 	following.Go(func() { a.watchStatus(ctx) })
 	following.Go(func() { a.followAttacks(ctx) })
 	a.follow(ctx)

@@ -60,7 +60,7 @@ func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied,
 	if err != nil {
 		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
 	}
-	names := []string{adminSecret}
+	names := append(exchangeSecrets(cfg), adminSecret)
 	for _, e := range cfg.Extensions {
 		if e.Secret == "" {
 			names = append(names, extensionSecret(e.Number))
@@ -73,8 +73,17 @@ func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied,
 	return applied{cfg: cfg, data: data, secrets: made, warnings: warnings}, nil
 }
 
-// Apply implements control.Backend: it runs the operator's file.
+// Apply implements control.Backend: it runs the operator's file. The exchange comes first and the phones' files follow
+// it; Apply waits for both.
 func (a *Agent) Apply(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
+	plan, err := a.applyFile(ctx, o)
+	if err == nil {
+		plan.Warnings = a.settleExchange(ctx)
+	}
+	return plan, err
+}
+
+func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.nothingPending(); err != nil {
@@ -141,6 +150,7 @@ func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
 		p.Machine = append(p.Machine, c.String())
 	}
 	p.Machine = append(p.Machine, a.planQoS(next.cfg)...)
+	p.Machine = append(p.Machine, a.planExchange(ctx, next)...)
 	p.Firewall = a.planFirewall(ctx, next.cfg)
 	return p
 }

@@ -52,6 +52,19 @@ func (a *Agent) certificate(addr netip.Addr) (tls.Certificate, error) {
 	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
+// certificatePEM is certificate, as its two files have it.
+func (a *Agent) certificatePEM(addr netip.Addr) (cert, key string, err error) {
+	if _, err := a.certificate(addr); err != nil {
+		return "", "", err
+	}
+	certPEM, err := os.ReadFile(a.state("tls/cert.pem"))
+	if err != nil {
+		return "", "", err
+	}
+	keyPEM, err := os.ReadFile(a.state("tls/key.pem"))
+	return string(certPEM), string(keyPEM), err
+}
+
 // selfSigned makes a certificate for an address of the LAN.
 func selfSigned(addr netip.Addr, now time.Time) (certPEM, keyPEM []byte, err error) {
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/agent/sipwatch"
@@ -33,11 +34,15 @@ const optionVoiceVLAN = 132
 
 // facts are what the desired state depends on besides the configuration.
 type facts struct {
-	resolvers  []netip.Addr       // of the WAN
-	timeServer bool               // one runs on this machine
-	approved   []net.HardwareAddr // phones that are not in the file
-	utcOffset  time.Duration      // of the site, now
-	posixTZ    string             // the site's time zone as POSIX has it, or empty
+	resolvers        []netip.Addr       // of the WAN
+	timeServer       bool               // one runs on this machine
+	approved         []net.HardwareAddr // phones that are not in the file
+	utcOffset        time.Duration      // of the site, now
+	posixTZ          string             // the site's time zone as POSIX has it, or empty
+	testAccounts     []pbx.Extension    // of verify, while it runs
+	inExchange       map[string]string  // secrets that the exchange has, by extension; nil: not known
+	onProbation      bool               // what runs waits for its confirmation
+	certificate, key string             // in PEM, where the exchange needs them
 }
 
 // desiredNetwork is what the cards should be.
@@ -199,7 +204,7 @@ func desiredPhones(c *config.Config, secrets map[string]string, f facts) phones.
 	p.Site.AdminPassword = cmp.Or(c.Provisioning.AdminPassword.Reveal(), secrets[adminSecret])
 	for _, e := range c.Extensions {
 		p.Extensions = append(p.Extensions, yealink.Extension{
-			Number: e.Number, Name: e.Name, Secret: cmp.Or(e.Secret.Reveal(), secrets[extensionSecret(e.Number)]), Voicemail: e.Voicemail,
+			Number: e.Number, Name: e.Name, Secret: cmp.Or(f.inExchange[e.Number], secretOf(e, secrets)), Voicemail: e.Voicemail,
 		})
 	}
 	for _, ph := range c.Phones {

@@ -162,8 +162,8 @@ func TestDesiredHTTP(t *testing.T) {
 	}{
 		"default": {"", console.Config{Listen: ports("192.168.1.1:9303", "127.0.0.1:9303"), Allow: allow}, "http://192.168.1.1:9303"},
 		"https": {
-			"provisioning: {url: \"https://192.168.1.1/x\"}\nhttp: {listen: [127.0.0.1:443, 192.168.1.1:443, 192.168.1.1:80]}\n",
-			console.Config{Listen: ports("127.0.0.1:443", "192.168.1.1:443", "192.168.1.1:80"), TLS: ports("192.168.1.1:443"), Allow: allow},
+			"provisioning: {url: \"https://192.168.1.1/x\"}\nhttp: {listen: [127.0.0.1:443, 192.168.1.1:443, 192.168.1.1:8080]}\n",
+			console.Config{Listen: ports("127.0.0.1:443", "192.168.1.1:443", "192.168.1.1:8080"), TLS: ports("192.168.1.1:443"), Allow: allow},
 			"https://192.168.1.1:443",
 		},
 	} {

@@ -77,8 +77,10 @@ func desiredServices(c *config.Config, f firewallFacts) []firewall.Service {
 	for _, p := range c.PortPlan() {
 		s := firewall.Service{Name: string(p.Use), Protocol: p.Protocol, First: p.First, Last: p.Last, LAN: true}
 		switch p.Use {
-		case config.UseSSH:
-			continue // where it really is, see above
+		case config.UseSSH, config.UseFreePBX:
+			continue // where it really is, see above; below
+		case config.UseManager:
+			continue // on this machine alone
 		case config.UseDHCP, config.UseTFTP, config.UseHTTP:
 			s.LANOnly = true
 		case config.UseSIP:

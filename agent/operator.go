@@ -30,7 +30,7 @@ func (a *Agent) Leases(context.Context) ([]control.Lease, error) {
 // Phones implements control.Backend.
 func (a *Agent) Phones(context.Context) ([]control.Phone, error) {
 	out := []control.Phone{}
-	for _, p := range a.phones.List() {
+	for _, p := range a.phoneList() {
 		out = append(out, controlPhone(p))
 	}
 	return out, nil
@@ -38,12 +38,25 @@ func (a *Agent) Phones(context.Context) ([]control.Phone, error) {
 
 // Phone implements control.Backend.
 func (a *Agent) Phone(_ context.Context, mac string) (control.Phone, error) {
-	hw, err := parseMAC(mac)
+	p, err := a.phone(mac)
 	if err != nil {
 		return control.Phone{}, err
 	}
+	return controlPhone(p), nil
+}
+
+// phone finds one phone, by its MAC in any usual notation.
+func (a *Agent) phone(mac string) (phoneView, error) {
+	hw, err := parseMAC(mac)
+	if err != nil {
+		return phoneView{}, err
+	}
 	p, err := a.phones.Get(hw)
-	return controlPhone(p), told(err)
+	if err != nil {
+		return phoneView{}, told(err)
+	}
+	st, watched := a.exchangeState()
+	return a.view(p, st, watched, a.registeredPhones(st)), nil
 }
 
 // ApprovePhone implements control.Backend.
@@ -79,11 +92,11 @@ func (a *Agent) SoftphoneLink(_ context.Context, extension string) (control.Link
 	return control.Link{URL: l.URL, Expires: l.Expires}, told(err)
 }
 
-func controlPhone(p phones.Status) control.Phone {
+func controlPhone(p phoneView) control.Phone {
 	c := control.Phone{
 		MAC: p.MAC.String(), Model: p.Model, Extension: p.Extension, Name: p.Name, State: string(p.State), Source: string(p.Source),
 		Firmware: p.Firmware, FirstSeen: p.FirstSeen, LastSeen: p.LastSeen, LastFetch: p.LastFetch, LastFile: p.LastFile,
-		Armed: p.Armed, Alert: p.Alert,
+		Armed: p.Armed, Alert: p.Alert, Trouble: p.trouble,
 	}
 	if p.Addr.IsValid() {
 		c.Address = p.Addr.String()

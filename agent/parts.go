@@ -44,6 +44,7 @@ type units struct {
 	services unit[struct{}]
 	firstRun unit[install.FirstRun]
 	fail2ban unit[fail2ban.Config]
+	exchange unit[exchange]
 }
 
 func newUnits(a *Agent) *units {
@@ -60,6 +61,7 @@ func newUnits(a *Agent) *units {
 		services: unit[struct{}]{name: "services", build: a.buildServices},
 		firstRun: unit[install.FirstRun]{name: "first-run", build: a.buildFirstRun},
 		fail2ban: unit[fail2ban.Config]{name: "fail2ban", build: a.buildFail2ban, change: a.changeFail2ban},
+		exchange: unit[exchange]{name: "pbx", build: a.buildExchange, change: a.changeExchange},
 	}
 }
 
@@ -74,6 +76,8 @@ func (a *Agent) facts() facts {
 	if n := a.net.Load(); n != nil {
 		f.resolvers = n.Status().Resolvers
 	}
+	f.inExchange = a.inExchange()
+	a.exchangeFacts(cfg, &f)
 	return f
 }
 
@@ -82,7 +86,8 @@ func (a *Agent) bringInLine() {
 	began := time.Now()
 	defer func() { a.reconciled("agent", time.Since(began), nil) }()
 	cfg, f := a.applied.cfg, a.facts()
-	a.phones.Apply(desiredPhones(cfg, a.applied.secrets, f))
+	a.wantExchange(cfg, f)
+	a.resyncs.add(a.phones.Apply(desiredPhones(cfg, a.applied.secrets, f)))
 	a.units.network.want(a.parts, desiredNetwork(cfg, a.opts.StateDir))
 	a.wantFirewall(cfg)
 	if cfg.DHCP.Enabled {
@@ -218,13 +223,7 @@ func (a *Agent) buildMetrics(_ context.Context, c console.ExporterConfig) (super
 
 func (a *Agent) buildSIP(ctx context.Context, c sipwatch.Config) (supervisor.Part, error) {
 	return sipwatch.New(c, func(r sipwatch.Registration) {
-		mac, ok := a.leasedTo(r.Client)
-		if !ok {
-			return
-		}
-		if err := a.phones.Registered(ctx, mac, r.Number); err != nil {
-			a.log.Error("cannot note that a phone has registered", "mac", mac.String(), "err", err)
-		}
+		a.noteRegistered(ctx, r.Client, r.Number)
 	}), nil
 }
 

@@ -72,7 +72,7 @@ func (a *Agent) Confirm(ctx context.Context) error {
 	}
 	a.log.Info("configuration confirmed", "number", p.Seq)
 	a.disarm(ctx)
-	a.bringInLine() // the ruleset is now the one to start the machine with
+	a.bringInLine() // what waited for this, and the ruleset to start the machine with
 	return nil
 }
 

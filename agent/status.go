@@ -25,14 +25,14 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		Version: a.opts.Version, Site: current.cfg.Site.Name, Started: a.started, Parts: parts,
 		Config: a.configStatus(current), Phones: make(map[string]int),
 	}
-	all := a.phones.List()
+	all := a.phoneList()
 	for _, p := range all {
 		st.Phones[string(p.State)]++
 	}
 	if n := a.net.Load(); n != nil {
 		st.Network = networkLinks(n.Status())
 	}
-	st.DHCP, st.QoS, st.Services = a.dhcpStatus(), a.qosStatus(), a.serviceStatus()
+	st.DHCP, st.QoS, st.Services, st.PBX = a.dhcpStatus(), a.qosStatus(), a.serviceStatus(), a.pbxStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
 		qosProblems(st.QoS),
@@ -41,7 +41,9 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		backupProblems(a.backups.Load()),
 		a.fail2banProblems(),
 		a.refusedPhones(),
+		pbxProblems(st.PBX),
 		phoneProblems(all),
+		troubleProblems(all),
 		a.firewallProblems(current.cfg),
 		missingProblems(current.cfg),
 		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
@@ -195,7 +197,7 @@ func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
 	return out
 }
 
-func phoneProblems(all []phones.Status) (out []control.Problem) {
+func phoneProblems(all []phoneView) (out []control.Problem) {
 	pending, lines := 0, 0
 	for _, p := range all {
 		if p.Extension != "" {
@@ -244,7 +246,6 @@ func missingProblems(c *config.Config) (out []control.Problem) {
 		asked    bool
 		key, fix string
 	}{
-		{c.PBX.Driver != config.DriverNone, "pbx.driver: " + string(c.PBX.Driver), "set the exchange's extensions up yourself, and write pbx: {driver: none}"},
 		{c.Stacks.Jitsi.Enabled, "stacks.jitsi", "set Jitsi up yourself, and write enabled: false"},
 		{c.Stacks.Nextcloud.Enabled, "stacks.nextcloud", "set Nextcloud up yourself, and write enabled: false"},
 	} {

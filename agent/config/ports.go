@@ -20,6 +20,8 @@ const (
 	UseJitsiMedia   PortUse = "Jitsi's video bridge"
 	UseJitsiGateway PortUse = "voice of Jitsi's SIP gateway"
 	UseNextcloud    PortUse = "Nextcloud's page"
+	UseManager      PortUse = "the PBX's manager interface"
+	UseFreePBX      PortUse = "FreePBX's web interface"
 )
 
 // PlannedPort is a port that the appliance uses, or a range of them.
@@ -28,6 +30,14 @@ type PlannedPort struct {
 	Use      PortUse
 	Protocol string // tcp or udp
 	path     string // of the key that sets it; empty for ports that no key sets
+}
+
+// SIPPort is where the PBX speaks SIP without TLS: pbx.port, unless that is for phones with TLS.
+func (c *Config) SIPPort() uint16 {
+	if c.Provisioning.Transport == TransportTLS {
+		return 5060
+	}
+	return c.PBX.Port
 }
 
 // PortPlan lists the ports that the appliance uses.
@@ -39,8 +49,15 @@ func (c *Config) PortPlan() []PlannedPort {
 	}
 	if c.PBX.Driver != DriverNone {
 		list = append(list,
-			PlannedPort{one(c.PBX.Port), UseSIP, "udp", "pbx.port"}, PlannedPort{one(c.PBX.Port), UseSIP, "tcp", "pbx.port"},
+			PlannedPort{one(c.SIPPort()), UseSIP, "udp", "pbx.port"}, PlannedPort{one(c.SIPPort()), UseSIP, "tcp", "pbx.port"},
+			PlannedPort{one(5038), UseManager, "tcp", ""},
 			PlannedPort{c.PBX.RTPPorts, UseRTP, "udp", "pbx.rtp_ports"})
+		if c.PBX.Port != c.SIPPort() {
+			list = append(list, PlannedPort{one(c.PBX.Port), UseSIP, "tcp", "pbx.port"})
+		}
+	}
+	if c.PBX.Driver == DriverFreePBX {
+		list = append(list, PlannedPort{one(80), UseFreePBX, "tcp", ""})
 	}
 	for i, l := range c.HTTP.Listen {
 		list = append(list, PlannedPort{one(l.Port()), UseHTTP, "tcp", fmt.Sprintf("http.listen[%d]", i)})

@@ -21,6 +21,7 @@ const SocketName = "control.sock"
 // An error that is the caller's to mend MUST be or wrap an *Error with a 4xx
 // Code; every other error is answered as 500.
 type Backend interface {
+	PBX
 	Status(ctx context.Context) (Status, error)
 	Plan(ctx context.Context) (Plan, error)
 	Apply(ctx context.Context, o ApplyOptions) (Plan, error)
@@ -51,6 +52,7 @@ type Status struct {
 	Network  []NetworkLink       `json:"network"`
 	DHCP     DHCPStatus          `json:"dhcp"`
 	QoS      QoSStatus           `json:"qos"`
+	PBX      PBXStatus           `json:"pbx"`
 	Phones   map[string]int      `json:"phones"`   // number of phones by state
 	Services []Service           `json:"services"` // of others, where systemd runs
 }
@@ -155,8 +157,9 @@ type Phone struct {
 	LastSeen  time.Time `json:"last_seen,omitzero"`
 	LastFetch time.Time `json:"last_fetch,omitzero"`
 	LastFile  string    `json:"last_file,omitempty"`
-	Armed     bool      `json:"armed"`           // its file carries its secret
-	Alert     string    `json:"alert,omitempty"` // something that a person should look at
+	Armed     bool      `json:"armed"`             // its file carries its secret
+	Alert     string    `json:"alert,omitempty"`   // something that a person should look at
+	Trouble   string    `json:"trouble,omitempty"` // why it has its file and is not registered
 }
 
 // Approval is what an unknown phone becomes.
@@ -179,6 +182,8 @@ type Plan struct {
 	Firewall []string `json:"firewall,omitempty"`
 	// Until is when the change is undone unless it is confirmed.
 	Until time.Time `json:"until,omitzero"`
+	// Warnings say what an apply could not do.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Change is one configuration value that differs. Secrets are masked.

@@ -140,6 +140,7 @@ func (s *Server) routes() http.Handler {
 		p, err := b.Phone(r.Context(), r.PathValue("mac"))
 		reply(w, p, err)
 	}))
+	s.pbxRoutes(mux)
 	mux.Handle("GET /v1/history", ask(b.History))
 	s.logRoutes(mux)
 	mux.Handle("POST /v1/apply", s.change("apply", with(func(r *http.Request, o ApplyOptions) (any, error) {

@@ -38,20 +38,19 @@ func (s *Service) applyOnce(ctx context.Context) error {
 	want, version := s.want, s.version
 	s.mu.Unlock()
 	s.driven.Lock()
+	began := time.Now()
 	changes, err := s.driver.Apply(ctx, want)
 	s.driven.Unlock()
 	if ctx.Err() != nil {
 		return nil
 	}
+	s.deps.OnApply(time.Since(began), err)
 	for _, c := range changes {
 		s.log.Info("exchange changed", "change", c.String())
 	}
 	s.mu.Lock()
 	before := s.state.Outcome
-	o := Outcome{At: time.Now(), Changes: changes, Err: err, InLine: before.InLine}
-	if err == nil {
-		o.InLine = &want
-	}
+	o := Outcome{At: time.Now(), Changes: changes, Err: err, InLine: inLine(before.InLine, want, changes, err)}
 	if len(changes) == 0 && s.tried == version {
 		o.Changes = before.Changes
 	}
@@ -69,6 +68,33 @@ func (s *Service) applyOnce(ctx context.Context) error {
 		s.deps.OnChange()
 	}
 	return err
+}
+
+// inLine is what the exchange is known to have after an attempt.
+func inLine(before *Desired, want Desired, changes []Change, err error) *Desired {
+	switch {
+	case err == nil:
+		return &want
+	case before == nil:
+		return nil
+	}
+	done := make(map[string]bool)
+	for _, c := range changes {
+		done[c.What] = !c.Waits
+	}
+	after := *before
+	after.Extensions = nil
+	for _, e := range before.Extensions {
+		if !done["extension "+e.Number] {
+			after.Extensions = append(after.Extensions, e)
+		}
+	}
+	for _, e := range want.Extensions {
+		if done["extension "+e.Number] {
+			after.Extensions = append(after.Extensions, e)
+		}
+	}
+	return &after
 }
 
 // keepLooking looks at the exchange after events, and now and then.
@@ -140,6 +166,7 @@ func (s *Service) logRegistrations(number string, was, is Line) bool {
 	for _, r := range is.Registrations {
 		if _, ok := had[r.URI]; !ok {
 			changed = true
+			s.deps.OnRegistered(r)
 			s.log.Info("registered", "extension", number, "address", r.Remote.Addr(), "user_agent", r.UserAgent)
 		}
 		delete(had, r.URI)
@@ -173,6 +200,9 @@ func (s *Service) keepProbing(ctx context.Context) {
 
 // probeOnce reports whether the exchange should be started anew now.
 func (s *Service) probeOnce(ctx context.Context) bool {
+	if errors.Is(s.State().Outcome.Err, ErrAbsent) {
+		return false // there is nothing that could be started
+	}
 	manager := s.client.Status()
 	sip := s.askSIP(ctx)
 	if ctx.Err() != nil {

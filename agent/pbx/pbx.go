@@ -114,14 +114,20 @@ func (c Change) String() string {
 type Driver interface {
 	// Plan says what Apply would do, and changes nothing.
 	Plan(ctx context.Context, want Desired) ([]Change, error)
-	// Apply makes the exchange so and returns what it has done, also when it returns an error. Applying twice MUST
-	// change nothing the second time. An exchange that does not run is ErrDown (wrapped): whatever can be done
+	// Apply makes the exchange so and returns what it has done, also when it returns an error: an extension that is
+	// not named there ("extension 100") is then taken to be as it was. Applying twice MUST change nothing the second
+	// time. An exchange that does not run is ErrDown (wrapped): whatever can be done
 	// without it has been done then, and Apply is called again once it runs.
 	Apply(ctx context.Context, want Desired) ([]Change, error)
 }
 
-// ErrDown says that the exchange does not run.
-var ErrDown = errors.New("the exchange does not run")
+// Errors of drivers, wrapped.
+var (
+	// ErrDown says that the exchange does not run.
+	ErrDown = errors.New("the exchange does not run")
+	// ErrAbsent says that there is no exchange on this machine.
+	ErrAbsent = errors.New("there is no exchange on this machine")
+)
 
 // Reach is whether a registered device answers.
 type Reach string

@@ -41,6 +41,10 @@ type Deps struct {
 	Process func() bool
 	// OnChange is told when State has changed. It must not block.
 	OnChange func()
+	// OnApply is told how long an attempt to bring the exchange in line took, and how it ended. Nil: nobody is.
+	OnApply func(took time.Duration, err error)
+	// OnRegistered is told of a device that has registered. It must not block. Nil: nobody is.
+	OnRegistered func(Registration)
 	// OnSecurity is told of every attempt that was refused. It must not block. Nil: nobody is.
 	OnSecurity func(SecurityEvent)
 	// Dial connects to the manager interface and to SIP; default net.Dialer.
@@ -52,7 +56,7 @@ type Outcome struct {
 	At      time.Time // zero: not tried yet
 	Changes []Change
 	Err     error
-	// InLine is what the exchange is known to have: what was applied last without an error. Nil: not known.
+	// InLine is what the exchange is known to have. Nil: not known.
 	InLine *Desired
 }
 
@@ -97,6 +101,12 @@ func New(want Desired, deps Deps) *Service {
 	}
 	if deps.OnSecurity == nil {
 		deps.OnSecurity = func(SecurityEvent) {}
+	}
+	if deps.OnRegistered == nil {
+		deps.OnRegistered = func(Registration) {}
+	}
+	if deps.OnApply == nil {
+		deps.OnApply = func(time.Duration, error) {}
 	}
 	s := &Service{
 		deps: deps, log: deps.Logger, stats: newMetrics(), calls: newCallLog(deps.Logger),

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -83,14 +84,25 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now), strangers: newStrangers(),
 		saved: saved, seen: make(map[string]*seen),
 	}
-	s.Apply(cfg)
+	s.take(cfg)
 	return s, nil
 }
 
-// Apply takes a new configuration over.
-func (s *Service) Apply(cfg Config) {
+// Apply takes a new configuration over. It returns the phones that have another file now, for somebody to tell them.
+func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if reflect.DeepEqual(s.cfg, cfg) {
+		return nil
+	}
+	files, numbers := s.files(), s.numbers
+	s.take(cfg)
+	s.rearmChanged(numbers)
+	return s.otherFiles(files)
+}
+
+// take makes cfg the configuration. The caller holds s.mu.
+func (s *Service) take(cfg Config) {
 	s.cfg = cfg
 	s.phones = make(map[string]Phone, len(cfg.Phones))
 	for _, p := range cfg.Phones {

@@ -54,6 +54,9 @@ once by a reboot.`,
 				case len(p.Config) > 0:
 					fmt.Fprintln(w, "Applied.")
 				}
+				for _, warning := range p.Warnings {
+					fmt.Fprintf(w, "warning: %s\n", warning)
+				}
 			})
 		},
 	}

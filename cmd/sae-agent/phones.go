@@ -20,7 +20,7 @@ func newPhonesCommand() *cobra.Command {
 		RunE:  list.RunE,
 	}
 	cmd.AddCommand(list, newPhonesShowCommand(), newPhonesApproveCommand(),
-		newPhonesForgetCommand(), newPhonesRearmCommand(), newPhonesQRCommand())
+		newPhonesForgetCommand(), newPhonesRearmCommand(), newPhonesResyncCommand(), newPhonesQRCommand())
 	return cmd
 }
 
@@ -42,9 +42,17 @@ func newPhonesListCommand() *cobra.Command {
 func printPhones(w io.Writer, phones []control.Phone, now time.Time) {
 	var rows [][]string
 	for _, p := range phones {
-		rows = append(rows, []string{p.MAC, dash(p.Model), dash(p.Extension), dash(p.Name), p.State, dash(p.Address), ago(now, p.LastFetch), dash(p.Alert)})
+		rows = append(rows, []string{p.MAC, dash(p.Model), dash(p.Extension), dash(p.Name), p.State, dash(p.Address), ago(now, p.LastFetch), dash(notice(p))})
 	}
 	table(w, []string{"MAC", "MODEL", "EXT", "NAME", "STATE", "ADDRESS", "LAST FETCH", "ALERT"}, rows)
+}
+
+// notice is what somebody should look at: what may be an attack first.
+func notice(p control.Phone) string {
+	if p.Alert != "" {
+		return p.Alert
+	}
+	return p.Trouble
 }
 
 func newPhonesShowCommand() *cobra.Command {
@@ -71,7 +79,7 @@ func printPhone(w io.Writer, p control.Phone, now time.Time) {
 		{"MAC", p.MAC}, {"State", p.State}, {"Known from", p.Source}, {"Model", p.Model}, {"Firmware", p.Firmware},
 		{"Extension", p.Extension}, {"Name", p.Name}, {"Address", p.Address}, {"Secret", secret},
 		{"First seen", ago(now, p.FirstSeen)}, {"Last seen", ago(now, p.LastSeen)},
-		{"Last fetch", ago(now, p.LastFetch)}, {"Last file", p.LastFile}, {"Alert", p.Alert},
+		{"Last fetch", ago(now, p.LastFetch)}, {"Last file", p.LastFile}, {"Alert", p.Alert}, {"Trouble", p.Trouble},
 	} {
 		fmt.Fprintf(w, "%-11s %s\n", row[0], dash(row[1]))
 	}

@@ -102,6 +102,7 @@ func printStatusFor(w, screen io.Writer, st control.Status, now time.Time) {
 	printNetwork(w, st.Network)
 	printDHCP(w, st.DHCP)
 	printQoS(w, st.QoS)
+	printPBXLine(w, st.PBX)
 	printServices(w, st.Services, now)
 	printPhoneCounts(w, st.Phones)
 	printParts(w, p, st.Parts, now)

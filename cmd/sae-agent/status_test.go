@@ -19,6 +19,7 @@ var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func sampleStatus(problems ...control.Problem) control.Status {
 	return control.Status{
+		PBX:     control.PBXStatus{Driver: "asterisk", State: "well", Extensions: 12, Registered: 11, Calls: 2},
 		Version: "1.0", Site: "sae303", Started: statusTime.Add(-3 * time.Hour), Problems: problems,
 		Config: control.ConfigStatus{Applied: "0123456789abcdef", AppliedAt: statusTime.Add(-time.Hour)},
 		Parts: []supervisor.Status{

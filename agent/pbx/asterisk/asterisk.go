@@ -105,7 +105,7 @@ func (d *Driver) look() (have, error) {
 	h := have{dir: d.cfg.Dir, texts: make(map[string]string)}
 	entries, err := os.ReadDir(d.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h, fmt.Errorf("asterisk: there is no %s: install Asterisk ('sae-agent pbx install' does), or write pbx: {driver: none}", d.cfg.Dir)
+		return h, fmt.Errorf("asterisk: %w (no %s): install Asterisk ('sae-agent pbx install' does), or write pbx: {driver: none}", pbx.ErrAbsent, d.cfg.Dir)
 	}
 	if err != nil {
 		return h, fmt.Errorf("asterisk: %w", err)

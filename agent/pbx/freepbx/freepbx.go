@@ -12,14 +12,16 @@ package freepbx
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
 )
 
 // ErrNotInstalled says that there is no FreePBX on this machine.
-var ErrNotInstalled = errors.New("FreePBX is not installed here: 'sae-agent pbx install' does it")
+var ErrNotInstalled = fmt.Errorf("FreePBX is not installed here: %w: 'sae-agent pbx install' does it", pbx.ErrAbsent)
 
 // Columns are values by the names that FreePBX gives them.
 type Columns map[string]string

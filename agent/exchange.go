@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/pbx"
+)
+
+// stateAbsent and stateNone are said where there is no exchange to be in a state.
+const (
+	stateAbsent = "absent" // none on this machine
+	stateNone   = "none"   // none that we watch
+)
+
+// Extensions implements control.Backend.
+func (a *Agent) Extensions(context.Context) ([]control.Extension, error) {
+	st, watched := a.exchangeState()
+	list := a.phoneList()
+	out := []control.Extension{}
+	for _, e := range a.running.Load().Extensions {
+		line, there := st.Lines[e.Number]
+		x := control.Extension{Number: e.Number, Name: e.Name, Phones: []string{}, InExchange: there, InCall: line.InCall, Registrations: []control.Registration{}}
+		for _, p := range phonesOf(list, e.Number) {
+			x.Phones = append(x.Phones, p.MAC.String())
+			x.Trouble = cmp.Or(x.Trouble, p.trouble)
+		}
+		for _, r := range line.Registrations {
+			x.Registrations = append(x.Registrations, control.Registration{
+				Address: r.Remote.Addr().String(), UserAgent: r.UserAgent, Reach: string(r.Reach), RoundTrip: r.RoundTrip, Expires: r.Expires,
+			})
+		}
+		if watched && !there && !st.Looked.IsZero() {
+			x.Trouble = cmp.Or(x.Trouble, "the exchange does not have it: see sae-agent pbx status")
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// PBXStatus implements control.Backend.
+func (a *Agent) PBXStatus(context.Context) (control.PBXStatus, error) { return a.pbxStatus(), nil }
+
+func (a *Agent) pbxStatus() control.PBXStatus {
+	cfg := a.running.Load()
+	out := control.PBXStatus{Driver: string(cfg.PBX.Driver), State: stateNone, Extensions: len(cfg.Extensions), Story: []control.PBXEvent{}}
+	st, watched := a.exchangeState()
+	if !watched {
+		return out
+	}
+	h := st.Health
+	out.State, out.Since, out.Why, out.Held, out.Restarts, out.Calls = string(h.State), h.Since, h.Why, h.Held, len(h.Restarts), st.Calls
+	for _, e := range h.Story {
+		out.Story = append(out.Story, control.PBXEvent(e))
+	}
+	for _, e := range cfg.Extensions {
+		if st.Lines[e.Number].Registered() {
+			out.Registered++
+		}
+	}
+	out.InLine = st.Outcome.InLine != nil && st.Outcome.Err == nil
+	if err := st.Outcome.Err; err != nil {
+		out.Error = err.Error()
+		if errors.Is(err, pbx.ErrAbsent) {
+			out.State = stateAbsent
+		}
+	}
+	return out
+}
+
+// RestartPBX implements control.Backend.
+func (a *Agent) RestartPBX(ctx context.Context, o control.RestartOptions) error {
+	r := a.pbx.Load()
+	if r == nil {
+		return &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
+	}
+	err := r.Restart(ctx, o.Force)
+	if errors.Is(err, pbx.ErrCalls) {
+		return &control.Error{Code: http.StatusConflict, Message: err.Error() + ": wait for their end, or add --force, which ends them"}
+	}
+	return err
+}
+
+// pbxProblems says what is wrong with the exchange.
+func pbxProblems(s control.PBXStatus) (out []control.Problem) {
+	add := func(severity control.Severity, what, fix string) {
+		out = append(out, control.Problem{Severity: severity, Part: "pbx", What: what, Fix: fix})
+	}
+	switch pbx.HealthState(s.State) {
+	case stateNone, pbx.Starting, pbx.Well:
+	case stateAbsent:
+		add(control.SeverityWarning, "there is no exchange on this machine yet", "sae-agent pbx install brings one; or write pbx: {driver: none} when it is elsewhere")
+		return out
+	case pbx.NoManager:
+		add(control.SeverityWarning, "phones work, but the exchange cannot be looked into: "+s.Why, "see sae-agent pbx status")
+	default:
+		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is started anew by itself; sae-agent pbx status tells the story"
+		if s.Held != "" {
+			fix = "it is not started anew because " + s.Held + ": look at its log, then sae-agent pbx restart --force"
+		}
+		add(control.SeverityError, what, fix)
+	}
+	if s.Error != "" && !strings.Contains(s.Error, pbx.ErrDown.Error()) {
+		add(control.SeverityError, "the exchange is not as the file says: "+s.Error, "do as it says; it is tried again by itself")
+	}
+	if s.Restarts > 0 && len(out) == 0 {
+		last := s.Story[max(0, len(s.Story)-3):]
+		var words []string
+		for _, e := range last {
+			words = append(words, e.At.Local().Format("15:04:05")+" "+e.What)
+		}
+		add(control.SeverityWarning, "the exchange had to be started anew: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
+	}
+	return out
+}
+
+// troubleProblems says which phones have their file and are not registered.
+func troubleProblems(list []phoneView) (out []control.Problem) {
+	for _, p := range list {
+		if p.trouble == "" {
+			continue
+		}
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "phones", What: p.MAC.String() + " (extension " + p.Extension + ") is not registered: " + p.trouble,
+			Fix: "sae-agent phones show " + p.MAC.String(),
+		})
+	}
+	const shown = 10
+	if n := len(out); n > shown {
+		out = slices.Clip(out[:shown])
+		out[shown-1].What += " (and others)"
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/phones"
+)
+
+const (
+	// stateRegistered is the last of a phone's states: the exchange knows where it is.
+	stateRegistered phones.State = "registered"
+	// registerTime is how long a phone may take from its file to its registration.
+	registerTime = time.Minute
+	// heardTime is for how long a registration counts that was only heard: phones are told to renew theirs after 10
+	// minutes at most.
+	heardTime = 15 * time.Minute
+)
+
+// noteRegistered tells the phones that one of them has registered.
+func (a *Agent) noteRegistered(ctx context.Context, from netip.Addr, extension string) {
+	mac, ok := a.leasedTo(from)
+	if !ok {
+		return
+	}
+	if err := a.phones.Registered(ctx, mac, extension); err != nil {
+		a.log.Error("cannot note that a phone has registered", "mac", mac.String(), "err", err)
+	}
+}
+
+// phoneList lists the phones as phones does, and adds what the exchange knows of them: which are registered, and what
+// keeps others from it.
+func (a *Agent) phoneList() []phoneView {
+	list := a.phones.List()
+	st, watched := a.exchangeState()
+	registered := a.registeredPhones(st)
+	out := make([]phoneView, 0, len(list))
+	for _, p := range list {
+		out = append(out, a.view(p, st, watched, registered))
+	}
+	return out
+}
+
+// phoneView is a phone with what the exchange knows of it.
+type phoneView struct {
+	phones.Status
+	trouble string // why it has its file and is not registered; empty: it is, or it may take longer
+}
+
+func (a *Agent) view(p phones.Status, st pbx.State, watched bool, registered map[string]string) phoneView {
+	v := phoneView{Status: p}
+	if p.Extension == "" {
+		return v
+	}
+	heard := !watched && !p.LastRegistration.IsZero() && time.Since(p.LastRegistration) < heardTime
+	if registered[p.MAC.String()] == p.Extension || heard {
+		v.State = stateRegistered
+		return v
+	}
+	if watched && p.State == phones.StateProvisioned && time.Since(p.LastFetch) > registerTime {
+		v.trouble = a.trouble(p, st)
+	}
+	return v
+}
+
+// registeredPhones tells which extension is registered from which phone, by MAC: whose address it is, the leases say.
+func (a *Agent) registeredPhones(st pbx.State) map[string]string {
+	out := make(map[string]string)
+	for number, line := range st.Lines {
+		for _, r := range line.Registrations {
+			if mac, ok := a.leasedTo(r.Remote.Addr()); ok {
+				out[mac.String()] = number
+			}
+		}
+	}
+	return out
+}
+
+// trouble says what most likely keeps a phone from registering, in the operator's words.
+func (a *Agent) trouble(p phones.Status, st pbx.State) string {
+	line, there := st.Lines[p.Extension]
+	refused, tried := st.Refused[p.Extension]
+	switch {
+	case errors.Is(st.Outcome.Err, pbx.ErrAbsent):
+		return "there is no exchange yet"
+	case st.Health.State != pbx.Well && st.Health.State != pbx.Starting:
+		return "the exchange is not well: " + st.Health.Why
+	case !there && !st.Looked.IsZero():
+		return "the exchange has no extension " + p.Extension + " yet: see sae-agent pbx status"
+	case tried && refused.Remote.Addr() == p.Addr && refused.Time.After(p.LastFetch):
+		return "the exchange refused its password: it has another one than its file; sae-agent phones rearm and resync give it the right one"
+	case line.Registered():
+		return fmt.Sprintf("extension %s is registered from %s instead", p.Extension, line.Registrations[0].Remote.Addr())
+	case !a.reachable(p.Addr):
+		return "it does not answer on the network: it is off, unplugged or in another network"
+	}
+	return "it has its file and has not tried to register: look at the account on its own page, or restart it"
+}
+
+// reachable reports whether the kernel has an address in its neighbour table that answers, or does not know yet.
+func (a *Agent) reachable(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return false
+	}
+	link, err := netlink.LinkByName(a.running.Load().LAN.Interface)
+	if err != nil {
+		return true
+	}
+	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
+	if err != nil {
+		return true
+	}
+	for _, n := range list {
+		if n.IP.Equal(net.IP(addr.AsSlice())) {
+			return n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0
+		}
+	}
+	return true
+}
+
+// phonesOf lists the desk phones that have an extension.
+func phonesOf(list []phoneView, number string) []phoneView {
+	var out []phoneView
+	for _, p := range list {
+		if p.Extension == number {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Service is a service of this machine that can be started anew.
+type Service struct {
+	Unit string   // of systemd, with .service
+	Argv []string // where no systemd runs: the program, which goes into the background by itself
+	// Process and PIDFile say how its process is found: by its name (comm) and number.
+	Process, PIDFile string
+}
+
+// Runs returns the number of the service's process; 0: there is none.
+func (s Service) Runs() int {
+	data, err := os.ReadFile(s.PIDFile)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0
+	}
+	// Another process may have the number meanwhile.
+	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	if err != nil || strings.TrimSpace(string(comm)) != s.Process {
+		return 0
+	}
+	return pid
+}
+
+// Restart starts a service anew, whether it runs or not.
+func (s Systemd) Restart(ctx context.Context, service Service) error {
+	return s.manage(ctx, service.Unit, "restart", func(c *dbus.Conn, done chan<- string) error {
+		_ = c.ResetFailedUnitContext(ctx, service.Unit) // one that has failed too often could not be started
+		_, err := c.RestartUnitContext(ctx, service.Unit, "replace", done)
+		return err
+	})
+}
+
+// Restart ends the service's process, which may hang, and runs its program.
+func (p Plain) Restart(ctx context.Context, service Service) error {
+	if pid := service.Runs(); pid != 0 {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("runner: end %s: %w", service.Process, err)
+		}
+	}
+	r, err := p.Run(ctx, Command{Name: service.Process, Argv: service.Argv})
+	if err == nil && r.Exit != 0 {
+		err = fmt.Errorf("runner: %s ended with status %d: %s", service.Argv[0], r.Exit, strings.TrimSpace(string(r.Stderr)))
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/pbx"
+)
+
+func newPBXCommand() *cobra.Command {
+	status := newPBXStatusCommand()
+	cmd := &cobra.Command{
+		Use:   "pbx",
+		Short: "Show how the exchange is, start it anew",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  status.RunE,
+	}
+	cmd.AddCommand(status, newPBXRestartCommand())
+	return cmd
+}
+
+func newPBXStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how the exchange is and what has happened to it",
+		Long: `Show how the exchange is: whether it answers phones and us, whether it has the
+extensions of the file, who is registered, and what has happened to it. The exit
+status is 0 when it is well, else 1.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := daemon(cmd).PBXStatus(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := show(cmd, st, func(w io.Writer) { printPBX(w, st, time.Now()) }); err != nil {
+				return err
+			}
+			if st.State != string(pbx.Well) || !st.InLine {
+				return &silentError{}
+			}
+			return nil
+		},
+	}
+}
+
+// printPBXLine is the exchange's line of the status.
+func printPBXLine(w io.Writer, st control.PBXStatus) {
+	if st.State == "none" {
+		fmt.Fprintf(w, "Exchange       not watched (pbx.driver: %s)\n", st.Driver)
+		return
+	}
+	fmt.Fprintf(w, "Exchange       %s, %s, %d of %d extensions registered, %d calls\n", st.Driver, st.State, st.Registered, st.Extensions, st.Calls)
+}
+
+func printPBX(w io.Writer, st control.PBXStatus, now time.Time) {
+	printPBXLine(w, st)
+	if !st.Since.IsZero() {
+		fmt.Fprintf(w, "Since          %s\n", ago(now, st.Since))
+	}
+	inLine := "has what the file says"
+	if !st.InLine {
+		inLine = "not as the file says: " + dash(st.Error)
+	}
+	if st.State != "none" {
+		fmt.Fprintf(w, "Extensions     %s\n", inLine)
+	}
+	for _, row := range [][2]string{{"Why", st.Why}, {"Not restarted", st.Held}} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%-13s  %s\n", row[0], row[1])
+		}
+	}
+	for i, e := range st.Story {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s  %s\n", e.At.Local().Format(time.DateTime), e.What)
+	}
+}
+
+func newPBXRestartCommand() *cobra.Command {
+	var o control.RestartOptions
+	cmd := &cobra.Command{
+		Use:   "restart",
+		Short: "Start the exchange anew",
+		Long: `Start the exchange anew. As long as calls go on it is refused, unless --force
+is given: that ends them.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := daemon(cmd).RestartPBX(cmd.Context(), o); err != nil {
+				return err
+			}
+			return show(cmd, struct{}{}, func(w io.Writer) {
+				fmt.Fprintln(w, "Started. 'sae-agent pbx status' says when it answers.")
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&o.Force, "force", false, "even if calls go on")
+	return cmd
+}
