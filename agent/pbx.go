@@ -137,6 +137,7 @@ func (a *Agent) buildExchange(ctx context.Context, x exchange) (supervisor.Part,
 		SIP:     x.sip, Logger: log, OnChange: a.wake,
 		OnApply:      func(took time.Duration, err error) { a.reconciled("pbx", took, err) },
 		OnRegistered: func(r pbx.Registration) { a.noteRegistered(ctx, r.Remote.Addr(), r.Extension) },
+		OnSecurity:   a.noteAttack,
 		Process:      func() bool { return service.Runs() != 0 },
 	}
 	if a.opts.Runner != nil {
