@@ -38,6 +38,7 @@ func (v *checker) check() {
 	v.http()
 	v.logs()
 	v.firewall()
+	v.stacks()
 	v.ports()
 }
 

@@ -68,15 +68,6 @@ func (v *checker) firewall() {
 		}
 	}
 	v.trusted()
-	n := v.Stacks.Jitsi.SIPExtension
-	if v.ok("stacks.jitsi.sip_extension") && !numberShape.MatchString(n) {
-		v.fail("stacks.jitsi.sip_extension", "write 2 to 15 digits", "%q is not an extension number", n)
-	}
-	for i, p := range v.Phones {
-		if v.Stacks.Jitsi.Enabled && p.Extension == n {
-			v.fail(fmt.Sprintf("phones[%d].extension", i), "give the phone another extension", "%s belongs to the SIP gateway (%s)", n, v.line("stacks.jitsi.sip_extension"))
-		}
-	}
 }
 
 var linkShape = regexp.MustCompile(`^[A-Za-z0-9_.:@-]{1,15}$|^[A-Za-z0-9_.:@-]{1,14}\*$`)

@@ -35,8 +35,9 @@ func Default() *Config {
 		Firewall: Firewall{Enabled: true},
 		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Off: true}},
 		Stacks: Stacks{
-			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000"},
+			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000", AccessNumber: "8000"},
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
+			Update:    StackUpdate{Window: TimeWindow{Start: 3 * 60, End: 5 * 60}, Policy: UpdatePatch},
 		},
 		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
 	}
@@ -59,6 +60,9 @@ func (c *Config) fill() {
 		if c.Extensions[i].Name == "" {
 			c.Extensions[i].Name = c.Extensions[i].Number
 		}
+	}
+	if c.Stacks.Jitsi.Room == "" {
+		c.Stacks.Jitsi.Room = roomOf(c.Site.Name)
 	}
 	if c.PBX.Port == 0 {
 		c.PBX.Port = 5060

@@ -101,3 +101,15 @@ const (
 )
 
 func (PersonalData) values() []string { return []string{"keep", "omit"} }
+
+// UpdatePolicy says which updates of stacks are made by themselves.
+type UpdatePolicy string
+
+// Policies for updates of stacks.
+const (
+	UpdatePatch  UpdatePolicy = "patch"
+	UpdateMinor  UpdatePolicy = "minor"
+	UpdateNotify UpdatePolicy = "notify"
+)
+
+func (UpdatePolicy) values() []string { return []string{"patch", "minor", "notify"} }

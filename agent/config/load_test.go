@@ -58,8 +58,9 @@ func TestTenLinesAreEnough(t *testing.T) {
 		Firewall: Firewall{Enabled: true},
 		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Off: true}},
 		Stacks: Stacks{
-			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000"},
+			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000", AccessNumber: "8000", Room: "sae303"},
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
+			Update:    StackUpdate{Window: TimeWindow{Start: 180, End: 300}, Policy: UpdatePatch},
 		},
 		HTTP: HTTP{Listen: []netip.AddrPort{netip.AddrPortFrom(lan, 9303), netip.MustParseAddrPort("127.0.0.1:9303")}},
 		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},

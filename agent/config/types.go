@@ -252,6 +252,18 @@ type Stacks struct {
 	Jitsi Jitsi `yaml:"jitsi"`
 	// Files, calendars and chat.
 	Nextcloud Nextcloud `yaml:"nextcloud"`
+	// When and how far they are updated.
+	Update StackUpdate `yaml:"update"`
+	// Registry that has copies of the images, in the place of their own: a host with an optional port and path.
+	Registry string `yaml:"registry" example:"registry.sae303.example:5000"`
+}
+
+// StackUpdate is when and how far stacks are updated.
+type StackUpdate struct {
+	// When updates are made each day, in the site's time, or off. Each is made with a backup, and undone when it does not get healthy.
+	Window TimeWindow `yaml:"window" example:"03:00-05:00"`
+	// Which updates are made: patch (mended errors), minor (new functions, too; the next major version only comes with 'sae-agent stacks update --major'), notify (none, they are only shown).
+	Policy UpdatePolicy `yaml:"policy"`
 }
 
 // Jitsi is Jitsi Meet with its SIP gateway.
@@ -266,6 +278,10 @@ type Jitsi struct {
 	GatewayPorts PortRange `yaml:"gateway_ports" example:"20000-20050"`
 	// The number that the SIP gateway registers with. The agent makes the account.
 	SIPExtension string `yaml:"sip_extension,raw" example:"1000"`
+	// The number by which phones get into the meeting of room. With digits after it they get into the meeting that these digits name.
+	AccessNumber string `yaml:"access_number,raw" example:"8000"`
+	// The meeting behind access_number. Default: the site's name in small letters and digits.
+	Room string `yaml:"room" example:"sae303"`
 }
 
 // Nextcloud is the collaboration server.
@@ -274,6 +290,8 @@ type Nextcloud struct {
 	Enabled bool `yaml:"enabled"`
 	// TCP port of its page.
 	HTTPSPort uint16 `yaml:"https_port" example:"7443"`
+	// Whether everybody of extensions gets an account, named by the number. Accounts are never removed.
+	Users bool `yaml:"users"`
 }
 
 // Backup is copies for a bad day.
