@@ -32,6 +32,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
 	"github.com/sae-agent/sae-agent/agent/services"
+	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
@@ -94,6 +95,7 @@ type Agent struct {
 	secrets  *secrets.Store
 	phones   *phones.Service
 	services *services.Watcher
+	stacks   *stacks.Service
 	events   chan dhcpd.Event // from the DHCP server, which must not wait
 	look     chan struct{}    // holds one token when a new look is due
 
@@ -169,6 +171,9 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	if err := a.firstConfig(); err != nil {
+		return nil, err
+	}
+	if err := a.openStacks(); err != nil {
 		return nil, err
 	}
 	if err := a.openPhones(ctx); err != nil {

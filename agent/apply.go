@@ -66,6 +66,7 @@ func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied,
 			names = append(names, extensionSecret(e.Number))
 		}
 	}
+	names = append(names, stackSecrets(cfg)...)
 	made, err := a.secrets.Ensure(names...)
 	if err != nil {
 		return applied{}, err

@@ -70,9 +70,12 @@ func (a *Agent) BackupPlan(context.Context) (control.BackupPlan, error) {
 }
 
 // Hold implements control.Backend.
-func (a *Agent) Hold(_ context.Context, part string) (control.Held, func(), error) {
+func (a *Agent) Hold(ctx context.Context, part string) (control.Held, func(), error) {
 	if part == holdLeases {
 		return a.holdLeases()
+	}
+	if name, ok := strings.CutPrefix(part, holdStack); ok {
+		return a.holdStack(ctx, name)
 	}
 	return control.Held{}, nil, &control.Error{Code: http.StatusNotFound, Message: fmt.Sprintf("there is no %q to stand still", part)}
 }

@@ -15,31 +15,40 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/durable"
 )
 
 const (
 	// certificateTime is how long a certificate of ours is good: nobody renews it by hand.
 	certificateTime = 10 * 365 * 24 * time.Hour
-	keyBits         = 2048 // RSA, which the oldest phones know
+	// renewBefore is how long before its end a new one is made.
+	renewBefore = 90 * 24 * time.Hour
+	keyBits     = 2048 // RSA, which the oldest phones know
 )
 
 // certificate returns the certificate for HTTPS on the LAN: tls/cert.pem and
-// tls/key.pem in the state folder. Where there is none, or ours does not name the
-// address, it makes a self-signed one; a certificate of the operator's stays.
+// tls/key.pem in the state folder. Where there is none, or ours lacks the address
+// or a name of this machine, or ends soon, it makes a self-signed one; a
+// certificate of the operator's stays.
 func (a *Agent) certificate(addr netip.Addr) (tls.Certificate, error) {
 	dir := a.state("tls")
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	names := ownNames(a.running.Load())
 	c, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && (c.Leaf.Subject.Organization == nil || c.Leaf.Subject.Organization[0] != "sae-agent" || c.Leaf.VerifyHostname(addr.String()) == nil) {
+	if err == nil && (!ours(c.Leaf) || serves(c.Leaf, addr, names, time.Now())) {
 		return c, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("agent: %s: %w: mend it, or remove both files to have a new one made", certFile, err)
 	}
-	certPEM, keyPEM, err := selfSigned(addr, time.Now())
+	// With the same key, who trusts the old one trusts the new one, too.
+	key, _ := c.PrivateKey.(*rsa.PrivateKey)
+	certPEM, keyPEM, err := selfSigned(addr, names, key, time.Now())
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
 	}
@@ -65,11 +74,44 @@ func (a *Agent) certificatePEM(addr netip.Addr) (cert, key string, err error) {
 	return string(certPEM), string(keyPEM), err
 }
 
-// selfSigned makes a certificate for an address of the LAN.
-func selfSigned(addr netip.Addr, now time.Time) (certPEM, keyPEM []byte, err error) {
-	key, err := rsa.GenerateKey(rand.Reader, keyBits)
-	if err != nil {
-		return nil, nil, err
+// ours reports whether we have made a certificate.
+func ours(c *x509.Certificate) bool {
+	return len(c.Subject.Organization) > 0 && c.Subject.Organization[0] == "sae-agent"
+}
+
+// serves reports whether a certificate names all that it should, for some time to come.
+func serves(c *x509.Certificate, addr netip.Addr, names []string, now time.Time) bool {
+	for _, n := range append([]string{addr.String()}, names...) {
+		if c.VerifyHostname(n) != nil {
+			return false
+		}
+	}
+	return now.Add(renewBefore).Before(c.NotAfter)
+}
+
+// ownNames are the names by which people may ask for this machine.
+func ownNames(c *config.Config) []string {
+	host, err := os.Hostname()
+	if err != nil || !hostShape.MatchString(host) || host == "localhost" {
+		return nil
+	}
+	names := []string{host}
+	if d := c.DHCP.Domain; d != "" && !strings.Contains(host, ".") {
+		names = append(names, host+"."+d)
+	}
+	return names
+}
+
+// hostShape is what a certificate takes as a name (RFC 1123 section 2.1).
+var hostShape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+
+// selfSigned makes a certificate for an address of the LAN and further names, with
+// a new key if key is nil.
+func selfSigned(addr netip.Addr, names []string, key *rsa.PrivateKey, now time.Time) (certPEM, keyPEM []byte, err error) {
+	if key == nil {
+		if key, err = rsa.GenerateKey(rand.Reader, keyBits); err != nil {
+			return nil, nil, err
+		}
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -79,7 +121,7 @@ func selfSigned(addr netip.Addr, now time.Time) (certPEM, keyPEM []byte, err err
 		SerialNumber: serial, Subject: pkix.Name{CommonName: addr.String(), Organization: []string{"sae-agent"}},
 		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(certificateTime), // a phone's clock may be behind at boot
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{addr.AsSlice()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{addr.AsSlice()}, DNSNames: names,
 		BasicConstraintsValid: true, IsCA: true, // so that it can be given to phones as the CA to trust
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)

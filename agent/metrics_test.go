@@ -21,6 +21,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/services"
+	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/verify"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
@@ -87,7 +88,8 @@ func collectorsOf(t *testing.T) []titled {
 	ph, err4 := phones.New(t.Context(), phones.Config{}, phones.Deps{Store: phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}, Logger: log})
 	shaper, err5 := qos.New(qos.Config{}, qos.Options{})
 	f2b, err7 := fail2ban.New(fail2ban.Config{}, fail2ban.Options{})
-	for _, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
+	st, err8 := stacks.New(stacks.Config{}, stacks.Options{Dir: t.TempDir(), Logger: log})
+	for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,6 +100,7 @@ func collectorsOf(t *testing.T) []titled {
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},
 		{"Backups", backupCollector{}},
+		{"Stacks", st},
 		{"Services of others", services.New(nil, nil, log, nil)},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/sipwatch"
+	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
@@ -42,6 +43,7 @@ type units struct {
 	backup   unit[config.Backup]
 	firewall unit[firewall.Config]
 	services unit[struct{}]
+	stacks   unit[stacks.Config]
 	firstRun unit[install.FirstRun]
 	fail2ban unit[fail2ban.Config]
 	exchange unit[exchange]
@@ -59,6 +61,7 @@ func newUnits(a *Agent) *units {
 		backup:   unit[config.Backup]{name: "backup", build: a.buildBackup},
 		firewall: unit[firewall.Config]{name: "firewall", build: a.buildFirewall, change: a.changeFirewall},
 		services: unit[struct{}]{name: "services", build: a.buildServices},
+		stacks:   unit[stacks.Config]{name: "stacks", build: a.buildStacks, change: a.changeStacks},
 		firstRun: unit[install.FirstRun]{name: "first-run", build: a.buildFirstRun},
 		fail2ban: unit[fail2ban.Config]{name: "fail2ban", build: a.buildFail2ban, change: a.changeFail2ban},
 		exchange: unit[exchange]{name: "pbx", build: a.buildExchange, change: a.changeExchange},
@@ -107,6 +110,7 @@ func (a *Agent) bringInLine() {
 	a.wantBesides(cfg)
 	a.wantFail2ban(cfg)
 	a.units.backup.want(a.parts, cfg.Backup)
+	a.wantStacks(cfg, a.applied.secrets)
 }
 
 // measured is a part whose metrics are served while it runs.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -32,7 +31,8 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	if n := a.net.Load(); n != nil {
 		st.Network = networkLinks(n.Status())
 	}
-	st.DHCP, st.QoS, st.Services, st.PBX = a.dhcpStatus(), a.qosStatus(), a.serviceStatus(), a.pbxStatus()
+	st.DHCP, st.QoS, st.Services = a.dhcpStatus(), a.qosStatus(), a.serviceStatus()
+	st.PBX, st.Stacks = a.pbxStatus(), a.stackStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
 		qosProblems(st.QoS),
@@ -42,10 +42,10 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		a.fail2banProblems(),
 		a.refusedPhones(),
 		pbxProblems(st.PBX),
+		stackProblems(st.Stacks, a.stacks.History()),
 		phoneProblems(all),
 		troubleProblems(all),
 		a.firewallProblems(current.cfg),
-		missingProblems(current.cfg),
 		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
@@ -237,21 +237,4 @@ func leftoverProblems(files []string) []control.Problem {
 		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
 		Fix:  "sae-agent import reads them into a configuration; then remove them",
 	}}
-}
-
-// missingProblems says which parts of the file this version does nothing for yet:
-// an operator must not believe in what is not there.
-func missingProblems(c *config.Config) (out []control.Problem) {
-	for _, p := range []struct {
-		asked    bool
-		key, fix string
-	}{
-		{c.Stacks.Jitsi.Enabled, "stacks.jitsi", "set Jitsi up yourself, and write enabled: false"},
-		{c.Stacks.Nextcloud.Enabled, "stacks.nextcloud", "set Nextcloud up yourself, and write enabled: false"},
-	} {
-		if p.asked {
-			out = append(out, control.Problem{Severity: control.SeverityWarning, Part: "config", What: "this version does nothing for " + p.key + " yet", Fix: p.fix})
-		}
-	}
-	return out
 }

@@ -39,6 +39,7 @@ type Backend interface {
 	Verifier
 	Backups
 	FirewallBackend
+	Stacks
 }
 
 // Status is the appliance at one glance.
@@ -53,6 +54,7 @@ type Status struct {
 	DHCP     DHCPStatus          `json:"dhcp"`
 	QoS      QoSStatus           `json:"qos"`
 	PBX      PBXStatus           `json:"pbx"`
+	Stacks   []Stack             `json:"stacks"`
 	Phones   map[string]int      `json:"phones"`   // number of phones by state
 	Services []Service           `json:"services"` // of others, where systemd runs
 }

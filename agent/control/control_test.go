@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -218,5 +219,61 @@ func TestNoDaemonIsExplained(t *testing.T) {
 	_, err := NewClient(t.TempDir()).Status(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "sae-agent does not run") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+func (f *fake) Stacks(context.Context) ([]Stack, error) {
+	return []Stack{{Name: "jitsi", State: "healthy"}}, f.err
+}
+func (f *fake) StackUp(context.Context, string) error   { return f.err }
+func (f *fake) StackDown(context.Context, string) error { return f.err }
+func (f *fake) StackUpdate(_ context.Context, name string, o StackUpdateOptions) (StackUpdate, error) {
+	return StackUpdate{Stack: name, Outcome: fmt.Sprintf("updated %t", o.Major)}, f.err
+}
+func (f *fake) StackHistory(context.Context) ([]StackUpdate, error) {
+	return []StackUpdate{{Stack: "jitsi", Outcome: "updated"}}, f.err
+}
+func (f *fake) StackLogins(context.Context, string) (StackLogins, error) {
+	return StackLogins{URL: "https://192.168.1.1:7443"}, f.err
+}
+func (f *fake) StackLogs(_ context.Context, w io.Writer, name string, o StackLogOptions) error {
+	if f.err == nil {
+		fmt.Fprintf(w, "%s %s %d %t\n", name, o.Service, o.Lines, o.Follow)
+	}
+	return f.err
+}
+
+func TestStacks(t *testing.T) {
+	var log bytes.Buffer
+	b := &fake{}
+	c := start(t, t.TempDir(), b, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx := t.Context()
+	if all, err := c.Stacks(ctx); err != nil || len(all) != 1 || all[0].State != "healthy" {
+		t.Errorf("Stacks() = %+v, %v", all, err)
+	}
+	if err := errors.Join(c.StackUp(ctx, "jitsi"), c.StackDown(ctx, "jitsi")); err != nil {
+		t.Error(err)
+	}
+	if u, err := c.StackUpdate(ctx, "nextcloud", StackUpdateOptions{Major: true}); err != nil || u.Outcome != "updated true" || u.Stack != "nextcloud" {
+		t.Errorf("StackUpdate() = %+v, %v", u, err)
+	}
+	if h, err := c.StackHistory(ctx); err != nil || len(h) != 1 {
+		t.Errorf("StackHistory() = %+v, %v", h, err)
+	}
+	if l, err := c.StackLogins(ctx, "nextcloud"); err != nil || l.URL == "" {
+		t.Errorf("StackLogins() = %+v, %v", l, err)
+	}
+	var lines bytes.Buffer
+	if err := c.StackLogs(ctx, &lines, "jitsi", StackLogOptions{Service: "web", Lines: 7, Follow: true}); err != nil || lines.String() != "jitsi web 7 true\n" {
+		t.Errorf("StackLogs() = %q, %v", lines.String(), err)
+	}
+	for _, order := range []string{"stack up", "stack down", "stack update", "show first passwords"} {
+		if !strings.Contains(log.String(), order) {
+			t.Errorf("the log lacks the order %q", order)
+		}
+	}
+	b.err = &Error{Code: http.StatusNotFound, Message: "no such stack"}
+	if err := c.StackLogs(ctx, &lines, "x", StackLogOptions{}); err == nil || err.Error() != "no such stack" {
+		t.Errorf("StackLogs() of no stack: %v", err)
 	}
 }

@@ -167,6 +167,7 @@ func (s *Server) routes() http.Handler {
 	s.verifyRoutes(mux)
 	s.backupRoutes(mux)
 	s.firewallRoutes(mux)
+	s.stackRoutes(mux)
 	return mux
 }
 

@@ -14,6 +14,8 @@ var (
 	ErrUnknown  = errors.New("no such stack or service")
 	ErrDisabled = errors.New("the stack is off")
 	ErrBusy     = errors.New("the stack is being worked on")
+	// ErrNotRunning says that Run does not run.
+	ErrNotRunning = errors.New("stacks are not looked after now")
 )
 
 // Code names a cause for which a stack is not as it should be.

@@ -177,7 +177,11 @@ func (s *stack) tend(ctx context.Context, now bool) error {
 		return err
 	}
 	defer s.end()
+	began := time.Now()
 	err := s.tendOnce(ctx, now)
+	if ctx.Err() == nil && s.concerned() {
+		s.opts.OnLook(time.Since(began), err)
+	}
 	var p *Problem
 	switch {
 	case ctx.Err() != nil:
@@ -189,6 +193,33 @@ func (s *stack) tend(ctx context.Context, now bool) error {
 	}
 	s.failed(p)
 	return p
+}
+
+// tendFor is tend for somebody who waits and may go.
+func (s *stack) tendFor(ctx context.Context) error {
+	ctx, cancel, err := s.lasting(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return s.tend(ctx, true)
+}
+
+// stopped reports whether no container of the stack runs.
+func (s *stack) stopped(ctx context.Context) (bool, error) {
+	if _, err := os.Stat(s.dir()); err != nil {
+		return true, nil
+	}
+	have, err := s.docker.Containers(ctx, s.project())
+	if errors.Is(err, docker.ErrDown) {
+		return true, nil
+	}
+	for _, c := range have {
+		if c.State != "exited" && c.State != "created" && c.State != "dead" {
+			return false, err
+		}
+	}
+	return true, err
 }
 
 // failed notes a problem, and when to try again.

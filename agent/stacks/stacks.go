@@ -65,6 +65,8 @@ type Options struct {
 	Runner   Runner
 	Registry Registry
 	Logger   *slog.Logger
+	// OnLook is told how each look at a stack went. Nil: nobody is.
+	OnLook func(took time.Duration, err error)
 	// OnChange is told when a stack's state has changed. Nil: nobody is.
 	OnChange func()
 	// Patience is how long a project may take to get healthy; 0: defaultPatience.
@@ -84,6 +86,9 @@ type Service struct {
 	cli    *cli
 	store  *store
 	stacks map[string]*stack
+
+	mu   sync.Mutex      // guards the following
+	life context.Context // of Run; nil before
 }
 
 // New opens what was noted in opts.Dir.
@@ -96,6 +101,9 @@ func New(cfg Config, opts Options) (*Service, error) {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func() {}
+	}
+	if opts.OnLook == nil {
+		opts.OnLook = func(time.Duration, error) {}
 	}
 	if opts.Patience == 0 {
 		opts.Patience = defaultPatience
@@ -127,6 +135,9 @@ func (s *Service) Apply(cfg Config) {
 
 // Run keeps the stacks until ctx ends. Containers go on running then.
 func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.life = ctx
+	s.mu.Unlock()
 	var all sync.WaitGroup
 	for _, name := range Names {
 		all.Go(func() { s.stacks[name].run(ctx) })
@@ -134,6 +145,20 @@ func (s *Service) Run(ctx context.Context) error {
 	all.Go(func() { s.listen(ctx) })
 	all.Wait()
 	return nil
+}
+
+// lasting is a context for work that must not end in the middle because whoever has
+// asked for it has gone: it ends with the service.
+func (s *Service) lasting(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	s.mu.Lock()
+	life := s.life
+	s.mu.Unlock()
+	if life == nil || life.Err() != nil {
+		return nil, nil, ErrNotRunning
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(life, cancel)
+	return ctx, func() { stop(); cancel() }, nil
 }
 
 // listenAgain is how long to wait before a daemon that did not answer is asked again.
@@ -186,13 +211,13 @@ func (s *Service) Up(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if !st.concerned() || !st.enabled() {
+	if !st.enabled() {
 		return fmt.Errorf("%w: write stacks: {%s: {enabled: true}} and apply", ErrDisabled, name)
 	}
 	if err := s.store.change(func(n *noted) { delete(n.Stopped, name) }); err != nil {
 		return err
 	}
-	return st.tend(ctx, true)
+	return st.tendFor(ctx)
 }
 
 // Down stops a stack, until Up. Its data stay.
@@ -204,7 +229,32 @@ func (s *Service) Down(ctx context.Context, name string) error {
 	if err := s.store.change(func(n *noted) { n.Stopped[name] = true }); err != nil {
 		return err
 	}
-	return st.tend(ctx, true)
+	return st.tendFor(ctx)
+}
+
+// Hold has a stack stand still, so that its files can be copied, until release is
+// called.
+func (s *Service) Hold(ctx context.Context, name string) (release func(), err error) {
+	st, err := s.get(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.begin(ctx); err != nil {
+		return nil, err
+	}
+	still, err := st.stopped(ctx)
+	if err == nil && !still {
+		err = st.compose(ctx, composeCall{args: []string{"stop"}})
+	}
+	if err != nil {
+		st.end()
+		st.wake()
+		return nil, err
+	}
+	return func() {
+		st.end()
+		st.wake() // which starts it again
+	}, nil
 }
 
 // Logs writes the last lines of the containers' logs, and with follow those to

@@ -45,7 +45,7 @@ type Status struct {
 // ServiceStatus is how one service of a stack is.
 type ServiceStatus struct {
 	Name   string
-	Image  string // that runs, or will
+	Image  project.Image // that runs, or will
 	Up     bool
 	Status string // in Docker's words; empty when there is no container
 }
@@ -54,7 +54,7 @@ type ServiceStatus struct {
 func serviceStatus(want map[string]project.Service, have []docker.Container) []ServiceStatus {
 	out := make([]ServiceStatus, 0, len(want))
 	for name, w := range want {
-		s := ServiceStatus{Name: name, Image: w.Image.Ref()}
+		s := ServiceStatus{Name: name, Image: w.Image}
 		for _, c := range have {
 			if c.Service == name {
 				s.Up, s.Status = c.Up(), c.Status

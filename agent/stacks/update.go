@@ -216,6 +216,11 @@ func (s *Service) Update(ctx context.Context, name string, step versions.Step) (
 	if !st.enabled() {
 		return Record{}, ErrDisabled
 	}
+	ctx, cancel, err := s.lasting(ctx)
+	if err != nil {
+		return Record{}, err
+	}
+	defer cancel()
 	if err := st.begin(ctx); err != nil {
 		return Record{}, err
 	}

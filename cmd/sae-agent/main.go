@@ -116,6 +116,7 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 		newLogsCommand(),
 		newBansCommand(),
 		newFirewallCommand(),
+		newStacksCommand(),
 		newVersionCommand(),
 	)
 	return root

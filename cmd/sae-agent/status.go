@@ -104,6 +104,7 @@ func printStatusFor(w, screen io.Writer, st control.Status, now time.Time) {
 	printQoS(w, st.QoS)
 	printPBXLine(w, st.PBX)
 	printServices(w, st.Services, now)
+	printStackStates(w, st.Stacks)
 	printPhoneCounts(w, st.Phones)
 	printParts(w, p, st.Parts, now)
 }
