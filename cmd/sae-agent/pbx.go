@@ -15,11 +15,11 @@ func newPBXCommand() *cobra.Command {
 	status := newPBXStatusCommand()
 	cmd := &cobra.Command{
 		Use:   "pbx",
-		Short: "Show how the exchange is, start it anew",
+		Short: "Show how the exchange is, install it, start it anew",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  status.RunE,
 	}
-	cmd.AddCommand(status, newPBXRestartCommand())
+	cmd.AddCommand(status, newPBXInstallCommand(), newPBXRestartCommand())
 	return cmd
 }
 
