@@ -26,8 +26,9 @@ func desiredFirstRun(c *config.Config) install.FirstRun {
 }
 
 func (a *Agent) buildFirstRun(_ context.Context, f install.FirstRun) (supervisor.Part, error) {
-	f.PBX = freepbx.NewMachine(runner.Systemd{}, a.state("freepbx"))
-	f.Reload = runner.Systemd{}.Reload
+	machine := freepbx.NewMachine(runner.Systemd{}, a.state("freepbx"))
+	machine.Name = "sae-agent-first-run"
+	f.PBX, f.Reload = machine, runner.Systemd{}.Reload
 	return a.measure(func(ctx context.Context) error { return a.followFirstRun(ctx, f) }), nil
 }
 

@@ -96,6 +96,7 @@ func (i *installation) setUp(cmd *cobra.Command) error {
 		System: runner.Systemd{}, Root: "/", Dir: filepath.Join(i.state, "pbx"), AdminFrom: from, Progress: i.say,
 	}
 	i.freepbx = freepbx.NewMachine(runner.Systemd{}, filepath.Join(i.state, "freepbx"))
+	i.freepbx.Name = "sae-agent-install"
 	return nil
 }
 

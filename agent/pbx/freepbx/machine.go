@@ -23,6 +23,7 @@ type Runner interface {
 // Machine is the FreePBX of this machine. It implements System.
 type Machine struct {
 	Runner    Runner
+	Name      string // of the units that run its commands; two that work at the same time must differ
 	Dir       string // for files that fwconsole is to read; only root may write there
 	Conf      string // FreePBX's file with the credentials of its database
 	Etc       string // Asterisk's directory
@@ -38,7 +39,7 @@ type Machine struct {
 // NewMachine returns the FreePBX that Sangoma's packages install.
 func NewMachine(r Runner, dir string) *Machine {
 	return &Machine{
-		Runner: r, Dir: dir, Conf: "/etc/freepbx.conf", Etc: "/etc/asterisk",
+		Runner: r, Name: "sae-agent-freepbx", Dir: dir, Conf: "/etc/freepbx.conf", Etc: "/etc/asterisk",
 		Fwconsole: "fwconsole", Asterisk: "asterisk", URL: "http://127.0.0.1", Account: "asterisk",
 		client: &http.Client{Timeout: apiTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -89,7 +90,7 @@ func (m *Machine) Extras(ctx context.Context) (Extras, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // no file, no mailboxes
 		return Extras{}, err
 	}
-	db, err := m.output(ctx, "sae-agent-asterisk", m.Asterisk, "-rx", "database show")
+	db, err := m.output(ctx, "asterisk", m.Asterisk, "-rx", "database show")
 	if err != nil {
 		return Extras{}, fmt.Errorf("is Asterisk running? %w", err)
 	}
@@ -125,7 +126,7 @@ func (m *Machine) Put(ctx context.Context, f File) (changed bool, err error) {
 	if !changed {
 		return false, nil
 	}
-	if _, err := m.output(ctx, "sae-agent-asterisk", m.Asterisk, "-rx", f.Reload); err != nil {
+	if _, err := m.output(ctx, "asterisk", m.Asterisk, "-rx", f.Reload); err != nil {
 		return true, fmt.Errorf("freepbx: %w: %w", pbx.ErrDown, err) // it reads the file when it starts
 	}
 	return true, nil
@@ -141,7 +142,7 @@ func (m *Machine) writeFile(ctx context.Context, path, like, text string) error 
 	if _, err := os.Stat(like); err != nil {
 		like = m.Etc
 	}
-	r, err := m.Runner.Run(ctx, runner.Command{Name: "sae-agent-write", Argv: []string{"sh", "-c", replaceFile, "sh", path, like}, Stdin: []byte(text)})
+	r, err := m.Runner.Run(ctx, runner.Command{Name: m.Name + "-write", Argv: []string{"sh", "-c", replaceFile, "sh", path, like}, Stdin: []byte(text)})
 	if err == nil && r.Exit != 0 {
 		err = errors.New(lastLine(r.Stderr))
 	}
@@ -201,13 +202,13 @@ func (m *Machine) Set(ctx context.Context, setting, value string) error {
 
 // fwconsole returns what it printed.
 func (m *Machine) fwconsole(ctx context.Context, args ...string) (string, error) {
-	out, err := m.output(ctx, "sae-agent-fwconsole", append([]string{m.Fwconsole}, args...)...)
+	out, err := m.output(ctx, "fwconsole", append([]string{m.Fwconsole}, args...)...)
 	return string(out), err
 }
 
 // output runs a command. It returns what the command printed even when it failed.
-func (m *Machine) output(ctx context.Context, name string, argv ...string) ([]byte, error) {
-	r, err := m.Runner.Run(ctx, runner.Command{Name: name, Argv: argv})
+func (m *Machine) output(ctx context.Context, what string, argv ...string) ([]byte, error) {
+	r, err := m.Runner.Run(ctx, runner.Command{Name: m.Name + "-" + what, Argv: argv})
 	if err != nil {
 		return nil, err
 	}
@@ -228,5 +229,5 @@ func (m *Machine) readFile(ctx context.Context, path string) ([]byte, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	return m.output(ctx, "sae-agent-read", "cat", path)
+	return m.output(ctx, "read", "cat", path)
 }
