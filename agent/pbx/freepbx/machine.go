@@ -1,6 +1,7 @@
 package freepbx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -208,14 +209,15 @@ func (m *Machine) fwconsole(ctx context.Context, args ...string) (string, error)
 
 // output runs a command. It returns what the command printed even when it failed.
 func (m *Machine) output(ctx context.Context, what string, argv ...string) ([]byte, error) {
-	r, err := m.Runner.Run(ctx, runner.Command{Name: m.Name + "-" + what, Argv: argv})
+	var stdout bytes.Buffer // all of it: the database of 1,000 extensions has some MiB
+	r, err := m.Runner.Run(ctx, runner.Command{Name: m.Name + "-" + what, Argv: argv, Stdout: &stdout})
 	if err != nil {
 		return nil, err
 	}
 	if r.Exit != 0 {
-		return r.Stdout, fmt.Errorf("%s %s: exit status %d: %s", filepath.Base(argv[0]), argv[1], r.Exit, lastLine(r.Stderr))
+		return stdout.Bytes(), fmt.Errorf("%s %s: exit status %d: %s", filepath.Base(argv[0]), argv[1], r.Exit, lastLine(r.Stderr))
 	}
-	return r.Stdout, nil
+	return stdout.Bytes(), nil
 }
 
 func lastLine(text []byte) string {

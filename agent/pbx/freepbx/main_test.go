@@ -211,14 +211,17 @@ type hostRunner struct{ host *labtest.Host }
 func (r hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, error) {
 	cmd := r.host.Host.Command(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Stdin = bytes.NewReader(c.Stdin)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	err := cmd.Run()
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		return runner.Result{}, err
 	}
-	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: out, Stderr: []byte(stderr.String())}, nil
+	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, nil
 }
 
 // startMariaDB starts Debian's MariaDB on a socket of its own.
