@@ -92,11 +92,14 @@ func (d *Driver) Plan(ctx context.Context, want pbx.Desired) ([]pbx.Change, erro
 func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	w := d.work(want)
+	if err := w.look(ctx); err != nil { // without FreePBX, nothing is ours to write
+		return nil, err
+	}
 	changed, err := d.putFiles(ctx, want)
 	if err != nil {
 		return changed, err
 	}
-	w := d.work(want)
 	err = w.do(ctx, !want.KeepRemoved)
 	changes, problems := w.told(w.result)
 	return append(changed, changes...), errors.Join(err, problems)

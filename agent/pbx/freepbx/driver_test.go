@@ -274,11 +274,16 @@ func TestNothingIsDoneBlindly(t *testing.T) {
 	if r, err := p.try(true, alice); err == nil || r.changed() || p.calls() != "" {
 		t.Errorf("without Asterisk: %+v, %v", r, err)
 	}
-	if err := os.Remove(p.machine.Conf); err != nil {
+	ours := filepath.Join(p.machine.Etc, "manager_sae-agent.conf")
+	if err := errors.Join(os.Remove(p.machine.Conf), os.Remove(ours)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.try(true, alice); err == nil || !strings.Contains(err.Error(), "pbx install") {
+	_, err := p.driver.Apply(t.Context(), pbx.Desired{Extensions: []pbx.Extension{alice}, ManagerUser: "sae-agent"})
+	if !errors.Is(err, ErrNotInstalled) || !strings.Contains(err.Error(), "pbx install") {
 		t.Errorf("without FreePBX: %v", err)
+	}
+	if _, err := os.Stat(ours); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without FreePBX something was written: %v", err)
 	}
 }
 

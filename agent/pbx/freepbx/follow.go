@@ -88,18 +88,3 @@ func (w *work) endpoints(ctx context.Context) ([]string, error) {
 	}
 	return out, nil
 }
-
-// Endpoints asks for the endpoints over Asterisk's manager interface.
-func Endpoints(c *ami.Client) func(context.Context) ([]string, error) {
-	return func(ctx context.Context) ([]string, error) {
-		list, err := c.List(ctx, ami.NewAction("PJSIPShowEndpoints"))
-		if err != nil {
-			return nil, err
-		}
-		out := make([]string, 0, len(list))
-		for _, m := range list {
-			out = append(out, m.Get("ObjectName"))
-		}
-		return out, nil
-	}
-}

@@ -52,7 +52,7 @@ type pbxHere struct {
 
 func newPBX(t *testing.T) *pbxHere {
 	t.Helper()
-	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: Endpoints(ami.New(ami.Config{}))}
+	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: endpointsOf(ami.New(ami.Config{}))}
 	p.asterisk = p.host.Asterisk(map[string]string{
 		"pjsip.conf":          "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
 		"manager.conf":        "[general]\nenabled=yes\nbindaddr=127.0.0.1\n#include manager_custom.conf\n",
@@ -92,7 +92,7 @@ func newPBX(t *testing.T) *pbxHere {
 	if _, err := p.driver.Apply(t.Context(), pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse"}); !errors.Is(err, ami.ErrNotConnected) {
 		t.Fatalf("the first time: %v", err)
 	}
-	p.ask = Endpoints(p.manager())
+	p.ask = endpointsOf(p.manager())
 	p.restart()
 	return p
 }
@@ -155,6 +155,11 @@ func (p *pbxHere) exec(query string, args ...any) {
 	}
 }
 
+// endpointsOf asks over a manager connection, as the agent does.
+func endpointsOf(c *ami.Client) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) { return pbx.Endpoints(ctx, c) }
+}
+
 // manager keeps a connection to the real Asterisk.
 func (p *pbxHere) manager() *ami.Client {
 	c := ami.New(ami.Config{Addr: "127.0.0.1:5038", User: "sae-agent", Secret: "correct-horse", Dial: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
@@ -181,6 +186,9 @@ func (p *pbxHere) manager() *ami.Client {
 // try brings the PBX in line.
 func (p *pbxHere) try(mayDelete bool, want ...pbx.Extension) (result, error) {
 	w := p.driver.work(pbx.Desired{Extensions: want})
+	if err := w.look(p.t.Context()); err != nil {
+		return result{}, err
+	}
 	err := w.do(p.t.Context(), mayDelete)
 	return w.result, err
 }

@@ -57,10 +57,8 @@ func (w *work) look(ctx context.Context) (err error) {
 	return nil
 }
 
+// do brings what look has found in line.
 func (w *work) do(ctx context.Context, mayDelete bool) error {
-	if err := w.look(ctx); err != nil {
-		return err
-	}
 	if w.rec.settle(w.found) {
 		if err := w.rec.save(w.opts.Record); err != nil {
 			return err
