@@ -52,7 +52,7 @@ func TestPBXInstall(t *testing.T) {
 	sum := sha256.Sum256([]byte(installer))
 	m.write("/root/installer.sh", installer)
 	m.sh("echo '127.0.1.1 appliance.example.org appliance' >> /etc/hosts; hostname appliance; hostname -f")
-	m.sh("printf '\\npbx: {driver: freepbx, installer_sha256: " + strings.Repeat("0", 64) + "}\\n' > /tmp/pbx; sed -i '/^pbx:/d' /etc/sae-agent/config.yaml; cat /tmp/pbx >> /etc/sae-agent/config.yaml; sae-agent apply")
+	m.sh("sed -i 's/driver: none/driver: freepbx/; /^pbx:/a\\  installer_sha256: " + strings.Repeat("0", 64) + "' /etc/sae-agent/config.yaml && sae-agent apply")
 	const command = "sae-agent pbx install --script /root/installer.sh --admin-from 192.168.1.50 --wait 1s"
 
 	if out, err := m.try(command); err == nil || !strings.Contains(out, "not the one that was approved") {
@@ -62,7 +62,7 @@ func TestPBXInstall(t *testing.T) {
 
 	// It ends well and has done nothing.
 	m.sh("touch /run/go-on /run/do-nothing")
-	if out, err := m.try(command); err == nil || !strings.Contains(out, "Asterisk is not installed") {
+	if out, err := m.try(command); err == nil || !strings.Contains(out, "asterisk is not installed") {
 		t.Errorf("an installer that did nothing: %v\n%s", err, out)
 	}
 	m.sh("rm /run/go-on /run/do-nothing")
