@@ -26,7 +26,6 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
-	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -111,7 +110,7 @@ type Agent struct {
 	rivals   atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
 	// banRemovers lift bans that other programs note, see liftElsewhere.
 	banRemovers []func(ctx context.Context, addr netip.Addr) error
-	opening     atomic.Pointer[install.Opening] // of FreePBX's first run; nil while it is not known
+	freePBX     atomic.Pointer[freePBXState] // what its administrator must do; nil while it is not known
 	pbx         atomic.Pointer[runningExchange]
 	resyncs     *resyncs
 	// running is the configuration that runs, current the same with where it is from,

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
@@ -14,11 +15,17 @@ import (
 )
 
 const (
-	// openingEvery is how often FreePBX's administrators are counted while there is none.
+	// openingEvery is how often FreePBX is looked at while it has no administrator.
 	openingEvery = 15 * time.Second
-	// openedEvery is the same once there is one.
-	openedEvery = time.Hour
+	// openedEvery is the same once it has one.
+	openedEvery = 5 * time.Minute
 )
+
+// freePBXState is what of FreePBX only an administrator can put right.
+type freePBXState struct {
+	opening  install.Opening // empty: it is not installed
+	rtpPorts config.PortRange
+}
 
 // desiredFirstRun is what FreePBX is set to when its first run ends.
 func desiredFirstRun(c *config.Config) install.FirstRun {
@@ -29,25 +36,22 @@ func (a *Agent) buildFirstRun(_ context.Context, f install.FirstRun) (supervisor
 	machine := freepbx.NewMachine(runner.Systemd{}, a.state("freepbx"))
 	machine.Name = "sae-agent-first-run"
 	f.PBX, f.Reload = machine, runner.Systemd{}.Reload
-	return a.measure(func(ctx context.Context) error { return a.followFirstRun(ctx, f) }), nil
+	return a.measure(func(ctx context.Context) error { return a.followFreePBX(ctx, f, machine) }), nil
 }
 
-// followFirstRun looks whether FreePBX has an administrator, and opens its web
-// interface then.
-func (a *Agent) followFirstRun(ctx context.Context, f install.FirstRun) error {
+// followFreePBX looks whether FreePBX has an administrator, and opens its pages then.
+func (a *Agent) followFreePBX(ctx context.Context, f install.FirstRun, m *freepbx.Machine) error {
+	defer a.freePBX.Store(nil)
 	for {
-		opening, err := f.Look(ctx)
-		every := openingEvery
-		switch {
-		case errors.Is(err, freepbx.ErrNotInstalled):
-		case err != nil && opening != install.OpeningDone:
+		seen, err := a.lookAtFreePBX(ctx, f, m)
+		if err != nil {
 			return err
-		case err != nil:
-			a.log.Warn("FreePBX has an administrator now, but not all of the site's settings", "part", "pbx", "err", err)
-		case opening == install.OpeningDone:
+		}
+		a.freePBX.Store(&seen)
+		every := openingEvery
+		if seen.opening == install.OpeningDone {
 			every = openedEvery
 		}
-		a.opening.Store(&opening)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -56,20 +60,43 @@ func (a *Agent) followFirstRun(ctx context.Context, f install.FirstRun) error {
 	}
 }
 
-// openingProblems tells of a FreePBX that has no administrator yet.
-func openingProblems(opening *install.Opening, c *config.Config) []control.Problem {
-	if opening == nil || c.PBX.Driver != config.DriverFreePBX {
+func (a *Agent) lookAtFreePBX(ctx context.Context, f install.FirstRun, m *freepbx.Machine) (seen freePBXState, err error) {
+	seen.opening, err = f.Look(ctx)
+	switch {
+	case errors.Is(err, freepbx.ErrNotInstalled):
+		return seen, nil
+	case err != nil && seen.opening == install.OpeningDone:
+		a.log.Warn("FreePBX has an administrator now, but not all of the site's settings", "part", "pbx", "err", err)
+	case err != nil:
+		return seen, err
+	}
+	seen.rtpPorts.First, seen.rtpPorts.Last, err = m.RTPPorts(ctx)
+	return seen, err
+}
+
+// freePBXProblems tells what only an administrator of FreePBX can put right.
+func freePBXProblems(seen *freePBXState, c *config.Config) (out []control.Problem) {
+	if seen == nil || c.PBX.Driver != config.DriverFreePBX {
 		return nil
 	}
-	p := control.Problem{Part: "pbx", Fix: "visit http://" + c.LAN.Address.Addr().String() + "/admin and make one"}
-	switch *opening {
+	visit := "visit http://" + c.LAN.Address.Addr().String() + "/admin and make one"
+	switch seen.opening {
 	case install.OpeningGuarded:
-		p.Severity, p.What = control.SeverityWarning, "FreePBX has no administrator yet; until it has, its pages are open to this machine and to the addresses given with --admin-from only"
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "pbx", Fix: visit,
+			What: "FreePBX has no administrator yet; until it has, its pages are open to this machine and to the addresses given with --admin-from only",
+		})
 	case install.OpeningOpen:
-		p.Severity, p.What = control.SeverityError, "FreePBX has no administrator, and whoever visits its pages first becomes it"
-		p.Fix += " at once, or close them to others with 'sae-agent pbx install --admin-from ADDRESS'"
-	default:
-		return nil
+		out = append(out, control.Problem{
+			Severity: control.SeverityError, Part: "pbx", What: "FreePBX has no administrator, and whoever visits its pages first becomes it",
+			Fix: visit + " at once, or close them to others with 'sae-agent pbx install --admin-from ADDRESS'",
+		})
 	}
-	return []control.Problem{p}
+	if r := seen.rtpPorts; r.First != 0 && r != c.PBX.RTPPorts {
+		out = append(out, control.Problem{
+			Severity: control.SeverityWarning, Part: "pbx", What: fmt.Sprintf("FreePBX uses UDP ports %v for voice, and pbx.rtp_ports says %v", r, c.PBX.RTPPorts),
+			Fix: fmt.Sprintf("write %d and %d on FreePBX's pages (Settings, Asterisk SIP Settings, RTP Port Ranges), or %v into the file", c.PBX.RTPPorts.First, c.PBX.RTPPorts.Last, r),
+		})
+	}
+	return out
 }

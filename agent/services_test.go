@@ -32,24 +32,33 @@ func TestServiceProblems(t *testing.T) {
 	}
 }
 
-func TestOpeningProblems(t *testing.T) {
+func TestFreePBXProblems(t *testing.T) {
 	c, _, err := config.Options{}.Parse("test", []byte("wan: {method: none}\nlan: {interface: ens34, address: 192.168.1.1/24}\ndhcp: {range: 192.168.1.10-192.168.1.100}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for opening, want := range map[install.Opening]control.Severity{
-		install.OpeningDone: "", install.OpeningGuarded: control.SeverityWarning, install.OpeningOpen: control.SeverityError, "": "",
+	for name, c2 := range map[string]struct {
+		seen     *freePBXState
+		severity control.Severity // empty: no problem
+		fix      string
+	}{
+		"nothing is known":    {nil, "", ""},
+		"not installed":       {&freePBXState{}, "", ""},
+		"well":                {&freePBXState{install.OpeningDone, c.PBX.RTPPorts}, "", ""},
+		"no ports known yet":  {&freePBXState{opening: install.OpeningDone}, "", ""},
+		"guarded":             {&freePBXState{opening: install.OpeningGuarded}, control.SeverityWarning, "http://192.168.1.1/admin"},
+		"open to anybody":     {&freePBXState{opening: install.OpeningOpen}, control.SeverityError, "--admin-from"},
+		"its own voice ports": {&freePBXState{install.OpeningDone, config.PortRange{First: 10000, Last: 20000}}, control.SeverityWarning, "write 10100 and 19999"},
 	} {
-		got := openingProblems(&opening, c)
-		if (len(got) == 0) != (want == "") || len(got) > 0 && (got[0].Severity != want || !strings.Contains(got[0].Fix, "http://192.168.1.1/admin")) {
-			t.Errorf("%q: %+v, want %q", opening, got, want)
-		}
-	}
-	if got := openingProblems(nil, c); got != nil {
-		t.Errorf("nothing is known: %+v", got)
+		t.Run(name, func(t *testing.T) {
+			got := freePBXProblems(c2.seen, c)
+			if (len(got) == 0) != (c2.severity == "") || len(got) > 0 && (got[0].Severity != c2.severity || !strings.Contains(got[0].Fix, c2.fix)) {
+				t.Errorf("freePBXProblems() = %+v, want %q", got, c2.severity)
+			}
+		})
 	}
 	c.PBX.Driver = config.DriverNone
-	if opening := install.OpeningOpen; openingProblems(&opening, c) != nil {
+	if freePBXProblems(&freePBXState{opening: install.OpeningOpen}, c) != nil {
 		t.Error("told of a FreePBX that is not ours")
 	}
 }

@@ -37,7 +37,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
 		qosProblems(st.QoS),
 		serviceProblems(current.cfg.PBX.Driver, st.Services),
-		openingProblems(a.opening.Load(), current.cfg),
+		freePBXProblems(a.freePBX.Load(), current.cfg),
 		backupProblems(a.backups.Load()),
 		a.fail2banProblems(),
 		a.refusedPhones(),

@@ -69,6 +69,20 @@ func (m *Machine) Admins(ctx context.Context) (int, error) {
 	return n, nil
 }
 
+// RTPPorts are the UDP ports that FreePBX has Asterisk use for voice, first and last;
+// 0 when it has not written them yet. Nothing but its pages can change them.
+func (m *Machine) RTPPorts(ctx context.Context) (first, last uint16, err error) {
+	data, err := m.readFile(ctx, filepath.Join(m.Etc, "rtp_additional.conf"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	first, last = parseRTP(data)
+	return first, last, nil
+}
+
 // credentials reads those of the database. FreePBX may change them, so nobody keeps them.
 func (m *Machine) credentials(ctx context.Context) (credentials, error) {
 	data, err := m.readFile(ctx, m.Conf)

@@ -65,6 +65,16 @@ func TestParseMailboxes(t *testing.T) {
 	}
 }
 
+func TestParseRTP(t *testing.T) {
+	for text, want := range map[string][2]uint16{
+		"rtpstart=10000\nrtpend=20000\nstrictrtp=yes\n": {10000, 20000}, "; rtpstart=1\nrtpend => 19999\n": {0, 19999}, "rtpstart=100000\n": {}, "": {},
+	} {
+		if first, last := parseRTP([]byte(text)); first != want[0] || last != want[1] {
+			t.Errorf("%q: %d-%d", text, first, last)
+		}
+	}
+}
+
 func FuzzParseMailboxes(f *testing.F) {
 	f.Add("[default]\n100=1,Alice,,,a=b\n")
 	f.Add("[\n=,\n]")

@@ -2,6 +2,7 @@ package freepbx
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -50,4 +51,22 @@ func parseAstDB(data []byte) map[string]string {
 		}
 	}
 	return out
+}
+
+// parseRTP reads the range of ports in rtp_additional.conf.
+func parseRTP(data []byte) (first, last uint16) {
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		port, err := strconv.ParseUint(strings.TrimSpace(strings.TrimPrefix(value, ">")), 10, 16)
+		if err != nil {
+			continue
+		}
+		switch strings.TrimSpace(key) {
+		case "rtpstart":
+			first = uint16(port)
+		case "rtpend":
+			last = uint16(port)
+		}
+	}
+	return first, last
 }
