@@ -180,7 +180,8 @@ func TestSecretsDoNotLeak(t *testing.T) {
 	places := map[string]string{}
 	for _, args := range [][]string{
 		{"plan"}, {"apply"}, {"status"}, {"status", "--json"}, {"phones"}, {"phones", "--json"}, {"phones", "show", aliceMAC, "--json"},
-		{"leases", "--json"}, {"check", "--config", a.path("config.yaml")}, {"version"},
+		{"leases", "--json"}, {"check", "--config", a.path("config.yaml")}, {"version"}, {"rollback", "--list"},
+		{"doctor", "--config", a.path("config.yaml"), "--state-dir", a.path("state")}, {"phones", "resync", aliceMAC}, {"phones", "rearm", aliceMAC},
 	} {
 		places[strings.Join(args, " ")], _ = a.run(args...)
 	}

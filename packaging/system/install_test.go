@@ -1,6 +1,7 @@
 package system
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -67,6 +68,7 @@ func TestInstallRebootPurge(t *testing.T) {
 		t.Error("the journal has no structured fields")
 	}
 
+	m.secretsStayHome()
 	m.reboot()
 	m.phonesBoot()
 	m.sh("systemctl is-active sae-agent sae-agent-boot")
@@ -129,5 +131,32 @@ func TestCardInUseIsNotTaken(t *testing.T) {
 	desk.Run("ping", "-c", "1", "-W", "5", "192.168.1.77")
 	if out := m.sh("ip -4 -o address show dev ens34"); strings.Count(out, "inet ") != 1 {
 		t.Errorf("addresses of a card in use: %s", out)
+	}
+}
+
+// secretsStayHome fails the test if a generated password shows anywhere but in the state.
+func (m *machine) secretsStayHome() {
+	m.t.Helper()
+	var secrets map[string]string
+	if err := json.Unmarshal([]byte(m.sh("cat /var/lib/sae-agent/secrets.json")), &secrets); err != nil {
+		m.t.Fatal(err)
+	}
+	if len(secrets) < 3 {
+		m.t.Fatalf("%d phones have only %d passwords", 3, len(secrets))
+	}
+	for _, place := range []string{
+		"journalctl --no-pager --output=export", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
+		"find /tmp /var/tmp /var/log /var/cache /run -xdev -type f -exec cat {} +", "find /etc /usr/share/sae-agent -type f -exec cat {} +",
+		"systemctl show sae-agent", "sae-agent status --json", "curl -sS http://192.168.1.1:9303/metrics",
+	} {
+		out, _ := m.try(place) // some processes end meanwhile
+		for name, secret := range secrets {
+			if strings.Contains(out, secret) {
+				m.t.Errorf("%q shows the password of %s", place, name)
+			}
+		}
+		if out == "" {
+			m.t.Errorf("%q shows nothing at all", place)
+		}
 	}
 }
