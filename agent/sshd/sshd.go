@@ -91,9 +91,12 @@ func Operators(root string) []netip.Addr {
 	out := parseUtmp(data)
 	files, _ := filepath.Glob(filepath.Join(root, "run/systemd/sessions/*"))
 	for _, f := range files {
+		if st, err := os.Lstat(f); err != nil || !st.Mode().IsRegular() {
+			continue // over meanwhile; or a FIFO, by which logind sees a session's end
+		}
 		session, err := os.ReadFile(f)
 		if err != nil {
-			continue // over meanwhile
+			continue
 		}
 		if a, ok := parseSession(string(session)); ok {
 			out = append(out, a)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -60,6 +61,9 @@ func TestOperators(t *testing.T) {
 	write(t, root, "run/systemd/sessions/1", "UID=0\nREMOTE=1\nREMOTE_HOST=198.51.100.9\nSTATE=active\n")
 	write(t, root, "run/systemd/sessions/2", "REMOTE_HOST=198.51.100.10\nSTATE=closing\n")
 	write(t, root, "run/systemd/sessions/3", "STATE=online\n")
+	if err := syscall.Mkfifo(filepath.Join(root, "run/systemd/sessions/1.ref"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	want := []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.9"), six}
 	if got := Operators(root); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
