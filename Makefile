@@ -23,7 +23,7 @@ build: deps-build  ## build the programs into build/
 	@[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
 
 .PHONY: demo
-demo: deps-demo build asterisk-image  ## show phones booting in a lab on this machine (PHONES=200, ONCE=1 to end by itself)
+demo: deps-demo build asterisk-image  ## show phones booting, registering and calling in a lab on this machine (PHONES=200, ONCE=1 to end by itself)
 	build/demo -phones $(PHONES) $(if $(ONCE),-once)
 
 .PHONY: test

@@ -90,6 +90,7 @@ const install = `set -e
 cp -a "$1/etc/asterisk" "$2/etc"
 for d in lib log spool; do cp -a "$1/var/$d/asterisk" "$2/$d"; done
 chown --reference="$2/lib" "$2/run" "$2/cache"
+echo "127.0.0.1 localhost $(uname -n)" >"$2/hosts"
 for d in etc run; do mkdir -p "/$d/asterisk"; mount --bind "$2/$d" "/$d/asterisk"; done`
 
 // Program is the path of a program that does what /usr/sbin/asterisk does where Asterisk is installed: without

@@ -10,4 +10,7 @@ mount --rbind /proc "$root/proc"
 mount --bind "$dir/etc" "$root/etc/asterisk"
 mount --bind "$dir/run" "$root/run/asterisk"
 for d in cache lib log spool; do mount --bind "$dir/$d" "$root/var/$d/asterisk"; done
+# As on any Debian machine, its own name is in /etc/hosts: Asterisk looks for it at the begin of each call.
+mount --bind "$dir/hosts" "$root/etc/hosts"
+mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
 exec chroot "$root" /usr/sbin/asterisk "$@"' asterisk '@ROOT@' '@DIR@' "$@"

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/asterisk"
 )
 
 const (
@@ -27,11 +29,22 @@ type appliance struct {
 	runtime string // directory of its control socket
 }
 
-// startAppliance runs the daemon with everything it keeps below dir.
-func startAppliance(host *lab.Host, program, config, dir string) (*appliance, error) {
+// startExchange runs Asterisk as Debian's package sets it up: it knows of nobody yet.
+func startExchange(ctx context.Context, host *lab.Host, root, dir string) (*asterisk.Server, error) {
+	s, err := asterisk.Install(ctx, host, root, dir)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Start(ctx)
+}
+
+// startAppliance runs the daemon with everything it keeps below dir. It finds the exchange's program in its PATH.
+func startAppliance(host *lab.Host, program, config, dir string, exchange *asterisk.Server) (*appliance, error) {
 	a := &appliance{host: host, runtime: filepath.Join(dir, "run")}
-	p, err := host.Start(program, "run", "--config", config,
+	cmd := host.Command(context.Background(), program, "run", "--config", config,
 		"--state-dir", filepath.Join(dir, "state"), "--runtime-dir", a.runtime)
+	cmd.Env = append(cmd.Environ(), "PATH="+filepath.Dir(exchange.Program())+":"+os.Getenv("PATH"))
+	p, err := host.StartCommand(cmd)
 	a.process = p
 	return a, err
 }

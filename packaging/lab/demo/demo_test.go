@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sae-agent/sae-agent/packaging/lab/asterisk"
 )
 
 // build returns a directory with the programs that the demo runs, and itself.
@@ -28,12 +30,19 @@ func build(t *testing.T) string {
 	return dir
 }
 
-// The whole chain: one file, the built programs, phones that were just plugged in.
+// The whole chain: one file, the built programs, a real Asterisk, phones that were just plugged in.
 func TestDemo(t *testing.T) {
 	programs := build(t)
+	root, err := asterisk.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo := func(args ...string) *exec.Cmd {
+		return exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), append(args, "-asterisk", root)...)
+	}
 
-	t.Run("every phone gets its file", func(t *testing.T) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "4", "-once")
+	t.Run("every phone registers and calls", func(t *testing.T) {
+		cmd := demo("-phones", "4", "-once")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -41,6 +50,11 @@ func TestDemo(t *testing.T) {
 		for i := range 4 {
 			if mac := fmt.Sprintf("00:15:65:00:00:%02x", i+1); !strings.Contains(string(out), mac) {
 				t.Errorf("phone %s is not shown:\n%s", mac, out)
+			}
+		}
+		for _, want := range []string{"4 registered", "call 100 -> 101: audio both ways, busy lamp followed"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%q is missing:\n%s", want, out)
 			}
 		}
 	})
@@ -58,7 +72,7 @@ exec ` + programs + `/phonesim "$@"`,
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "4", "-once", "-programs", broken)
+		cmd := demo("-phones", "4", "-once", "-programs", broken)
 		if out, err := cmd.CombinedOutput(); err == nil {
 			t.Errorf("the demo ended with status 0:\n%s", out)
 		}
@@ -70,18 +84,17 @@ exec ` + programs + `/phonesim "$@"`,
 		if err := os.WriteFile(filepath.Join(broken, "sae-agent"), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "1", "-once", "-programs", broken)
+		cmd := demo("-phones", "1", "-once", "-programs", broken)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "the reason why") {
 			t.Errorf("%v:\n%s", err, out)
 		}
 	})
 
-	t.Run("it stays up until interrupted", func(t *testing.T) { stayUntilInterrupted(t, programs) })
+	t.Run("it stays up until interrupted", func(t *testing.T) { stayUntilInterrupted(t, demo("-phones", "2")) })
 }
 
-func stayUntilInterrupted(t *testing.T, programs string) {
+func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	temp := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "demo"), "-phones", "2")
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()

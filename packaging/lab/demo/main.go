@@ -1,6 +1,6 @@
 // Command demo shows phones booting from one file on the machine at hand: it lays out a lab of network namespaces
-// with a provider, the appliance and a LAN, runs the real sae-agent in it, and powers on simulated phones. Nothing of
-// it touches the machine's own network, and all of it vanishes with the program.
+// with a provider, the appliance and a LAN, runs the real sae-agent and a real Asterisk in it, and powers on simulated
+// phones, which register and call each other. Nothing of it touches the machine's own network, and all of it vanishes with the program.
 package main
 
 import (
@@ -23,13 +23,15 @@ type options struct {
 	phones   int
 	once     bool
 	programs string // directory of sae-agent and phonesim
+	asterisk string // root directory of Asterisk
 }
 
 func main() {
 	var o options
 	flag.IntVar(&o.phones, "phones", 5, "number of phones to power on")
-	flag.BoolVar(&o.once, "once", false, "end after the phones have booted: status 0 if each of them got its own file")
+	flag.BoolVar(&o.once, "once", false, "end after the phones have called: status 0 if each of them is registered and was heard")
 	flag.StringVar(&o.programs, "programs", besideMe(), "directory of the programs sae-agent and phonesim")
+	flag.StringVar(&o.asterisk, "asterisk", filepath.Join(besideMe(), "_asterisk"), "root directory of Asterisk, of packaging/asterisk/image")
 	flag.Parse()
 	if err := lab.Enter(listen); err != nil {
 		fail(err)
@@ -66,7 +68,7 @@ func listen() (*os.File, error) {
 	return l.(*net.TCPListener).File()
 }
 
-// run shows the demo; it returns nil when ctx ends it, or when every phone has booted with its own file.
+// run shows the demo; it returns nil when ctx ends it, or when every phone is registered and was heard by another.
 func run(ctx context.Context, o options) (err error) {
 	dir, err := os.MkdirTemp("", "sae-demo-")
 	if err != nil {
@@ -94,8 +96,12 @@ func run(ctx context.Context, o options) (err error) {
 	if err := n.startProvider(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("Starting sae-agent, phones: %d ...\n", len(s.Phones))
-	a, err := startAppliance(n.appliance, filepath.Join(o.programs, "sae-agent"), filepath.Join(dir, "config.yaml"), dir)
+	fmt.Printf("Starting Asterisk and sae-agent, phones: %d ...\n", len(s.Phones))
+	exchange, err := startExchange(ctx, n.appliance, o.asterisk, filepath.Join(dir, "asterisk"))
+	if err != nil {
+		return unlessCancelled(ctx, err)
+	}
+	a, err := startAppliance(n.appliance, filepath.Join(o.programs, "sae-agent"), filepath.Join(dir, "config.yaml"), dir, exchange)
 	if err != nil {
 		return err
 	}
@@ -131,13 +137,13 @@ func (s site) write(dir string) error {
 
 // boot powers on the phones and shows how they come up.
 func boot(ctx context.Context, phones *lab.Host, program, inventory string) error {
-	cmd := phones.Command(ctx, program, "--interface", "eth0", "--inventory", inventory, "--live")
+	cmd := phones.Command(ctx, program, "--interface", "eth0", "--inventory", inventory, "--live", "--register", "--call")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return fmt.Errorf("not every phone got its right file (phonesim: %w)", err)
+		return fmt.Errorf("not every phone is registered and was heard (phonesim: %w)", err)
 	}
 	return err
 }
@@ -155,7 +161,7 @@ func stayUp(ctx context.Context, a *appliance, s site, o options, booted error) 
 	go a.forward(ctx, l, s.metrics())
 	fmt.Printf(`
 Metrics         http://%s/metrics
-Operator        %s --runtime-dir %s status   (or phones, leases ...), as root
+Operator        %s --runtime-dir %s status   (or phones, extensions, leases ...), as root
 Configuration   %s
 Ctrl-C ends the demo and removes all of it.
 `, l.Addr(), filepath.Join(o.programs, "sae-agent"), a.runtime, filepath.Join(filepath.Dir(a.runtime), "config.yaml"))

@@ -67,7 +67,7 @@ var configTemplate = template.Must(template.New("config").Funcs(template.FuncMap
 	"mac": func(s string) string {
 		return fmt.Sprintf("%s:%s:%s:%s:%s:%s", s[0:2], s[2:4], s[4:6], s[6:8], s[8:10], s[10:12])
 	},
-}).Parse(`# The demo's site. There is no PBX behind it: the phones boot and get their files, calls are another matter.
+}).Parse(`# The demo's site.
 site:
   name: demo
   timezone: Europe/Paris
@@ -83,7 +83,7 @@ dhcp:
 provisioning:
   root: {{.Root}}
 pbx:
-  driver: none
+  driver: asterisk
 firewall:
   enabled: false
 extensions:
