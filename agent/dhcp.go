@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
@@ -44,7 +45,7 @@ func (a *Agent) followDHCP(ctx context.Context) {
 }
 
 func (a *Agent) logDHCP(e dhcpd.Event) {
-	args := []any{"mac", e.MAC.String(), "address", e.Addr}
+	args := []any{events.KeyAt, e.At, "mac", e.MAC.String(), "address", e.Addr}
 	for _, f := range [][2]string{
 		{"extension", a.phones.NumberOf(e.MAC)}, {"hostname", e.Hostname}, {"class", e.VendorClass}, {"circuit", e.Circuit}, {"detail", e.Detail},
 	} {

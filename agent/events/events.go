@@ -21,6 +21,8 @@ const (
 	KeyMAC       = "mac"
 	KeyExtension = "extension"
 	KeyAddress   = "address"
+	// KeyAt is when it has happened, where that was before it is logged.
+	KeyAt = "at"
 )
 
 // personal are the keys whose values are about people: their numbers, names and
@@ -149,6 +151,7 @@ func (l *Log) Read(ctx context.Context, f Filter, follow bool, emit func(Event) 
 	for {
 		list, end, more := l.next(at)
 		at = end
+		slices.SortStableFunc(list, func(a, b Event) int { return a.Time.Compare(b.Time) }) // not always told in order
 		for _, e := range list {
 			if !f.Match(e) {
 				continue

@@ -86,6 +86,19 @@ func TestPersonalDataIsLeftOut(t *testing.T) {
 	}
 }
 
+// What is told late stands where it has happened.
+func TestOrder(t *testing.T) {
+	l, log, out := newLogger(10)
+	log.Info("file")
+	log.Info("lease", KeyAt, time.Now().Add(-time.Minute), "mac", alice)
+	if got := messages(t, l, Filter{}); !slices.Equal(got, []string{"lease", "file"}) {
+		t.Errorf("%q", got)
+	}
+	if strings.Contains(out.String(), "at=") {
+		t.Errorf("passed on: %s", out)
+	}
+}
+
 func TestRoomIsBounded(t *testing.T) {
 	l, log, _ := newLogger(10)
 	for range 1000 {

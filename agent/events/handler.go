@@ -27,8 +27,12 @@ func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler. Of two values of a key, the later one counts.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	part, fields := defaultPart, make([]Field, 0, len(h.attrs)+r.NumAttrs())
+	part, at, fields := defaultPart, r.Time, make([]Field, 0, len(h.attrs)+r.NumAttrs())
 	take := func(a slog.Attr) bool {
+		if a.Key == KeyAt && a.Value.Kind() == slog.KindTime {
+			at = a.Value.Time()
+			return true
+		}
 		f := Field{a.Key, a.Value.Resolve().String()}
 		if f.Key == KeyPart {
 			part = f.Value
@@ -48,7 +52,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		a.Key = h.prefix + a.Key
 		return take(a)
 	})
-	e := Event{Time: r.Time, Level: r.Level, Part: part, Message: r.Message, Fields: fields}
+	e := Event{Time: at, Level: r.Level, Part: part, Message: r.Message, Fields: fields}
 	omit := false
 	if r.Level >= slog.LevelInfo { // details are for who looks at the log itself
 		omit = h.log.add(e)

@@ -22,8 +22,8 @@ const bootTime = 10 * time.Minute
 
 // boot is a phone that comes up. The zero value is one that does not.
 type boot struct {
-	began time.Time // its first DISCOVER
-	next  int       // stage that it has not reached yet
+	began   time.Time // its first DISCOVER
+	reached [stageCount]bool
 }
 
 // newStrangers bounds the lines in the log about phones that nobody has named: their
@@ -32,34 +32,40 @@ func newStrangers() *rate.Limiter { return rate.NewLimiter(rate.Every(time.Secon
 
 // bootBegins notes a phone's DISCOVER. The caller holds s.mu.
 func (s *Service) bootBegins(p *seen, at time.Time) {
-	if p.boot.next == stageLease && at.Sub(p.boot.began) < bootTime {
+	if p.boot.reached == [stageCount]bool{} && at.Sub(p.boot.began) < bootTime {
 		return // it repeats itself
 	}
 	p.boot = boot{began: at}
 	phone, known := s.named(p.mac)
-	if !known {
-		if s.strangers.Allow() {
-			s.log.Info("an unknown phone looks for an address", "mac", p.mac.String())
-		}
-		return
+	switch {
+	case known:
+		s.metrics.boots.Inc()
+		s.log.Info("phone looks for an address", "at", at, "mac", p.mac.String(), "extension", phone.Extension)
+	case s.strangers.Allow():
+		s.log.Info("an unknown phone looks for an address", "at", at, "mac", p.mac.String())
 	}
-	s.metrics.boots.Inc()
-	s.log.Info("phone looks for an address", "mac", p.mac.String(), "extension", phone.Extension)
+	// What DHCP has seen is told a little later than what phones ask us themselves.
+	if p.lastFetch.After(at) {
+		s.bootReaches(p, stageFile, p.lastFetch)
+	}
+	if p.registered.After(at) {
+		s.bootReaches(p, stageRegistered, p.registered)
+	}
 }
 
 // bootReaches notes that a phone has come as far as a stage. It reports whether it
 // has for the first time in this boot. The caller holds s.mu.
-func (s *Service) bootReaches(p *seen, stage int) bool {
-	if p.boot.began.IsZero() || stage < p.boot.next {
+func (s *Service) bootReaches(p *seen, stage int, at time.Time) bool {
+	if p.boot.began.IsZero() || p.boot.reached[stage] {
 		return false
 	}
-	p.boot.next = stage + 1
-	took := s.deps.Now().Sub(p.boot.began)
+	p.boot.reached[stage] = true
+	took := at.Sub(p.boot.began)
 	if _, known := s.named(p.mac); known && took < bootTime {
 		s.metrics.stages.WithLabelValues(stageNames[stage]).Observe(max(0, took.Seconds()))
 	}
-	if p.boot.next == stageCount {
-		p.boot = boot{}
+	if p.boot.reached[stageLease] && p.boot.reached[stageRegistered] {
+		p.boot = boot{} // it is up
 	}
 	return true
 }

@@ -66,6 +66,25 @@ sae_phone_boots_total 3
 	}
 }
 
+// What DHCP has seen is told through a queue: a phone may have its file before.
+func TestBootOutOfOrder(t *testing.T) {
+	o := newOffice(t, nil)
+	at := func(d time.Duration) time.Time { return o.now.Add(d) }
+	discovered, leased := at(0), at(time.Second)
+	o.now = at(2 * time.Second)
+	if _, err := o.get("10", "001565000001.cfg"); err != nil {
+		t.Fatal(err)
+	}
+	o.Seen(phones.Sighting{MAC: alicePhone, At: discovered})
+	o.Seen(phones.Sighting{MAC: alicePhone, At: leased, Addr: addr("10")})
+	text := gathered(t, o, "sae_phone_boot_seconds")
+	for _, line := range []string{`sae_phone_boot_seconds_sum{stage="lease"} 1`, `sae_phone_boot_seconds_sum{stage="file"} 2`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no %s in\n%s", line, text)
+		}
+	}
+}
+
 // Named phones have series of their own, others do not: anybody can invent a MAC.
 func TestOnlyNamedPhonesHaveSeries(t *testing.T) {
 	o := newOffice(t, nil)

@@ -153,7 +153,7 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 		return nil
 	}
 	p := s.meet(mac)
-	booted := s.bootReaches(p, stageRegistered)
+	booted := s.bootReaches(p, stageRegistered, p.last)
 	if booted || p.registered.IsZero() {
 		s.log.Info("phone has registered", "mac", mac.String(), "extension", extension, "address", p.addr)
 	}

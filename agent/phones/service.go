@@ -186,7 +186,7 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(mac)
 	s.metrics.count(yealink.PhoneFile, "served")
-	s.bootReaches(p, stageFile)
+	s.bootReaches(p, stageFile, p.last)
 	s.log.Info("phone fetched its file", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
 	return s.render(phone), nil
 }
@@ -221,7 +221,7 @@ func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 	}
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
 	s.metrics.count(yealink.PhoneFile, "pending")
-	s.bootReaches(p, stageFile)
+	s.bootReaches(p, stageFile, p.last)
 	return yealink.Pending(s.cfg.Site), nil
 }
 
@@ -329,7 +329,7 @@ func (s *Service) Seen(g Sighting) {
 		s.bootBegins(p, g.At)
 	case g.Other == nil:
 		p.addr = g.Addr
-		s.bootReaches(p, stageLease)
+		s.bootReaches(p, stageLease, g.At)
 	}
 	if g.Other != nil {
 		s.alert(p, fmt.Sprintf("%v answers at its address %v too", g.Other, g.Addr))

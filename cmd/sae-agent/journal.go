@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -38,7 +39,7 @@ func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return 
 // Handle implements slog.Handler. The message repeats the attributes, for who
 // reads it without asking for fields.
 func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
-	fields := map[string]string{eventField: r.Message}
+	fields := map[string]string{eventField: r.Message, timeField: strconv.FormatInt(r.Time.UnixMicro(), 10)}
 	text := r.Message
 	add := func(a slog.Attr) bool {
 		value := a.Value.Resolve().String()

@@ -56,7 +56,7 @@ func runLogs(cmd *cobra.Command, q logsQuery) error {
 	emit := printer(cmd, q.phone != "")
 	from := time.Now().Add(-q.since)
 	if src.Journal {
-		return readJournal(cmd.Context(), journalctl(f, from, q.follow), f, emit)
+		return tellJournal(cmd.Context(), f, from, q.follow, emit)
 	}
 	return daemon(cmd).Logs(cmd.Context(), f, q.follow, func(e events.Event) error {
 		if e.Time.Before(from) {

@@ -15,7 +15,7 @@ import (
 
 // Two entries as journalctl --output=json prints them, cut to what matters: one of
 // ours and one of systemd's about our unit.
-const entries = `{"MESSAGE":"lease part=dhcp mac=00:15:65:00:00:01 address=192.168.1.10","SAE_EVENT":"lease","SAE_PART":"dhcp","SAE_MAC":"00:15:65:00:00:01","SAE_ADDRESS":"192.168.1.10","PRIORITY":"6","_SYSTEMD_UNIT":"sae-agent.service","__REALTIME_TIMESTAMP":"1793833200123456","_PID":"77"}
+const entries = `{"MESSAGE":"lease part=dhcp mac=00:15:65:00:00:01 address=192.168.1.10","SAE_EVENT":"lease","SAE_PART":"dhcp","SAE_MAC":"00:15:65:00:00:01","SAE_ADDRESS":"192.168.1.10","SAE_TIME":"1793833200123456","PRIORITY":"6","_SYSTEMD_UNIT":"sae-agent.service","__REALTIME_TIMESTAMP":"1793833200999999","_PID":"77"}
 {"MESSAGE":[112,255],"PRIORITY":"3","__REALTIME_TIMESTAMP":"1793833201000000"}
 `
 

@@ -38,7 +38,7 @@ func TestUploadIsShaped(t *testing.T) {
 		}
 		return nil
 	})
-	if out := a.host.Run("curl", "-sS", "http://192.168.1.1:9303/metrics"); !strings.Contains(out, `sae_qos_rate_bits_per_second{discipline="`) || !strings.Contains(out, "} 2e+07") {
+	if out := a.host.Run("curl", "-sS", "http://192.168.1.1:9303/metrics"); !strings.Contains(out, `sae_qos_rate_bytes_per_second{discipline="`) || !strings.Contains(out, "} 2.5e+06") {
 		t.Errorf("metrics: %s", out)
 	}
 	a.host.Run("tc", "qdisc", "replace", "dev", "ens33", "root", "handle", "7:", "pfifo")

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,10 @@ const fieldPrefix = "SAE_"
 // eventField is an event's message without its values.
 const eventField = fieldPrefix + "EVENT"
 
+// timeField is when it has happened, in microseconds since 1970: the journal only
+// knows when it was told.
+const timeField = fieldPrefix + "TIME"
+
 // maxEntry bounds an entry of the journal, in bytes of JSON.
 const maxEntry = 1 << 20
 
@@ -47,6 +52,27 @@ func journalctl(f events.Filter, since time.Time, follow bool) []string {
 	}
 	argv = append(append(argv, ours...), fieldPrefix+"MAC="+f.MAC, "+")
 	return append(append(argv, ours...), fieldPrefix+"EXTENSION="+f.Extension)
+}
+
+// tellJournal tells emit the events in the journal, in the order in which they have
+// happened; with follow in that in which they were told.
+func tellJournal(ctx context.Context, f events.Filter, from time.Time, follow bool, emit func(events.Event) error) error {
+	argv := journalctl(f, from, follow)
+	if follow {
+		return readJournal(ctx, argv, f, emit)
+	}
+	var all []events.Event
+	err := readJournal(ctx, argv, f, func(e events.Event) error {
+		all = append(all, e)
+		return nil
+	})
+	slices.SortStableFunc(all, func(a, b events.Event) int { return a.Time.Compare(b.Time) })
+	for _, e := range all {
+		if err == nil {
+			err = emit(e)
+		}
+	}
+	return err
 }
 
 // readJournal runs journalctl and tells emit the events that the filter picks.
@@ -108,7 +134,7 @@ func parseEntry(line []byte) (events.Event, error) {
 		return events.Event{}, fmt.Errorf("an entry of the journal is not JSON: %w", err)
 	}
 	text := func(name string) string { s, _ := raw[name].(string); return s } // what is not UTF-8 comes as numbers: none of ours
-	micros, err := strconv.ParseInt(text("__REALTIME_TIMESTAMP"), 10, 64)
+	micros, err := strconv.ParseInt(cmp.Or(text(timeField), text("__REALTIME_TIMESTAMP")), 10, 64)
 	if err != nil {
 		return events.Event{}, errors.New("an entry of the journal has no time")
 	}
@@ -116,7 +142,7 @@ func parseEntry(line []byte) (events.Event, error) {
 	for name := range raw {
 		key, ours := strings.CutPrefix(name, fieldPrefix)
 		switch {
-		case !ours:
+		case !ours, name == timeField:
 		case name == eventField:
 			e.Message = text(name)
 		case name == fieldPrefix+"PART":

@@ -43,7 +43,7 @@ type Traffic struct {
 }
 
 var (
-	descRate    = prometheus.NewDesc("sae_qos_rate_bits_per_second", "Rate that the WAN's upload is shaped to; 0 when it is not.", []string{"link", "discipline"}, nil)
+	descRate    = prometheus.NewDesc("sae_qos_rate_bytes_per_second", "Rate in bytes per second that the WAN's upload is shaped to; 0 when it is not.", []string{"link", "discipline"}, nil)
 	descRepairs = prometheus.NewDesc("sae_qos_repairs_total", "Times that somebody changed our queues and they were put back.", nil, nil)
 	descFights  = prometheus.NewDesc("sae_qos_fights_total", "Times that repairing paused because somebody undid it each time.", nil, nil)
 	descBytes   = prometheus.NewDesc("sae_qos_sent_bytes_total", "Bytes that left through the queue of a class: voice, video, rest, bulk.", []string{"class"}, nil)
@@ -65,7 +65,7 @@ func (s *Shaper) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Unlock()
 	rate := 0.0
 	if st.Discipline == DisciplineCake || st.Discipline == DisciplineHTB {
-		rate = float64(st.Rate)
+		rate = float64(st.Rate) / 8
 	}
 	if st.Link != "" {
 		ch <- prometheus.MustNewConstMetric(descRate, prometheus.GaugeValue, rate, st.Link, string(st.Discipline))

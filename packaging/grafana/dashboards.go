@@ -176,12 +176,14 @@ func network() Dashboard {
 		graph("New bans", "By jail.", "none", Firewall, Query{`sum by (jail) (increase(sae_firewall_bans_total{$i}[$r]))`, "{{jail}}"}),
 		graph("Loads and repairs", "Of the ruleset.", "none", Firewall,
 			Query{`sum by (outcome) (increase(sae_firewall_loads_total{$i}[$r]))`, "{{outcome}}"}, Query{`sum(increase(sae_firewall_repairs_total{$i}[$r]))`, "put back"}),
-		history("fail2ban's jails", "When each jail ran.", `sae_fail2ban_jail_up{$i}`, "{{jail}}", upDown, Firewall),
+		history("fail2ban's jails", "When each jail ran.", `sae_fail2ban_jail_up{$i}`, "{{jail}}", upDown, Fail2ban),
 		graph("Refused by the agent", "Requests over TFTP and HTTP that were denied, or came from outside the LAN.", "reqps", Always,
 			Query{`sum by (outcome) (rate(sae_tftp_requests_total{$i,outcome=~"denied|illegal|over_limit|from_outside"}[$r]))`, "TFTP {{outcome}}"},
 			Query{`sum by (outcome) (rate(sae_http_requests_total{$i,outcome=~"denied|from_outside"}[$r]))`, "HTTP {{outcome}}"}),
 		section("Upload"),
 		graph("Sent", "By class, voice first.", "Bps", QoS, Query{`sum by (class) (rate(sae_qos_sent_bytes_total{$i}[$r]))`, "{{class}}"}),
+		graph("Shaped to", "What the upload is held to.", "Bps", QoS, Query{`sae_qos_rate_bytes_per_second{$i}`, "{{link}}"}),
+		graph("Waiting", "Bytes in the queues, by class.", "bytes", QoS, Query{`sum by (class) (sae_qos_backlog_bytes{$i})`, "{{class}}"}),
 		graph("Dropped", "By class; voice should lose nothing.", "pps", QoS, Query{`sum by (class) (rate(sae_qos_dropped_packets_total{$i}[$r]))`, "{{class}}"}),
 	}}
 }

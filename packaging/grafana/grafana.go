@@ -24,6 +24,7 @@ const (
 	Verify   Needs = "verify"
 	Units    Needs = "units"
 	Backup   Needs = "backup"
+	Fail2ban Needs = "fail2ban"
 	Trouble  Needs = "trouble" // something must be wrong
 )
 
@@ -32,8 +33,9 @@ var says = map[Needs]string{
 	PBX: "Empty while the exchange is off (pbx).", Firewall: "Empty while the firewall is off (firewall).",
 	QoS: "Empty while nothing is shaped (qos).", Stacks: "Empty while no stack is on (stacks).",
 	Verify: "Empty until sae-agent verify has run (verify).", Units: "Empty where systemd does not run (units).",
-	Backup:  "Empty until there is a backup (backup).",
-	Trouble: "Empty when all is well (trouble).",
+	Backup:   "Empty until there is a backup (backup).",
+	Fail2ban: "Empty where fail2ban is not installed (fail2ban).",
+	Trouble:  "Empty when all is well (trouble).",
 }
 
 // Dashboard is one page of panels.

@@ -1,0 +1,347 @@
+package prometheus
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/emiago/sipgo/sip"
+
+	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+// The site: two phones that are switched on, and one that is not.
+const siteConfig = `site: {name: sae303, timezone: Europe/Paris, language: French}
+wan: {interface: ens33, method: dhcp}
+lan: {interface: ens34, address: 192.168.1.1/24}
+dhcp: {range: 192.168.1.10-192.168.1.100, force: true}
+provisioning: {root: %s}
+pbx: {driver: none}
+firewall: {enabled: false}
+qos: {wan_upload: 20mbit}
+extensions:
+  - {number: "100", name: Alice}
+  - {number: "101", name: Bob}
+  - {number: "102", name: Carol}
+phones:
+  - {mac: "00:15:65:00:00:01", model: T42U, extension: "100"}
+  - {mac: "00:15:65:00:00:02", model: T54W, extension: "101"}
+  - {mac: "00:15:65:00:00:03", model: T46S, extension: "102"}
+`
+
+const inventory = `[{"mac":"001565000001","model":"T42U","extension":"100"},{"mac":"001565000002","model":"T54W","extension":"101"}]`
+
+const appliance = "192.168.1.1:9303"
+
+// site is an appliance between a provider and a LAN, with a Prometheus on the LAN.
+type site struct {
+	t        *testing.T
+	dir      string
+	programs string
+	lab      *labtest.Lab
+	host     *labtest.Host // the appliance
+	monitor  *labtest.Host
+	phones   *labtest.Host
+}
+
+func newSite(t *testing.T) *site {
+	l := labtest.New(t)
+	s := &site{t: t, dir: t.TempDir(), lab: l, host: l.Host("appliance"), monitor: l.Host("monitor"), phones: l.Host("phones")}
+	s.programs = filepath.Join(s.dir, "bin")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.programs+"/", "./cmd/...")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	provider, lan := l.Host("provider"), l.Switch("lan")
+	l.Connect(s.host, "ens33", provider, "eth0")
+	lan.Plug(s.host, "ens34")
+	lan.Plug(s.monitor, "eth0")
+	lan.Plug(s.phones, "eth0")
+	provider.Addr("eth0", "198.51.100.1/24")
+	s.monitor.Addr("eth0", "192.168.1.200/24")
+	provider.Start("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--port=0", "--dhcp-range=198.51.100.50,198.51.100.59").WaitOutput("DHCP, IP range")
+	return s
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) write(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.path(name), []byte(content), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// startAgent runs the daemon and waits until it answers.
+func (s *site) startAgent(config string) {
+	s.t.Helper()
+	if err := os.MkdirAll(s.path("root"), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("config.yaml", config)
+	s.host.Start(filepath.Join(s.programs, "sae-agent"), "run", "--config", s.path("config.yaml"), "--state-dir", s.path("state"), "--runtime-dir", s.path("run"), "--resolv-conf", "")
+	labtest.Eventually(s.t, func() error {
+		out, err := s.monitor.Command("curl", "-sS", "--max-time", "5", "http://"+appliance+"/metrics").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "sae_config_info{") {
+			return fmt.Errorf("no metrics yet: %v: %.200s", err, out)
+		}
+		return nil
+	})
+}
+
+var waits = regexp.MustCompile(`(?m)^ +for: .*\n`)
+
+// startPrometheus runs a Prometheus with our rules, without their waiting times.
+func (s *site) startPrometheus() {
+	s.t.Helper()
+	rules, err := os.ReadFile("rules/sae-agent.yml")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("rules.yml", waits.ReplaceAllString(string(rules), ""))
+	shipped, err := os.ReadFile("prometheus.yml")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("prometheus.yml", strings.NewReplacer(
+		"/usr/share/sae-agent/prometheus/rules/*.yml", s.path("rules.yml"),
+		"scrape_interval: 15s", "scrape_interval: 1s", "evaluation_interval: 15s", "evaluation_interval: 1s",
+	).Replace(string(shipped)))
+	s.monitor.Start("prometheus", "--config.file="+s.path("prometheus.yml"), "--storage.tsdb.path="+s.path("tsdb"), "--web.listen-address=127.0.0.1:9090").
+		WaitOutput("Server is ready to receive web requests")
+}
+
+// sample is one series of an instant query.
+type sample struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
+// query asks Prometheus.
+func (s *site) query(expr string) ([]sample, error) {
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []sample }
+	}
+	out, err := s.monitor.Command("curl", "-sS", "--max-time", "30", "http://127.0.0.1:9090/api/v1/query", "--data", url.Values{"query": {expr}}.Encode()).Output()
+	if err == nil {
+		err = json.Unmarshal(out, &answer)
+	}
+	if err == nil && answer.Status != "success" {
+		err = fmt.Errorf("%s: %s", answer.Status, answer.Error)
+	}
+	return answer.Data.Result, err
+}
+
+// eventually waits until an expression has a series.
+func (s *site) eventually(expr string) {
+	s.t.Helper()
+	labtest.Eventually(s.t, func() error {
+		got, err := s.query(expr)
+		if err == nil && len(got) == 0 {
+			err = fmt.Errorf("nothing for %s", expr)
+		}
+		return err
+	})
+}
+
+// answerRegistrations plays an exchange on the appliance that accepts every phone.
+func (s *site) answerRegistrations() {
+	s.t.Helper()
+	var conn net.PacketConn
+	s.host.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp4", "192.168.1.1:5060")
+		return err
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			m, err := sip.ParseMessage(buf[:n])
+			req, ok := m.(*sip.Request)
+			if err != nil || !ok {
+				continue
+			}
+			res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+			if c := req.Contact(); c != nil {
+				res.AppendHeader(c)
+			}
+			_, _ = conn.WriteTo([]byte(res.String()), from)
+		}
+	}()
+	s.t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
+}
+
+// boot has the phones of the inventory come up and register.
+func (s *site) boot() {
+	s.t.Helper()
+	s.write("inventory.json", inventory)
+	s.phones.Run(filepath.Join(s.programs, "phonesim"), "--interface", "eth0", "--inventory", s.path("inventory.json"), "--register")
+}
+
+// panelQuery is one expression of a dashboard.
+type panelQuery struct{ panel, about, expr string }
+
+func panelQueries(t *testing.T) []panelQuery {
+	t.Helper()
+	files, err := filepath.Glob("../grafana/dashboards/*.json")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d dashboards, %v", len(files), err)
+	}
+	variables := strings.NewReplacer("$instance", ".+", "$__rate_interval", "1m", "$__range", "5m")
+	var out []panelQuery
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var page struct {
+			Title  string
+			Panels []struct {
+				Title, Description string
+				Targets            []struct{ Expr string }
+			}
+		}
+		if err := json.Unmarshal(data, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range page.Panels {
+			for _, target := range p.Targets {
+				out = append(out, panelQuery{page.Title + ": " + p.Title, p.Description, variables.Replace(target.Expr)})
+			}
+		}
+	}
+	return out
+}
+
+// marker ends the description of a panel that may be empty; what follows says when.
+var marker = regexp.MustCompile(`Empty (?:while|until|where|when) [^.]*\((\w+)\)\.$`)
+
+// Every expression of every panel and rule is asked of a real Prometheus that scrapes
+// a real agent while phones boot. It has data, or its panel says of which part that
+// is off here.
+func TestEveryExpression(t *testing.T) {
+	s := newSite(t)
+	s.startAgent(fmt.Sprintf(siteConfig, s.path("root")))
+	s.startPrometheus()
+	s.eventually(`sae_phone_state`)
+	s.answerRegistrations()
+	s.boot()
+	s.eventually(`sae_phone_boot_seconds_count{stage="registered"} == 2`)
+	s.eventually(`rate(sae_phone_boot_seconds_count{stage="registered"}[1m]) > 0`)
+	s.eventually(`instance_stage:sae_phone_boot_seconds:p95_1h{stage="registered"}`)
+	s.eventually(`ALERTS{alertname="SaePhoneNotProvisioned",alertstate="firing",extension="102"}`)
+
+	off := s.partsThatAreOff()
+	for _, q := range panelQueries(t) {
+		got, err := s.query(q.expr)
+		if err != nil {
+			t.Errorf("%s: %s: %v", q.panel, q.expr, err)
+			continue
+		}
+		t.Logf("%3d series  %s: %s", len(got), q.panel, q.expr)
+		if needs := marker.FindStringSubmatch(q.about); len(got) == 0 && (needs == nil || !slices.Contains(off, needs[1])) {
+			t.Errorf("%s: no data for %s", q.panel, q.expr)
+		}
+	}
+	for _, r := range readRules(t) {
+		s.askRule(r, off)
+	}
+	s.checkScrape()
+}
+
+// partsThatAreOff are those that need not have data here, in the words of the panels.
+func (s *site) partsThatAreOff() []string {
+	s.t.Helper()
+	off := []string{"trouble", "verify", "units", "backup", "fail2ban"}
+	got, err := s.query(`sae_feature_enabled == 0`)
+	if err != nil || len(got) == 0 {
+		s.t.Fatalf("which features are off? %v", err)
+	}
+	for _, f := range got {
+		switch name := f.Metric["feature"]; name {
+		case "jitsi", "nextcloud":
+			off = append(off, "stacks")
+		default:
+			off = append(off, name)
+		}
+	}
+	return off
+}
+
+var metricName = regexp.MustCompile(`\b(?:instance[a-z_]*:)?(?:sae_[a-z0-9_]+|up)(?::[a-z0-9_]+)?\b`)
+
+// askRule asks for a rule. An alert has no data when all is well, so what it is about
+// is asked for.
+func (s *site) askRule(r rule, off []string) {
+	s.t.Helper()
+	name, asked := r.Record+r.Alert, []string{r.Expr}
+	if r.Alert != "" {
+		asked = append(asked, metricName.FindAllString(r.Expr, -1)...)
+	}
+	for i, expr := range asked {
+		got, err := s.query(expr)
+		if err != nil {
+			s.t.Errorf("rule %s: %s: %v", name, expr, err)
+			continue
+		}
+		s.t.Logf("%3d series  rule %s: %s", len(got), name, expr)
+		mayBeEmpty := r.Alert != "" && i == 0 || slices.Contains(off, r.Annotations["needs"])
+		if len(got) == 0 && !mayBeEmpty {
+			s.t.Errorf("rule %s: no data for %s", name, expr)
+		}
+	}
+}
+
+var documented = regexp.MustCompile("(?m)^\\| `(sae_[a-z0-9_]+)`")
+
+// checkScrape has promtool look at a scrape, and finds each of our metrics in the
+// documentation.
+func (s *site) checkScrape() {
+	s.t.Helper()
+	scrape := s.monitor.Run("curl", "-sS", "http://"+appliance+"/metrics")
+	s.write("scrape", scrape)
+	if out, err := exec.CommandContext(s.t.Context(), "sh", "-c", "promtool check metrics < "+s.path("scrape")).CombinedOutput(); err != nil {
+		s.t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, m := range documented.FindAllStringSubmatch(string(doc), -1) {
+		known[m[1]] = true
+	}
+	n := 0
+	for line := range strings.Lines(scrape) {
+		if name, ok := strings.CutPrefix(line, "# TYPE sae_"); ok {
+			name, _, _ = strings.Cut("sae_"+name, " ")
+			if n++; !known[name] {
+				s.t.Errorf("%s is exported and not in docs/metrics.md", name)
+			}
+		}
+	}
+	if n < 50 {
+		s.t.Errorf("only %d metrics were exported", n)
+	}
+}
