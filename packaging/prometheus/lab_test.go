@@ -3,7 +3,6 @@ package prometheus
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -11,11 +10,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
-	"github.com/emiago/sipgo/sip"
-
 	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/lab/asterisk"
 	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
@@ -27,8 +26,8 @@ wan: {interface: ens33, method: dhcp}
 lan: {interface: ens34, address: 192.168.1.1/24}
 dhcp: {range: 192.168.1.10-192.168.1.100, force: true}
 provisioning: {root: %s}
-pbx: {driver: none}
-firewall: {enabled: false}
+pbx: {driver: asterisk}
+firewall: {enabled: true}
 qos: {wan_upload: 20mbit}
 extensions:
   - {number: "100", name: Alice}
@@ -53,6 +52,7 @@ type site struct {
 	host     *labtest.Host // the appliance
 	monitor  *labtest.Host
 	phones   *labtest.Host
+	exchange *asterisk.Server
 }
 
 func newSite(t *testing.T) *site {
@@ -91,7 +91,7 @@ func (s *site) startAgent(config string) {
 		s.t.Fatal(err)
 	}
 	s.write("config.yaml", config)
-	s.host.Start(filepath.Join(s.programs, "sae-agent"), "run", "--config", s.path("config.yaml"), "--state-dir", s.path("state"), "--runtime-dir", s.path("run"), "--resolv-conf", "")
+	s.host.Start("env", "PATH="+s.path("asterisk/bin")+":"+os.Getenv("PATH"), filepath.Join(s.programs, "sae-agent"), "run", "--config", s.path("config.yaml"), "--state-dir", s.path("state"), "--runtime-dir", s.path("run"), "--resolv-conf", "")
 	labtest.Eventually(s.t, func() error {
 		out, err := s.monitor.Command("curl", "-sS", "--max-time", "5", "http://"+appliance+"/metrics").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "sae_config_info{") {
@@ -157,46 +157,26 @@ func (s *site) eventually(expr string) {
 	})
 }
 
-// answerRegistrations plays an exchange on the appliance that accepts every phone.
-func (s *site) answerRegistrations() {
+// startExchange gives the appliance an Asterisk that the agent configures.
+func (s *site) startExchange() {
 	s.t.Helper()
-	var conn net.PacketConn
-	s.host.Do(func() (err error) {
-		conn, err = net.ListenPacket("udp4", "192.168.1.1:5060")
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 4096)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			m, err := sip.ParseMessage(buf[:n])
-			req, ok := m.(*sip.Request)
-			if err != nil || !ok {
-				continue
-			}
-			res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-			if c := req.Contact(); c != nil {
-				res.AppendHeader(c)
-			}
-			_, _ = conn.WriteTo([]byte(res.String()), from)
-		}
-	}()
-	s.t.Cleanup(func() {
-		_ = conn.Close()
-		<-done
-	})
+	root, err := asterisk.Root()
+	if err == nil {
+		s.exchange, err = asterisk.Install(s.t.Context(), s.host.Host, root, s.path("asterisk"))
+	}
+	if err == nil {
+		err = s.exchange.Start(s.t.Context())
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
-// boot has the phones of the inventory come up and register.
+// boot has the phones of the inventory come up, and stay on.
 func (s *site) boot() {
 	s.t.Helper()
 	s.write("inventory.json", inventory)
-	s.phones.Run(filepath.Join(s.programs, "phonesim"), "--interface", "eth0", "--inventory", s.path("inventory.json"), "--register")
+	s.phones.Start(filepath.Join(s.programs, "phonesim"), "--interface", "eth0", "--inventory", s.path("inventory.json"), "--register", "--stay")
 }
 
 // panelQuery is one expression of a dashboard.
@@ -237,37 +217,81 @@ func panelQueries(t *testing.T) []panelQuery {
 // marker ends the description of a panel that may be empty; what follows says when.
 var marker = regexp.MustCompile(`Empty (?:while|until|where|when) [^.]*\((\w+)\)\.$`)
 
-// Every expression of every panel and rule is asked of a real Prometheus that scrapes
-// a real agent while phones boot. It has data, or its panel says of which part that
-// is off here.
-func TestEveryExpression(t *testing.T) {
+// A real Prometheus scrapes a real agent with a real exchange while phones boot.
+func TestAppliance(t *testing.T) {
 	s := newSite(t)
+	s.startExchange()
 	s.startAgent(fmt.Sprintf(siteConfig, s.path("root")))
 	s.startPrometheus()
-	s.eventually(`sae_phone_state`)
-	s.answerRegistrations()
+	s.eventually(`sae_pbx_up == 1`)
 	s.boot()
 	s.eventually(`sae_phone_boot_seconds_count{stage="registered"} == 2`)
 	s.eventually(`rate(sae_phone_boot_seconds_count{stage="registered"}[1m]) > 0`)
 	s.eventually(`instance_stage:sae_phone_boot_seconds:p95_1h{stage="registered"}`)
+	s.eventually(`sae_extension_rtt_seconds`)
 	s.eventually(`ALERTS{alertname="SaePhoneNotProvisioned",alertstate="firing",extension="102"}`)
+	s.everyExpression()
+	s.checkScrape()
+	s.hang()
+	s.kill()
+}
 
+// everyExpression asks for each expression of each panel and rule. It has data, or
+// its panel says of which part that is off here.
+func (s *site) everyExpression() {
+	s.t.Helper()
 	off := s.partsThatAreOff()
-	for _, q := range panelQueries(t) {
+	for _, q := range panelQueries(s.t) {
 		got, err := s.query(q.expr)
 		if err != nil {
-			t.Errorf("%s: %s: %v", q.panel, q.expr, err)
+			s.t.Errorf("%s: %s: %v", q.panel, q.expr, err)
 			continue
 		}
-		t.Logf("%3d series  %s: %s", len(got), q.panel, q.expr)
+		s.t.Logf("%3d series  %s: %s", len(got), q.panel, q.expr)
 		if needs := marker.FindStringSubmatch(q.about); len(got) == 0 && (needs == nil || !slices.Contains(off, needs[1])) {
-			t.Errorf("%s: no data for %s", q.panel, q.expr)
+			s.t.Errorf("%s: no data for %s", q.panel, q.expr)
 		}
 	}
-	for _, r := range readRules(t) {
+	for _, r := range readRules(s.t) {
 		s.askRule(r, off)
 	}
-	s.checkScrape()
+}
+
+// hang stops the exchange's process: every scrape goes on, and says that it is down.
+func (s *site) hang() {
+	s.t.Helper()
+	pid, err := s.exchange.PID()
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually(`ALERTS{alertname="SaePBXDown",alertstate="firing"}`)
+	s.eventually(`sae_scrape_collector_success{collector="pbx"} == 1 and on () up == 1 and on () sae_pbx_up == 0`)
+	if out := s.monitor.Run("curl", "-sS", "--max-time", "10", "http://"+appliance+"/metrics"); !strings.Contains(out, "\nsae_pbx_up 0\n") {
+		s.t.Errorf("a scrape while the exchange hangs:\n%s", out)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && s.exchange.Running() { // the agent may have started it anew
+		s.t.Fatal(err)
+	}
+	s.wellAgain()
+}
+
+// kill ends the exchange with no warning: an alert fires, and ends when it is back.
+func (s *site) kill() {
+	s.t.Helper()
+	if err := s.exchange.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually(`ALERTS{alertname="SaePBXDown",alertstate="firing"}`)
+	s.wellAgain()
+}
+
+// wellAgain waits until the exchange is back, whoever starts it, and no alert fires.
+func (s *site) wellAgain() {
+	s.t.Helper()
+	s.eventually(`sae_pbx_up == 1 unless on (instance) ALERTS{alertname="SaePBXDown",alertstate="firing"}`)
 }
 
 // partsThatAreOff are those that need not have data here, in the words of the panels.
