@@ -80,24 +80,30 @@ func watchStatus(cmd *cobra.Command) error {
 
 func printStatus(w io.Writer, st control.Status, now time.Time) { printStatusFor(w, w, st, now) }
 
-// otherLines is what a status takes besides its problems, which take three lines each.
-const otherLines = 12
-
-// printStatusFor prints a status to w as it looks best on screen.
+// printStatusFor prints a status to w so that it fits the screen, if that is a
+// terminal: what is wrong first, as much of it as there is room for.
 func printStatusFor(w, screen io.Writer, st control.Status, now time.Time) {
 	p := painter(screen)
+	var rest bytes.Buffer
+	printRest(&rest, p, st, now)
 	room := len(st.Problems)
 	if _, rows, ok := terminal(screen); ok {
-		room = max(3, (rows-otherLines)/3)
+		const lines = 3 // of a problem; as many around them
+		room = max(1, (rows-bytes.Count(rest.Bytes(), []byte("\n"))-lines)/lines)
 	}
 	fmt.Fprintf(w, "%s  sae-agent %s, up %s  %s\n", p.in(bold, st.Site), st.Version, short(now.Sub(st.Started)), verdict(p, st.Problems))
 	for i, problem := range st.Problems {
 		if i == room {
-			fmt.Fprintf(w, "\nand %d more: sae-agent status --json lists all\n", len(st.Problems)-room)
+			fmt.Fprintf(w, "\nand %d more: sae-agent status | less\n", len(st.Problems)-room)
 			break
 		}
 		printProblem(w, p, problem)
 	}
+	_, _ = w.Write(rest.Bytes()) // to a terminal or a pipe that may have gone
+}
+
+// printRest prints how the parts are.
+func printRest(w io.Writer, p paint, st control.Status, now time.Time) {
 	fmt.Fprintf(w, "\nConfiguration  %.12s, applied %s\n", st.Config.Applied, ago(now, st.Config.AppliedAt))
 	printNetwork(w, st.Network)
 	printDHCP(w, st.DHCP)

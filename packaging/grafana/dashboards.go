@@ -47,7 +47,7 @@ func overview() Dashboard {
 		stat("Addresses used", "Of the DHCP range.", "percentunit", `max(instance:sae_dhcp_pool_used:ratio{$i})`, []Step{{0, "green"}, {0.8, "orange"}, {0.9, "red"}}, nil, Always),
 		stat("Exchange", "Whether the telephone exchange answers.", "none", `min(sae_pbx_up{$i})`, goodIsOne, upDown, PBX),
 		stat("Calls", "Calls now.", "none", `sum(sae_pbx_calls{$i})`, []Step{{0, "blue"}}, nil, PBX),
-		stat("Stacks", "Whether meetings and files are healthy.", "none", `min(sae_stack_state{$i,state="healthy"})`, goodIsOne, map[string]string{"0": "unhealthy", "1": "healthy"}, Stacks),
+		stat("Stacks", "Whether meetings and files are healthy.", "none", `min(sae_stack_healthy{$i})`, goodIsOne, map[string]string{"0": "unhealthy", "1": "healthy"}, Stacks),
 		stat("Free disk", "Of the file system that holds the leases.", "percentunit", `min(instance:sae_state_disk_free:ratio{$i})`, []Step{{0, "red"}, {0.1, "orange"}, {0.2, "green"}}, nil, Always),
 		section("What is wrong"),
 		list("Alerts that fire", "Each has a runbook, see the link.", "none", `ALERTS{$i,alertname=~"Sae.+",alertstate="firing"}`, Trouble, "Value", "alertstate"),
@@ -191,11 +191,12 @@ func network() Dashboard {
 func stacks() Dashboard {
 	return Dashboard{UID: "sae-stacks", Title: "sae-agent / Stacks", About: "Meetings and files: services, updates, backups.", Panels: []Panel{
 		section("Are they well?"),
-		{Title: "Healthy", About: "Whether all services of a stack are.", Kind: "stat", Unit: "none", Width: 8, Height: 4, Queries: one(`sae_stack_state{$i,state="healthy"}`, "{{stack}}"), Steps: goodIsOne, Words: map[string]string{"0": "unhealthy", "1": "healthy"}, Needs: Stacks},
+		{Title: "Healthy", About: "Whether all services of a stack are.", Kind: "stat", Unit: "none", Width: 8, Height: 4, Queries: one(`sae_stack_healthy{$i}`, "{{stack}}"), Steps: goodIsOne, Words: map[string]string{"0": "unhealthy", "1": "healthy"}, Needs: Stacks},
 		{Title: "Updates", About: "Whether a newer version waits.", Kind: "stat", Unit: "none", Width: 8, Height: 4, Queries: one(`sae_stack_update_available{$i}`, "{{stack}}"), Steps: oddIsOne, Words: map[string]string{"0": "current", "1": "update waits"}, Needs: Stacks},
 		{Title: "Last backup", About: "How long ago it succeeded.", Kind: "stat", Unit: "s", Width: 8, Height: 4, Queries: one(`time() - (sae_backup_last_success_timestamp_seconds{$i} > 0)`, "{{instance}}"), Steps: []Step{{0, "green"}, {90000, "orange"}, {172800, "red"}}, Needs: Backup},
 		section("Services"),
 		history("Services", "When each service was up.", `sae_stack_service_up{$i}`, "{{stack}} {{service}}", upDown, Stacks),
+		list("Images", "What runs.", "none", `sae_stack_service_info{$i}`, Stacks, "Value"),
 		list("Services that are down", "Now.", "none", `sae_stack_service_up{$i} == 0`, Trouble, "Value"),
 		history("States", "What each stack was.", `sae_stack_state{$i} == 1`, "{{stack}} {{state}}", nil, Stacks),
 		graph("Services up", "Over time.", "none", Stacks, Query{`sum by (stack) (sae_stack_service_up{$i})`, "{{stack}}"}),
