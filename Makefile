@@ -27,7 +27,7 @@ demo: deps-demo build asterisk-image  ## show phones booting, registering and ca
 	build/demo -phones $(PHONES) $(if $(ONCE),-once)
 
 .PHONY: test
-test: root deps-test build apt-repo system-image asterisk-image  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
+test: root deps-test build apt-repo system-image asterisk-image docker-images  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
 
 .PHONY: test-vm
@@ -75,6 +75,12 @@ system-image:
 	packaging/system/image build/_image
 
 # The real Asterisk of tests and demo.
+# What the tests of the stacks run: Docker's compose plugin, and images that play the services.
+.PHONY: docker-images
+docker-images:
+	packaging/docker/compose build/_compose
+	packaging/docker/images build/_images
+
 .PHONY: asterisk-image
 asterisk-image:
 	packaging/asterisk/image build/_asterisk
