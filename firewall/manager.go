@@ -213,6 +213,7 @@ func (m *Manager) replace(ctx context.Context) error {
 		m.loaded = ""
 		return Remove(ctx, m.cfg.StateDir)
 	}
+	m.loaded = ""
 	if err := install(ctx, m.cfg, m.restore(time.Now())); err != nil {
 		return err
 	}
@@ -258,11 +259,11 @@ func (m *Manager) report(change func(*Status)) {
 func (m *Manager) look(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cfg.Disabled || m.loaded == "" {
+	if m.cfg.Disabled {
 		return
 	}
 	now, err := fingerprint(ctx)
-	if ctx.Err() != nil || now == m.loaded {
+	if ctx.Err() != nil || now == m.loaded && now != "" {
 		return
 	}
 	if err != nil && !errors.Is(err, errAbsent) {
@@ -274,7 +275,8 @@ func (m *Manager) look(ctx context.Context) {
 			st.Active = now != ""
 			st.Problem = "somebody takes our rules away again and again: find out who (journalctl -b; nftables.service, another firewall) and stop it"
 		})
-		return // the upkeep looks again
+		time.AfterFunc(repairEvery, m.wake)
+		return
 	}
 	m.repair(ctx, now)
 }
@@ -285,9 +287,14 @@ func (m *Manager) repair(ctx context.Context, found string) {
 	if found == "" {
 		what = "removed"
 	}
-	if err := m.put(ctx); err != nil {
-		m.log.Error("somebody "+what+" our rules, and they cannot be put back", "err", err)
+	err := m.put(ctx)
+	if errors.Is(err, errAbsent) { // gone again already
+		m.wake()
 		return
+	}
+	if err != nil {
+		m.log.Error("somebody "+what+" our rules, and they cannot be put back", "err", err)
+		return // the upkeep tries again
 	}
 	m.metrics.repairs.Inc()
 	m.report(func(st *Status) { st.Repairs++ })

@@ -105,7 +105,7 @@ func (s *site) probe(row zoneRow, port int, six bool) (p, marker probe) {
 var disturbances = []struct{ name, script string }{
 	{"flush ruleset", "nft flush ruleset"},
 	{"nftables.service restarts", "nft -f /etc/nftables.conf"},
-	{"nftables.service stops", "nft flush ruleset"},
+	{"nftables.service restarts twice", "for i in 1 2 3 4; do nft flush ruleset; nft -f /etc/nftables.conf; done"},
 	{"FreePBX's clean-iptables", "for i in iptables ip6tables; do $i -F; $i -X; $i -t nat -F; $i -t nat -X; done"},
 	{"our table is flushed", "nft flush table inet sae_agent"},
 	{"our chain is deleted", "nft flush chain inet sae_agent forward; nft delete chain inet sae_agent forward"},
