@@ -54,6 +54,7 @@ type machine struct {
 	wan, lan *labtest.Switch
 	layers   string // what this machine has written
 	cgroup   string // all its processes are below this control group
+	key      string // of the operator, once it has opened a session
 
 	// Of the current boot:
 	cards   *labtest.Host
@@ -283,6 +284,7 @@ func (m *machine) ssh(address string) *session {
 		m.t.Fatal(err)
 	}
 	m.sh("mkdir -p -m 0700 /root/.ssh && cat > /root/.ssh/authorized_keys <<'END'\n" + string(public) + "END\nsystemctl restart ssh")
+	m.key = key
 	s := &session{m: m}
 	// It says every line again that it finds in a file.
 	s.process = m.provider.Start("ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ServerAliveInterval=5", "-i", key,
