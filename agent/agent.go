@@ -26,6 +26,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -134,6 +135,8 @@ type Agent struct {
 	mu      sync.Mutex // guards the following; held for a whole apply or look
 	units   *units
 	applied applied
+	// testAccounts are in the exchange while verify needs them.
+	testAccounts []pbx.Extension
 	// rivalsSeen is when other firewalls were looked for.
 	rivalsSeen time.Time
 }

@@ -79,7 +79,7 @@ func (a *Agent) facts() facts {
 	if n := a.net.Load(); n != nil {
 		f.resolvers = n.Status().Resolvers
 	}
-	f.inExchange = a.inExchange()
+	f.inExchange, f.testAccounts = a.inExchange(), a.testAccounts
 	a.exchangeFacts(cfg, &f)
 	return f
 }

@@ -21,14 +21,14 @@ func (a *Agent) Verify(ctx context.Context) (control.Verification, error) {
 		return control.Verification{}, &control.Error{Code: http.StatusConflict, Message: verify.ErrBusy.Error()}
 	}
 	defer a.verifying.Unlock()
-	v := verify.Run(ctx, a.log, verify.NewTelephony(a.exchange()))
+	v := verify.Run(ctx, a.log, verify.NewTelephony(a.verifiedExchange()))
 	a.verified.Note(v)
 	a.log.Info("verified", "passed", v.Passed, "seconds", v.Took.Seconds())
 	return v, nil
 }
 
-// exchange is the exchange as verify sees it.
-func (a *Agent) exchange() verify.Exchange {
+// verifiedExchange is the exchange as verify sees it.
+func (a *Agent) verifiedExchange() verify.Exchange {
 	current := a.current.Load()
 	c := current.cfg
 	x := verify.Exchange{
@@ -46,8 +46,11 @@ func (a *Agent) exchange() verify.Exchange {
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp4", x.Server.String())
 	}
-	for _, e := range desiredPhones(c, current.secrets, facts{}).Extensions {
-		x.Extensions = append(x.Extensions, verify.Account{Number: e.Number, Secret: e.Secret})
+	for _, e := range c.Extensions {
+		x.Extensions = append(x.Extensions, verify.Account{Number: e.Number, Secret: secretOf(e, current.secrets)})
+	}
+	if c.PBX.Driver != config.DriverNone {
+		x.Borrow, x.Phones = a.borrowAccounts, a.verifyPhones
 	}
 	return x
 }

@@ -30,6 +30,7 @@ type appliance struct {
 	host    *labtest.Host
 	wan     *labtest.Host // the provider, at the other end of ens33
 	dir     string
+	env     []string // of the program, besides that of the test
 	process *labtest.Process
 }
 
@@ -120,7 +121,8 @@ func (a *appliance) command(args ...string) []string {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return append([]string{programEnv + "=1", "TMPDIR=" + a.path("tmp"), exe, "--runtime-dir", a.path("run")}, args...)
+	command := append([]string{programEnv + "=1", "TMPDIR=" + a.path("tmp")}, a.env...)
+	return append(append(command, exe, "--runtime-dir", a.path("run")), args...)
 }
 
 // start runs the daemon and waits until it serves.

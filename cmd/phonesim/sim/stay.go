@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/sipcall"
 )
 
 // stay keeps the phones on until ctx ends.
@@ -18,12 +20,18 @@ func (f *Fleet) stay(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// stay registers the line again and again, and fetches the files again when the
-// server asks for it, as a phone does that lies on a desk.
+// stay registers the line again and again, answers calls, and fetches the files again
+// when the server asks for it, as a phone does that lies on a desk.
 func (h *handset) stay(ctx context.Context) {
 	refresh := time.NewTicker(expires / 2)
 	defer refresh.Stop()
-	for {
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	for line := (*sipcall.Phone)(nil); ; {
+		if h.line != nil && h.line != line {
+			line = h.line
+			answering.Go(func() { answer(ctx, line) })
+		}
 		var state State
 		var err error
 		select {
@@ -43,6 +51,25 @@ func (h *handset) stay(ctx context.Context) {
 				}
 			})
 		}
+	}
+}
+
+// answer takes calls of a line, one after the other, until it is switched off.
+func answer(ctx context.Context, line *sipcall.Phone) {
+	for {
+		in, err := line.Ringing(ctx)
+		if err != nil {
+			return
+		}
+		c, err := in.Answer(ctx)
+		if err != nil {
+			continue // the caller was faster
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+		}
+		_ = c.HangUp(ctx) // there is nobody to tell
 	}
 }
 

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/verify"
+)
+
+// firstTestNumber is where test accounts are looked for: longer than the numbers of
+// any site, so that they are in nobody's way.
+const firstTestNumber = 99990000
+
+// borrowAccounts gives the exchange two accounts for the time of the checks. They
+// belong to what is desired: whatever happens to the daemon, they are removed when
+// the exchange is brought in line the next time.
+func (a *Agent) borrowAccounts(ctx context.Context) (out [2]verify.Account, giveBack func(context.Context) error, err error) {
+	st, ok := a.exchangeState()
+	if !ok {
+		return out, nil, errors.New("the part pbx does not run")
+	}
+	if p, err := a.history.Pending(); p != nil || err != nil {
+		return out, nil, errors.New("a configuration waits for its confirmation, and until then nothing is removed from the exchange: sae-agent confirm, or sae-agent rollback")
+	}
+	taken := func(number string) bool {
+		_, there := st.Lines[number]
+		return there || numberTaken(a.running.Load(), number)
+	}
+	var accounts []pbx.Extension
+	for i, number := range testNumbers(taken) {
+		secret := rand.Text()
+		accounts = append(accounts, pbx.Extension{Number: number, Name: "Test", Secret: pbx.Secret(secret), Voicemail: true})
+		out[i] = verify.Account{Number: number, Secret: secret}
+	}
+	giveBack = func(ctx context.Context) error { return a.lend(ctx, nil) }
+	return out, giveBack, a.lend(ctx, accounts)
+}
+
+// lend has the exchange have these test accounts, and no others.
+func (a *Agent) lend(ctx context.Context, accounts []pbx.Extension) error {
+	a.mu.Lock()
+	a.testAccounts = accounts
+	a.bringInLine()
+	a.mu.Unlock()
+	if wrong := a.settleExchange(ctx); len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// testNumbers returns two numbers that nobody has.
+func testNumbers(taken func(string) bool) (out [2]string) {
+	for n, i := firstTestNumber, 0; i < len(out); n++ {
+		if number := fmt.Sprint(n); !taken(number) {
+			out[i] = number
+			i++
+		}
+	}
+	return out
+}
+
+// numberTaken reports whether the configuration uses a number.
+func numberTaken(c *config.Config, number string) bool {
+	return number == c.Stacks.Jitsi.SIPExtension ||
+		slices.ContainsFunc(c.Extensions, func(e config.Extension) bool { return e.Number == number })
+}
+
+// verifyPhones are the devices that are registered for the extensions of the file, and
+// the phones that are not.
+func (a *Agent) verifyPhones(context.Context) ([]verify.Phone, error) {
+	st, ok := a.exchangeState()
+	if !ok || st.Looked.IsZero() {
+		return nil, errors.New("the exchange was not looked at yet")
+	}
+	return phonesToVerify(a.running.Load(), a.phoneList(), st), nil
+}
+
+func phonesToVerify(c *config.Config, known []phoneView, st pbx.State) (out []verify.Phone) {
+	for _, e := range c.Extensions {
+		names := make(map[netip.Addr]string) // of the desk phones, by their address
+		for _, p := range phonesOf(known, e.Number) {
+			names[p.Addr] = p.MAC.String()
+			if p.State != stateRegistered {
+				out = append(out, verify.Phone{Name: p.MAC.String(), Extension: e.Number, Problem: p.trouble})
+			}
+		}
+		for _, r := range st.Lines[e.Number].Registrations {
+			addr := r.Remote.Addr()
+			out = append(out, verify.Phone{
+				Name: cmp.Or(names[addr], "at "+addr.String()), Extension: e.Number,
+				Contact: r.URI, Transport: transportOf(r.URI), Reachable: r.Reach != pbx.Unreachable,
+			})
+		}
+	}
+	return out
+}
+
+// transportOf is how a contact is reached (RFC 3261 section 19.1.1).
+func transportOf(uri string) string {
+	for _, t := range []string{"tcp", "tls"} {
+		if strings.Contains(strings.ToLower(uri), "transport="+t) {
+			return t
+		}
+	}
+	return "udp"
+}
