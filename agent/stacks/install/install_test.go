@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,10 +139,16 @@ func TestInstall(t *testing.T) {
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 
-	// The machine's own sources cannot be reached here; what apt keeps is the host's.
-	h.Run("sh", "-c", `rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/*
-		echo 'Dir::Cache "/run/apt-cache"; APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::http::Proxy "DIRECT";' >/etc/apt/apt.conf
-		mkdir -p /run/apt-cache/archives/partial`)
+	// Whatever apt does here, also removing what conflicts, it does to this host alone; the machine's own sources
+	// cannot be reached.
+	h.Run("sh", "-euc", `mkdir /run/cow; mount -t tmpfs tmpfs /run/cow
+		for dir in /usr /var/cache /var/log; do
+			upper=/run/cow$dir/upper work=/run/cow$dir/work
+			mkdir -p $upper $work
+			mount -t overlay overlay -o lowerdir=$dir,upperdir=$upper,workdir=$work $dir
+		done
+		rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/*
+		echo 'APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::http::Proxy "DIRECT";' >/etc/apt/apt.conf`)
 	// The host's own /etc, as one of its programs sees it.
 	there := h.Start("sh", "-c", "echo ready; exec sleep 1000000")
 	there.WaitOutput("ready")
@@ -162,6 +169,9 @@ func TestInstall(t *testing.T) {
 		return err == nil
 	}
 
+	if replaced, err := i.Replaces(t.Context()); err != nil || !slices.Contains(replaced, "docker.io") {
+		t.Errorf("what is replaced: %v, %v", replaced, err)
+	}
 	t.Run("key of somebody else", func(t *testing.T) {
 		other := i
 		other.Fingerprint = Fingerprint
@@ -198,6 +208,12 @@ func TestInstall(t *testing.T) {
 			}
 			if !exists(keyring) || !exists(source) {
 				t.Error("key or source is not there")
+			}
+			if replaced, err := i.Replaces(t.Context()); err != nil || slices.Contains(replaced, "docker.io") {
+				t.Errorf("still to be replaced: %v, %v", replaced, err)
+			}
+			if _, err := os.Stat("/usr/sbin/dockerd"); err != nil {
+				t.Fatalf("the machine's own Docker was touched: %v", err)
 			}
 		})
 	}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+)
+
+// stackSite is an appliance with Docker and a registry of images that play the
+// services.
+type stackSite struct {
+	*appliance
+	*dockertest.Engine
+	t *testing.T
+}
+
+func newStackSite(t *testing.T) *stackSite {
+	t.Helper()
+	a := newAppliance(t, siteConfig)
+	s := &stackSite{appliance: a, Engine: dockertest.New(t, a.host), t: t}
+	s.Registry()
+	for _, r := range append(dockertest.Meeting("stable-11146-2"), dockertest.Cloud("32.0.9"), dockertest.Database("11.4.8")) {
+		s.Push(r)
+	}
+	a.env = append(s.Env, "DOCKER_HOST=unix://"+s.Socket)
+	_ = a.process.Stop() // so that it has the environment
+	a.start()
+	return s
+}
+
+// states waits until every stack is in the state that is wanted.
+func (s *stackSite) states(want map[string]string) {
+	s.t.Helper()
+	var all []control.Stack
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		s.query(&all, "stacks")
+		missing := len(want)
+		for _, st := range all {
+			if want[st.Name] == st.State {
+				missing--
+			}
+		}
+		if missing == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("still not %v: %+v", want, all)
+		}
+	}
+}
+
+func (s *stackSite) sql(text string) string {
+	s.t.Helper()
+	return strings.TrimSpace(s.Docker("exec", "sae-nextcloud-mariadb-1", "sh", "-c",
+		`MYSQL_PWD=$MARIADB_PASSWORD mariadb -N -h 127.0.0.1 -u "$MARIADB_USER" -e "$0" "$MARIADB_DATABASE"`, text))
+}
+
+// From two lines of the file to both servers, and through a crash in the middle of
+// an update.
+func TestStacks(t *testing.T) {
+	s := newStackSite(t)
+	s.edit("firewall: {enabled: false}", `firewall: {enabled: true}
+stacks:
+  registry: 127.0.0.1:5000
+  update: {window: off}
+  jitsi: {enabled: true}
+  nextcloud: {enabled: true, users: true}`)
+	s.must("apply")
+	s.states(map[string]string{"jitsi": "healthy", "nextcloud": "healthy"})
+
+	t.Run("status", func(t *testing.T) {
+		out, _ := s.run("status") // its exit status says how all of the appliance is
+		for _, want := range []string{"jitsi healthy  https://192.168.1.1:8443", "nextcloud healthy  https://192.168.1.1:7443"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("status lacks %q:\n%s", want, out)
+			}
+		}
+		metrics := s.host.Run("curl", "-sS", "http://192.168.1.1:9303/metrics")
+		for _, want := range []string{`sae_stack_healthy{stack="jitsi"} 1`, `sae_stack_service_up{service="mariadb",stack="nextcloud"} 1`, `sae_stack_repairs_total{stack="nextcloud"} 0`} {
+			if !strings.Contains(metrics, want) {
+				t.Errorf("metrics lack %q", want)
+			}
+		}
+	})
+	t.Run("first passwords", func(t *testing.T) {
+		out := s.must("stacks", "show", "nextcloud")
+		if !strings.Contains(out, "admin ") || !strings.Contains(out, "101 ") || !strings.Contains(out, "https://192.168.1.1:7443") {
+			t.Errorf("show:\n%s", out)
+		}
+		if again := s.must("stacks", "show", "nextcloud"); strings.Contains(again, "admin ") || !strings.Contains(again, "were shown already") {
+			t.Errorf("show again:\n%s", again)
+		}
+	})
+	t.Run("logs", func(t *testing.T) {
+		if out := s.must("stacks", "logs", "nextcloud", "mariadb", "-n", "200"); !strings.Contains(out, "ready for connections") {
+			t.Errorf("logs:\n%s", out)
+		}
+		if out, status := s.run("stacks", "logs", "nextcloud", "wordpress"); status != exitFailed || !strings.Contains(out, "no service") {
+			t.Errorf("logs of no service: %d, %s", status, out)
+		}
+	})
+	t.Run("the WAN reaches no container", s.checkWAN)
+	t.Run("crash in the middle of an update", s.crashInUpdate)
+	t.Run("leases wait for no stack", func(t *testing.T) {
+		if out := s.must("stacks", "down", "jitsi"); !strings.Contains(out, "Stopped") {
+			t.Errorf("down: %s", out)
+		}
+		s.states(map[string]string{"jitsi": "stopped", "nextcloud": "healthy"})
+		if _, status := s.run("stacks", "up", "wordpress"); status != exitFailed {
+			t.Errorf("up of no stack: status %d", status)
+		}
+	})
+}
+
+// checkWAN asks for the published ports from the provider, at the WAN's address and,
+// by a route that an attacker would lay, at the LAN's and the containers' own.
+func (s *stackSite) checkWAN(t *testing.T) {
+	wan := strings.Fields(s.host.Run("sh", "-c", `ip -4 -o addr show ens33 | awk '{sub("/.*","",$4); print $4}'`))[0]
+	inside := strings.TrimSpace(s.Docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "sae-jitsi-web-1"))
+	pc := s.lab.Host("pc")
+	s.lan.Plug(pc, "eth0")
+	pc.Addr("eth0", "192.168.1.201/24")
+	pc.Route("add", "default", "via", "192.168.1.1")
+	s.wan.Route("add", "192.168.1.0/24", "via", wan)
+	s.wan.Route("add", inside+"/32", "via", wan)
+	ask := func(url string) string {
+		out, _ := s.wan.Command("curl", "-sS", "--max-time", "3", url).CombinedOutput() // its text tells
+		return string(out)
+	}
+	if out := pc.Run("curl", "-sS", "--max-time", "20", "http://192.168.1.1:8443/"); !strings.Contains(out, "https://192.168.1.1:8443") {
+		t.Errorf("the LAN does not reach the meetings' page: %q", out)
+	}
+	for _, url := range []string{"http://" + wan + ":8443/", "http://192.168.1.1:8443/", "http://192.168.1.1:7443/status.php", "http://" + inside + ":8443/"} {
+		if out := ask(url); !strings.Contains(out, "timed out") && !strings.Contains(out, "refused") && !strings.Contains(out, "Couldn't connect") && !strings.Contains(out, "unreachable") {
+			t.Errorf("the WAN reaches %s: %q", url, out)
+		}
+	}
+}
+
+// crashInUpdate kills the agent, and Docker's daemon, while new containers are
+// being made: after the next start all is old or all is new.
+func (s *stackSite) crashInUpdate(t *testing.T) {
+	s.sql("CREATE TABLE witness (word VARCHAR(20)); INSERT INTO witness VALUES ('intact')")
+	s.write("state/stacks/nextcloud/data/precious", "intact")
+	for i, phase := range []string{"backing up", "switching"} {
+		tag := fmt.Sprintf("32.0.%d", 10+i)
+		s.Push(dockertest.Cloud(tag, "BROKEN=1")) // it never ends by itself, and harms the data
+		update := s.host.Start("env", s.command("stacks", "update", "nextcloud")...)
+		s.phase(phase)
+		_ = s.process.Kill()
+		s.Kill()
+		<-update.Done()
+		s.Start()
+		s.start()
+		s.states(map[string]string{"nextcloud": "healthy"})
+
+		if got := strings.TrimSpace(s.read("state/stacks/nextcloud/config/installed")); got != "32.0.9" {
+			t.Errorf("killed while %s: Nextcloud says that it is %s", phase, got)
+		}
+		if out := s.Docker("inspect", "--format", "{{.Config.Image}}", "sae-nextcloud-nextcloud-1"); !strings.Contains(out, ":32.0.9@") {
+			t.Errorf("killed while %s: %s runs", phase, out)
+		}
+		if got := s.sql("SELECT word FROM witness"); got != "intact" {
+			t.Errorf("killed while %s: the database says %q", phase, got)
+		}
+		if got := s.read("state/stacks/nextcloud/data/precious"); got != "intact" {
+			t.Errorf("killed while %s: the file says %q", phase, got)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "state/stacks/nextcloud/data/maintenance")); err == nil {
+			t.Errorf("killed while %s: Nextcloud is still in maintenance mode", phase)
+		}
+		var history []control.StackUpdate
+		s.query(&history, "stacks", "history")
+		if len(history) != i+1 || history[i].Outcome != map[string]string{"backing up": "abandoned", "switching": "rolled back"}[phase] {
+			t.Errorf("killed while %s: history %+v", phase, history)
+		}
+	}
+}
+
+// phase waits until the update has got as far as that.
+func (s *stackSite) phase(want string) {
+	s.t.Helper()
+	var got struct{ Phase string }
+	for deadline := time.Now().Add(5 * time.Minute); got.Phase != want; time.Sleep(5 * time.Millisecond) {
+		data, err := os.ReadFile(s.path("state/stacks/update-nextcloud.json"))
+		if err == nil {
+			_ = json.Unmarshal(data, &got) // it is replaced as a whole
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the update does not get to %q: it is %q", want, got.Phase)
+		}
+	}
+}
