@@ -84,9 +84,11 @@ func desiredGateway(c *config.Config, secrets map[string]string, d *pbx.Desired)
 	if !j.Enabled {
 		return nil
 	}
-	g := &pbx.Gateway{Extension: pbx.Extension{
-		Number: j.SIPExtension, Name: "Meetings", Secret: pbx.Secret(secrets[extensionSecret(j.SIPExtension)]),
-	}}
+	meetings := desiredMeetings(c)
+	g := &pbx.Gateway{
+		Extension:    pbx.Extension{Number: j.SIPExtension, Name: "Meetings", Secret: pbx.Secret(secrets[extensionSecret(j.SIPExtension)])},
+		AccessNumber: meetings.AccessNumber, Room: meetings.Room, RoomHeader: meetings.Header,
+	}
 	if i := slices.IndexFunc(d.Extensions, func(e pbx.Extension) bool { return e.Number == j.SIPExtension }); i >= 0 {
 		g.Extension = d.Extensions[i]
 		g.Voicemail = false

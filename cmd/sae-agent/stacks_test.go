@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
 // stackSite is an appliance with Docker and a registry of images that play the
@@ -108,7 +110,7 @@ stacks:
 	})
 	t.Run("the WAN reaches no container", s.checkWAN)
 	t.Run("crash in the middle of an update", s.crashInUpdate)
-	t.Run("leases wait for no stack", func(t *testing.T) {
+	t.Run("down", func(t *testing.T) {
 		if out := s.must("stacks", "down", "jitsi"); !strings.Contains(out, "Stopped") {
 			t.Errorf("down: %s", out)
 		}
@@ -127,9 +129,9 @@ func (s *stackSite) checkWAN(t *testing.T) {
 	pc := s.lab.Host("pc")
 	s.lan.Plug(pc, "eth0")
 	pc.Addr("eth0", "192.168.1.201/24")
-	pc.Route("add", "default", "via", "192.168.1.1")
-	s.wan.Route("add", "192.168.1.0/24", "via", wan)
-	s.wan.Route("add", inside+"/32", "via", wan)
+	pc.Route("default", "via", "192.168.1.1")
+	s.wan.Route("192.168.1.0/24", "via", wan)
+	s.wan.Route(inside+"/32", "via", wan)
 	ask := func(url string) string {
 		out, _ := s.wan.Command("curl", "-sS", "--max-time", "3", url).CombinedOutput() // its text tells
 		return string(out)
@@ -154,6 +156,14 @@ func (s *stackSite) crashInUpdate(t *testing.T) {
 		s.Push(dockertest.Cloud(tag, "BROKEN=1")) // it never ends by itself, and harms the data
 		update := s.host.Start("env", s.command("stacks", "update", "nextcloud")...)
 		s.phase(phase)
+		if phase == "switching" {
+			labtest.Eventually(t, func() error { // until the new version has done its harm
+				if _, err := os.Stat(s.path("state/stacks/nextcloud/data/precious")); err == nil {
+					return errors.New("the data are still as they were")
+				}
+				return nil
+			})
+		}
 		_ = s.process.Kill()
 		s.Kill()
 		<-update.Done()
