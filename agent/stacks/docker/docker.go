@@ -35,9 +35,9 @@ const (
 // Errors of a daemon that cannot be asked.
 var (
 	// ErrDown says that no daemon answers on the socket.
-	ErrDown = errors.New("Docker's daemon does not answer")
+	ErrDown = errors.New("the daemon of Docker does not answer")
 	// ErrAPI says that daemon and client have no version of the API in common.
-	ErrAPI = errors.New("Docker's daemon speaks another version of its API")
+	ErrAPI = errors.New("the daemon of Docker speaks another version of its API")
 	// ErrNotFound says that there is no such thing.
 	ErrNotFound = errors.New("not found")
 )

@@ -33,9 +33,8 @@ func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() })
 // repository is an apt repository with packages of the names of Docker's, whose
 // files are below /var/lib, where a lab's host has its own.
 type repository struct {
-	key    *openpgp.Entity
-	files  map[string][]byte // by path
-	server *http.Server
+	key   *openpgp.Entity
+	files map[string][]byte // by path
 }
 
 func newKey(t *testing.T) *openpgp.Entity {
