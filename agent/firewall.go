@@ -81,7 +81,7 @@ func desiredServices(c *config.Config, f firewallFacts) []firewall.Service {
 			continue // where it really is, see above; below
 		case config.UseManager:
 			continue // on this machine alone
-		case config.UseDHCP, config.UseTFTP, config.UseHTTP:
+		case config.UseDHCP, config.UseTFTP, config.UseHTTP, config.UseMetrics:
 			s.LANOnly = true
 		case config.UseSIP:
 			s.SIP, s.Containers, s.Allowed, s.WAN = true, true, true, opens(c, "sip")

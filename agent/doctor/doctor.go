@@ -207,7 +207,7 @@ func checkRivals(f Facts) []control.Problem {
 var allowedOn = map[config.PortUse][]string{
 	config.UseSIP: {"asterisk"}, config.UseRTP: {"asterisk"},
 	config.UseJitsi: {"docker-proxy"}, config.UseJitsiMedia: {"docker-proxy"}, config.UseJitsiGateway: {"docker-proxy"},
-	config.UseNextcloud: {"docker-proxy"}, config.UseHTTP: nil,
+	config.UseNextcloud: {"docker-proxy"}, config.UseHTTP: nil, config.UseMetrics: nil,
 }
 
 func checkPorts(f Facts) (out []control.Problem) {
