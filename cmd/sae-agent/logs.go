@@ -115,7 +115,7 @@ func eventLine(e events.Event, p paint, onePhone bool) string {
 		}
 		rest = append(rest, f.Key+"="+value)
 	}
-	line := fmt.Sprintf("%s  %-8s  %s", e.Time.Local().Format(time.DateTime), e.Part, message)
+	line := fmt.Sprintf("%s  %-8s  %s", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Part, message)
 	if len(rest) > 0 {
 		line += "  " + p.in(dim, strings.Join(rest, " "))
 	}

@@ -103,8 +103,8 @@ func TestEventLine(t *testing.T) {
 		Fields: []events.Field{{Key: "mac", Value: "00:15:65:00:00:01"}, {Key: "alert", Value: "look here\x1b[2J"}, {Key: "empty"}},
 	}
 	for onePhone, want := range map[bool]string{
-		false: `2026-05-01 12:00:00  phones    warning: phone alert  mac=00:15:65:00:00:01 alert="look here\x1b[2J"` + "\n",
-		true:  `2026-05-01 12:00:00  phones    warning: phone alert  alert="look here\x1b[2J"` + "\n",
+		false: `2026-05-01 12:00:00.000  phones    warning: phone alert  mac=00:15:65:00:00:01 alert="look here\x1b[2J"` + "\n",
+		true:  `2026-05-01 12:00:00.000  phones    warning: phone alert  alert="look here\x1b[2J"` + "\n",
 	} {
 		if got := eventLine(e, false, onePhone); got != want {
 			t.Errorf("%q\nwant\n%q", got, want)

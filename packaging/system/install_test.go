@@ -64,9 +64,14 @@ func TestInstallRebootPurge(t *testing.T) {
 	m.phonesBoot()
 	operator.alive()
 	m.sh("systemctl is-active sae-agent sae-agent-boot.service || systemctl is-enabled sae-agent-boot.service")
-	if out := m.sh("journalctl -u sae-agent -o json"); !strings.Contains(out, `"SAE_`) && !strings.Contains(out, `"MAC"`) {
-		t.Error("the journal has no structured fields")
+	if out := m.sh("journalctl SAE_PART=network SAE_EVENT='network changed' -o json"); !strings.Contains(out, `"SAE_CHANGE":"ens34: add address 192.168.1.1/24"`) {
+		t.Errorf("the journal has no structured fields:\n%s", out)
 	}
+	m.eventually("sae-agent logs --phone 001565000001", "phone looks for an address", "dhcp      lease", "phone fetched its file")
+	if out := m.sh("sae-agent logs --part network"); !strings.Contains(out, "network changed") || strings.Contains(out, "lease ") {
+		t.Errorf("what one part says, from the journal:\n%s", out)
+	}
+	m.sh("test -f /usr/share/sae-agent/grafana/dashboards/sae-overview.json && test -f /usr/share/sae-agent/prometheus/rules/sae-agent.yml")
 
 	m.secretsStayHome()
 	m.reboot()

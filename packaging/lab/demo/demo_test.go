@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,6 +94,26 @@ exec ` + programs + `/phonesim "$@"`,
 	t.Run("it stays up until interrupted", func(t *testing.T) { stayUntilInterrupted(t, demo("-phones", "2")) })
 }
 
+// checkStory runs the command that the demo shows: one phone's story, in order.
+func checkStory(t *testing.T, command []string) {
+	t.Helper()
+	if len(command) == 0 {
+		t.Fatal("the demo shows no command for a phone's story")
+	}
+	out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", command, err, out)
+	}
+	var at []int
+	for _, event := range []string{"phone looks for an address", "lease ", "phone fetched its file", " registered ", "call began", "call answered", "call ended"} {
+		at = append(at, strings.Index(string(out), event))
+	}
+	if slices.Contains(at, -1) || !slices.IsSorted(at) {
+		t.Errorf("%q tells no story in order (%v):\n%s", command, at, out)
+	}
+	t.Logf("the story of a phone:\n%s", out)
+}
+
 func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	temp := t.TempDir()
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
@@ -104,12 +125,15 @@ func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	url, output := "", new(strings.Builder)
+	url, story, output := "", []string(nil), new(strings.Builder)
 	last := regexp.MustCompile(`Ctrl-C`)
 	metrics := regexp.MustCompile(`http://\S+/metrics`)
 	for lines := bufio.NewScanner(io.TeeReader(stdout, output)); lines.Scan(); {
 		if m := metrics.FindString(lines.Text()); m != "" {
 			url = m
+		}
+		if command, ok := strings.CutPrefix(lines.Text(), "A phone's story "); ok {
+			story = strings.Fields(command)
 		}
 		if last.MatchString(lines.Text()) {
 			break
@@ -125,6 +149,7 @@ func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "sae_") {
 		t.Errorf("metrics: %v %s\n%s", err, resp.Status, body)
 	}
+	checkStory(t, story)
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -160,11 +160,12 @@ func stayUp(ctx context.Context, a *appliance, s site, o options, booted error) 
 	defer l.Close()
 	go a.forward(ctx, l, s.metrics())
 	fmt.Printf(`
-Metrics         http://%s/metrics
-Operator        %s --runtime-dir %s status   (or phones, extensions, leases ...), as root
-Configuration   %s
+Metrics         http://%[1]s/metrics
+Operator        %[2]s --runtime-dir %[3]s status   (or phones, extensions, leases ...), as root
+A phone's story %[2]s --runtime-dir %[3]s logs --phone %[5]s
+Configuration   %[4]s
 Ctrl-C ends the demo and removes all of it.
-`, l.Addr(), filepath.Join(o.programs, "sae-agent"), a.runtime, filepath.Join(filepath.Dir(a.runtime), "config.yaml"))
+`, l.Addr(), filepath.Join(o.programs, "sae-agent"), a.runtime, filepath.Join(filepath.Dir(a.runtime), "config.yaml"), s.Phones[0].MAC)
 	select {
 	case <-ctx.Done():
 		return booted
