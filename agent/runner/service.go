@@ -2,12 +2,14 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
@@ -47,11 +49,11 @@ func (s Systemd) Restart(ctx context.Context, service Service) error {
 	})
 }
 
-// Restart ends the service's process, which may hang, and runs its program.
+// Restart ends the service's process, also one that hangs, and runs its program.
 func (p Plain) Restart(ctx context.Context, service Service) error {
-	if pid := service.Runs(); pid != 0 {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("runner: end %s: %w", service.Process, err)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := service.end(ctx, signal); err != nil {
+			return err
 		}
 	}
 	r, err := p.Run(ctx, Command{Name: service.Process, Argv: service.Argv})
@@ -59,4 +61,27 @@ func (p Plain) Restart(ctx context.Context, service Service) error {
 		err = fmt.Errorf("runner: %s ended with status %d: %s", service.Argv[0], r.Exit, strings.TrimSpace(string(r.Stderr)))
 	}
 	return err
+}
+
+// endTime is how long a process may take to end after a signal.
+const endTime = 5 * time.Second
+
+// end sends a signal to the service's process, if there is one, and waits for its end for a while.
+func (s Service) end(ctx context.Context, signal syscall.Signal) error {
+	pid := s.Runs()
+	if pid == 0 {
+		return nil
+	}
+	if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("runner: end %s: %w", s.Process, err)
+	}
+	deadline := time.Now().Add(endTime)
+	for s.Runs() == pid && time.Now().Before(deadline) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }

@@ -57,9 +57,12 @@ const (
 	strangerMAC = "00:15:65:00:00:99"
 )
 
-// newAppliance lays out the lab and starts the daemon.
-func newAppliance(t *testing.T, config string) *appliance {
+// newAppliance lays out the lab, prepares it further as told, and starts the daemon.
+func newAppliance(t *testing.T, config string, prepare ...func(*appliance)) *appliance {
 	a := prepareAppliance(t, config)
+	for _, p := range prepare {
+		p(a)
+	}
 	a.start()
 	return a
 }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+)
+
+// exchange is an appliance with a real Asterisk, and phones that stay on.
+type exchange struct {
+	*appliance
+	asterisk *labtest.Asterisk
+	phones   *labtest.Process
+}
+
+const exchangeConfig = `site: {name: sae303, timezone: Europe/Paris, language: French}
+wan: {interface: ens33, method: dhcp}
+lan: {interface: ens34, address: 192.168.1.1/24}
+dhcp: {range: 192.168.1.10-192.168.1.100, force: true}
+provisioning: {root: ROOT, blf: false}
+pbx: {driver: asterisk}
+firewall: {enabled: false}
+extensions:
+  - {number: "100", name: Alice, secret: "needle-secret-alice"}
+  - {number: "101", name: Bob, secret: "needle-secret-bob"}
+  - {number: "102", name: Carol}
+phones:
+  - {mac: "00:15:65:00:00:01", model: T42U, extension: "100"}
+  - {mac: "00:15:65:00:00:02", model: T54W, extension: "101"}
+`
+
+// newExchange starts it all, and waits until both phones are registered.
+func newExchange(t *testing.T) *exchange {
+	x := new(exchange)
+	x.appliance = newAppliance(t, exchangeConfig, func(a *appliance) {
+		// A hand-made endpoint, which must outlive everything.
+		x.asterisk = a.host.Asterisk(map[string]string{"pjsip.conf": "[hand]\ntype=endpoint\ncontext=from-hand\n"})
+		a.env = []string{"PATH=" + filepath.Dir(x.asterisk.Program()) + ":" + os.Getenv("PATH")}
+	})
+	x.plugIn()
+	x.waitRegistered(aliceMAC, bobMAC)
+	return x
+}
+
+// plugIn powers two simulated phones on, which stay on.
+func (x *exchange) plugIn() {
+	x.t.Helper()
+	program := filepath.Join(x.t.TempDir(), "phonesim")
+	build := exec.CommandContext(x.t.Context(), "go", "build", "-o", program, "../phonesim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		x.t.Fatalf("build phonesim: %v\n%s", err, out)
+	}
+	x.write("phones.json", `[{"mac":"001565000001","model":"T42U"},{"mac":"001565000002","model":"T54W"}]`)
+	host := x.lab.Host("phones")
+	x.lan.Plug(host, "eth0")
+	x.phones = host.Start(program, "--interface", "eth0", "--inventory", x.path("phones.json"), "--register", "--stay")
+}
+
+// phoneState is one phone as the operator sees it.
+func (x *exchange) phoneState(mac string) control.Phone {
+	x.t.Helper()
+	var p control.Phone
+	x.query(&p, "phones", "show", mac)
+	return p
+}
+
+func (x *exchange) waitRegistered(macs ...string) {
+	x.t.Helper()
+	for _, mac := range macs {
+		labtest.Eventually(x.t, func() error {
+			if p := x.phoneState(mac); p.State != "registered" {
+				return fmt.Errorf("%+v", p)
+			}
+			return nil
+		})
+	}
+}
+
+// accounts are Asterisk's endpoints.
+func (x *exchange) accounts() string { return x.asterisk.CLI("pjsip show endpoints") }
+
+// What an operator does with an exchange, from the first phone to its recovery.
+func TestExchange(t *testing.T) {
+	t.Parallel()
+	x := newExchange(t)
+
+	t.Run("what is seen", func(t *testing.T) {
+		labtest.Eventually(t, func() error {
+			var list []control.Extension
+			x.query(&list, "extensions")
+			if len(list) != 3 || len(list[0].Registrations) != 1 || list[0].Registrations[0].RoundTrip == 0 || len(list[0].Phones) != 1 || len(list[2].Registrations) != 0 {
+				return fmt.Errorf("%+v", list)
+			}
+			if r := list[0].Registrations[0]; !strings.HasPrefix(r.Address, "192.168.1.") || !strings.Contains(r.UserAgent, "Yealink SIP-T42U") {
+				return fmt.Errorf("%+v", r)
+			}
+			return nil
+		})
+		if out := x.must("pbx", "status"); !strings.Contains(out, "asterisk, well, 2 of 3 extensions registered") {
+			t.Errorf("pbx status:\n%s", out)
+		}
+		if out := x.must("phones"); strings.Count(out, "registered") != 2 {
+			t.Errorf("phones:\n%s", out)
+		}
+		if metrics := x.host.Run("curl", "-sS", "http://192.168.1.1:9303/metrics"); !strings.Contains(metrics, `sae_extension_registered{extension="100"} 1`) {
+			t.Errorf("metrics:\n%s", metrics)
+		}
+	})
+	t.Run("resync", func(t *testing.T) {
+		before := x.phoneState(aliceMAC).LastFetch
+		var list []control.Resync
+		x.query(&list, "phones", "resync", aliceMAC)
+		if len(list) != 1 || list[0].State != control.ResyncDone || !x.phoneState(aliceMAC).LastFetch.After(before) {
+			t.Errorf("%+v", list)
+		}
+	})
+	t.Run("one apply changes a secret and a name everywhere", func(t *testing.T) {
+		x.edit("needle-secret-alice", "needle-secret-alicia")
+		x.edit("name: Alice", "name: Alicia")
+		if out := x.must("apply"); !strings.Contains(out, "change extension 100") || strings.Contains(out, "needle") {
+			t.Errorf("apply:\n%s", out)
+		}
+		if out := x.asterisk.CLI("pjsip show auth 100"); !strings.Contains(out, "needle-secret-alicia") {
+			t.Errorf("the exchange has not got it:\n%s", out)
+		}
+		before := x.phoneState(aliceMAC).LastFetch
+		labtest.Eventually(t, func() error { // the phone, without anybody telling it
+			if out := x.asterisk.CLI("pjsip show endpoint 100"); !strings.Contains(out, `"Alicia" <100>`) {
+				return errors.New(out)
+			}
+			if log := x.process.Output(); !strings.Contains(log, "asked a phone to fetch its file, which has changed") || x.phoneState(aliceMAC).LastFetch.Before(before) {
+				return errors.New("the phone was not asked")
+			}
+			return nil
+		})
+		x.waitRegistered(aliceMAC)
+		x.must("phones", "resync", "--all")
+	})
+	t.Run("removal", func(t *testing.T) {
+		x.edit("  - {number: \"101\", name: Bob, secret: \"needle-secret-bob\"}\n", "")
+		x.edit("  - {mac: \"00:15:65:00:00:02\", model: T54W, extension: \"101\"}\n", "")
+		x.must("apply", "--confirm", "1h")
+		if out := x.accounts(); !strings.Contains(out, " 101") {
+			t.Errorf("gone before the confirmation:\n%s", out)
+		}
+		x.must("confirm")
+		labtest.Eventually(t, func() error {
+			if out := x.accounts(); strings.Contains(out, " 101") || !strings.Contains(out, " 100") || !strings.Contains(out, " hand") {
+				return errors.New(out)
+			}
+			return nil
+		})
+		if p := x.phoneState(bobMAC); p.Extension != "" || p.State != "pending" {
+			t.Errorf("its phone: %+v", p)
+		}
+	})
+	t.Run("killed", func(t *testing.T) {
+		x.asterisk.Kill()
+		labtest.Eventually(t, func() error {
+			if out, status := x.run("status"); status != exitFailed || !strings.Contains(out, "the exchange does not work") {
+				return errors.New(out)
+			}
+			return nil
+		})
+		labtest.Eventually(t, func() error {
+			out, _ := x.run("pbx", "status")
+			for _, want := range []string{"died: there is no process any more", "was started anew", "answers again after", ", well,"} {
+				if !strings.Contains(out, want) {
+					return errors.New(out)
+				}
+			}
+			return nil
+		})
+		if out := x.must("status"); !strings.Contains(out, "the exchange had to be started anew") {
+			t.Errorf("status tells nothing of it:\n%s", out)
+		}
+		x.must("pbx", "restart", "--force")
+		labtest.Eventually(t, func() error {
+			if out, status := x.run("pbx", "status"); status != exitOK || !strings.Contains(out, "by hand") {
+				return errors.New(out)
+			}
+			return nil
+		})
+	})
+	t.Run("no secret in the log", func(t *testing.T) {
+		if log := x.process.Output(); strings.Contains(log, "needle") {
+			t.Errorf("the log has a secret:\n%s", log)
+		}
+	})
+}
