@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sae-agent/sae-agent/packaging/lab"
 	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
@@ -26,6 +27,9 @@ const (
 	wanMAC = "00:50:56:00:00:33"
 	lanMAC = "00:50:56:00:00:34"
 )
+
+// scriptTime is what no script needs: one that takes longer waits for something that does not come.
+const scriptTime = 5 * time.Minute
 
 // bootScript makes the machine's root directory out of the image and what this
 // machine has written, and boots it. It becomes the container's manager.
@@ -161,8 +165,11 @@ func (m *machine) try(script string) (string, error) {
 	if err != nil {
 		return "", errors.New("the machine does not run")
 	}
-	cmd := exec.CommandContext(context.Background(), "nsenter", "--all", "--target", strconv.Itoa(pid), "env", "-i",
+	ctx, cancel := context.WithTimeout(context.Background(), scriptTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nsenter", "--all", "--target", strconv.Itoa(pid), "env", "-i",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script)
+	cmd.WaitDelay = time.Second // programs that the script has started may live on
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
