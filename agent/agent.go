@@ -100,15 +100,16 @@ type Agent struct {
 	look     chan struct{}    // holds one token when a new look is due
 
 	// The parts that answer questions now; nil while one is being started.
-	dhcp     atomic.Pointer[dhcpd.Server]
-	net      atomic.Pointer[netcfg.Manager]
-	leases   atomic.Pointer[leasedb.DB]
-	qos      atomic.Pointer[qos.Shaper]
-	backups  atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
-	firewall atomic.Pointer[firewall.Manager]
-	fail2ban atomic.Pointer[fail2ban.Manager]
-	defence  *defence                       // against those that the exchange refuses
-	rivals   atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
+	dhcp      atomic.Pointer[dhcpd.Server]
+	net       atomic.Pointer[netcfg.Manager]
+	leases    atomic.Pointer[leasedb.DB]
+	qos       atomic.Pointer[qos.Shaper]
+	backups   atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
+	firewall  atomic.Pointer[firewall.Manager]
+	fail2ban  atomic.Pointer[fail2ban.Manager]
+	defence   *defence                       // against those that the exchange refuses
+	rivals    atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
+	rivalsDue atomic.Bool                    // they are to be looked for at the next look
 	// banRemovers lift bans that other programs note, see liftElsewhere.
 	banRemovers []func(ctx context.Context, addr netip.Addr) error
 	freePBX     atomic.Pointer[freePBXState] // what its administrator must do; nil while it is not known

@@ -73,6 +73,9 @@ func (m *Manager) Ban(ctx context.Context, b Ban) (Ban, error) {
 		return Ban{}, err
 	}
 	m.remember(r)
+	if time.Since(m.saved) > saveEvery {
+		m.save()
+	}
 	m.log.Warn("banned", "addr", r.Addr, "jail", r.Jail, "reason", r.Reason, "attempts", r.Attempts, "until", r.Until)
 	return r.ban(), nil
 }

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -20,7 +18,8 @@ const (
 	// upkeepEvery is how often the kernel is asked whom it has banned, and what no
 	// event tells is looked for.
 	upkeepEvery = 10 * time.Second
-	// saveEvery bounds how often bans are written.
+	// saveEvery bounds how often bans are written: one at once, those that follow
+	// together.
 	saveEvery = time.Second
 	// Repairs: as many at once, then one in a while, so that two managers never fight.
 	repairBurst = 10
@@ -32,6 +31,9 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// OnChange is told of every change of Status. It MUST NOT block.
 	OnChange func(Status)
+	// OnOthers is told when tables or chains of others may have come or gone, see
+	// Foreigners. It MUST NOT block.
+	OnOthers func()
 	// Exempt returns networks that must not be banned now, besides those that the
 	// configuration names: the machine's own, its containers', the operator's.
 	Exempt func() []netip.Prefix
@@ -66,6 +68,7 @@ type Manager struct {
 	limit  *rate.Limiter
 	bans   map[netip.Addr]record // those in force, and those that are remembered
 	dirty  bool                  // bans differ from the file
+	saved  time.Time             // when they were written
 	phones []netip.Addr          // by SetKnown
 	named  []netip.Addr          // addresses of AllowNames
 	slow   map[netip.Addr]time.Time
@@ -81,6 +84,9 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	}
 	if opts.OnChange == nil {
 		opts.OnChange = func(Status) {}
+	}
+	if opts.OnOthers == nil {
+		opts.OnOthers = func() {}
 	}
 	if opts.Exempt == nil {
 		opts.Exempt = func() []netip.Prefix { return nil }
@@ -116,7 +122,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { events.run(ctx, m.wake) })
+	running.Go(func() { events.run(ctx, m.wake, m.opts.OnOthers) })
 	if err := m.enforce(ctx); err != nil {
 		return err
 	}
@@ -227,24 +233,6 @@ func (m *Manager) replace(ctx context.Context) error {
 	return write(m.cfg.StateDir, rulesetFile, []byte(Render(m.cfg)))
 }
 
-// install loads rules and members in one transaction. A table whose sets have
-// another shape, made by another version, is made anew with the same members.
-func install(ctx context.Context, cfg Config, add []member) error {
-	old, err := obsolete(ctx, cfg)
-	if errors.Is(err, errAbsent) {
-		for _, s := range openSessions() {
-			add = append(add, s.member())
-		}
-	} else if err != nil {
-		return err
-	}
-	rules := Render(cfg)
-	if err := load(ctx, script(rules, old, add)); err == nil {
-		return nil
-	}
-	return load(ctx, "add table inet "+TableName+"\ndelete table inet "+TableName+"\n"+script(rules, inventory{}, add))
-}
-
 // report changes the status and tells of it. The caller holds m.mu.
 func (m *Manager) report(change func(*Status)) {
 	before := m.status
@@ -333,6 +321,7 @@ func (m *Manager) save() {
 		return
 	}
 	m.dirty = false
+	m.saved = time.Now()
 }
 
 // Status says how the ruleset is.
@@ -340,45 +329,3 @@ func (m *Manager) Status() Status { return *m.shown.Load() }
 
 // Config returns the configuration that is in force.
 func (m *Manager) Config() Config { return *m.current.Load() }
-
-// Once puts a ruleset in force now, for when nobody stays to keep it.
-func Once(ctx context.Context, cfg Config, opts Options) error {
-	m, err := New(cfg, opts)
-	if err != nil {
-		return err
-	}
-	return m.enforce(ctx)
-}
-
-// Restore loads the ruleset that was in force last and was no trial, with the bans
-// that go on: for the start of the machine. It reports whether there was one.
-func Restore(ctx context.Context, stateDir string) (bool, error) {
-	rules, err := os.ReadFile(filepath.Join(stateDir, rulesetFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	m := &Manager{}
-	now := time.Now()
-	m.bans, err = loadBans(stateDir, now)
-	if loadErr := load(ctx, script(string(rules), inventory{}, m.restore(now))); loadErr != nil {
-		return false, loadErr
-	}
-	return true, err // damaged bans must not keep the rules away
-}
-
-// Remove takes our table away, and the ruleset for the next start.
-func Remove(ctx context.Context, stateDir string) error {
-	if stateDir != "" {
-		if err := os.Remove(filepath.Join(stateDir, rulesetFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	err := load(ctx, "add table inet "+TableName+"\ndelete table inet "+TableName+"\n")
-	if errors.Is(err, errNoProgram) { // then there are no rules either
-		return nil
-	}
-	return err
-}

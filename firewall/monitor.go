@@ -32,8 +32,9 @@ func newMonitor() (*monitor, error) {
 	return &monitor{s}, nil
 }
 
-// run calls wake after each change of our table, until ctx ends.
-func (m *monitor) run(ctx context.Context, wake func()) {
+// run calls ours after each change of our table, and others after tables or chains
+// of others have come or gone, until ctx ends.
+func (m *monitor) run(ctx context.Context, ours, others func()) {
 	stop := context.AfterFunc(ctx, m.socket.Close)
 	defer stop()
 	for {
@@ -42,24 +43,51 @@ func (m *monitor) run(ctx context.Context, wake func()) {
 			return
 		}
 		if err != nil { // events were lost (ENOBUFS)
-			wake()
+			ours()
+			others()
 			time.Sleep(pause)
 			continue
 		}
 		for _, msg := range messages {
-			if concerns(msg) {
-				wake()
+			switch about(msg) {
+			case ourTable:
+				ours()
+			case otherChains:
+				others()
 			}
 		}
 	}
 }
 
-// concerns reports whether a message tells of a change of our table other than
-// that members came or went one by one.
-func concerns(msg syscall.NetlinkMessage) bool {
-	const newElement = 12 // NFT_MSG_NEWSETELEM, see linux/netfilter/nf_tables.h
+// subject is what a message is about, as far as we care.
+type subject int
+
+const (
+	nothing     subject = iota
+	ourTable            // other than that a member came
+	otherChains         // or the whole table
+)
+
+// Kinds of messages, nf_tables_msg_types in linux/netfilter/nf_tables.h.
+const (
+	deleteChain = 5 // those before it are about tables and chains
+	newElement  = 12
+)
+
+func about(msg syscall.NetlinkMessage) subject {
 	subsystem, kind := msg.Header.Type>>8, msg.Header.Type&0xff
-	return subsystem == unix.NFNL_SUBSYS_NFTABLES && kind != newElement && tableOf(msg.Data) == TableName
+	switch {
+	case subsystem != unix.NFNL_SUBSYS_NFTABLES:
+		return nothing
+	case tableOf(msg.Data) == TableName:
+		if kind == newElement {
+			return nothing
+		}
+		return ourTable
+	case kind <= deleteChain:
+		return otherChains
+	}
+	return nothing
 }
 
 // tableOf reads the table's name, which is attribute 1 of messages about tables,

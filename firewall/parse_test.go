@@ -75,18 +75,20 @@ func netlinkMessage(kind uint16, table string) syscall.NetlinkMessage {
 	}
 }
 
-func TestConcerns(t *testing.T) {
+func TestAbout(t *testing.T) {
 	for _, test := range []struct {
 		msg  syscall.NetlinkMessage
-		want bool
+		want subject
 	}{
-		{netlinkMessage(2, TableName), true},   // NFT_MSG_DELTABLE
-		{netlinkMessage(8, TableName), true},   // NFT_MSG_DELRULE
-		{netlinkMessage(12, TableName), false}, // NFT_MSG_NEWSETELEM
-		{netlinkMessage(2, "filter"), false},
-		{syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: 2}}, false},
+		{netlinkMessage(2, TableName), ourTable}, // NFT_MSG_DELTABLE
+		{netlinkMessage(8, TableName), ourTable}, // NFT_MSG_DELRULE
+		{netlinkMessage(12, TableName), nothing}, // NFT_MSG_NEWSETELEM
+		{netlinkMessage(2, "filter"), otherChains},
+		{netlinkMessage(3, "filter"), otherChains}, // NFT_MSG_NEWCHAIN
+		{netlinkMessage(8, "filter"), nothing},
+		{syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: 2}}, nothing},
 	} {
-		if got := concerns(test.msg); got != test.want {
+		if got := about(test.msg); got != test.want {
 			t.Errorf("%+v: %v", test.msg.Header, got)
 		}
 	}
