@@ -97,11 +97,12 @@ func desiredGateway(c *config.Config, secrets map[string]string, d *pbx.Desired)
 	return g
 }
 
-// desiredTransports are how the exchange listens: on the LAN, and everywhere when the Internet may reach SIP. UDP and
+// desiredTransports are how the exchange listens: on the LAN, and everywhere when somebody outside may reach SIP. UDP and
 // TCP are always there, for softphones and the gateway.
 func desiredTransports(c *config.Config) []pbx.Transport {
 	at := c.PBX.Address
-	if slices.ContainsFunc(c.Firewall.WANAllow, func(s config.Service) bool { return s.Name == "sip" || s.Name == "sips" }) {
+	friends := c.Firewall.Enabled && len(c.Firewall.Allow) > 0
+	if friends || slices.ContainsFunc(c.Firewall.WANAllow, func(s config.Service) bool { return s.Name == "sip" || s.Name == "sips" }) {
 		at = netip.IPv4Unspecified()
 	}
 	plain := netip.AddrPortFrom(at, c.SIPPort())

@@ -149,6 +149,34 @@ func labConfig() Config {
 	return c
 }
 
+// With SIP closed to the Internet, the allow list may use it all the same, and what
+// is for the LAN alone stays closed even to it.
+func TestAllowListMayUseSIP(t *testing.T) {
+	s := newSite(t)
+	c := labConfig()
+	for i := range c.Services {
+		c.Services[i].WAN = false
+		c.Services[i].Allowed = c.Services[i].Allowed || c.Services[i].LANOnly
+	}
+	c.Services[0].WAN = true // SSH, for the markers
+	s.start(c)
+	marker := s.ssh(friendAddr)
+	for _, test := range []struct {
+		source, protocol string
+		port             int
+		accept           bool
+	}{
+		{friendAddr, "udp", 5060, true}, {friendAddr, "tcp", 5060, true}, {friendAddr, "udp", 15000, true},
+		{friendAddr, "udp", 69, false}, {friendAddr, "tcp", 9303, false}, {friendAddr, "tcp", 7443, false},
+		{netAddr, "udp", 5060, false}, {netAddr, "tcp", 5060, false}, {netAddr, "udp", 15000, false},
+	} {
+		p := probe{from: s.internet, source: test.source, to: wanAddr, protocol: test.protocol, port: test.port}
+		if got := passes(t, p, test.accept, marker); got != test.accept {
+			t.Errorf("%v: passes: %v", p, got)
+		}
+	}
+}
+
 func TestZones(t *testing.T) {
 	s := newSite(t)
 	s.start(labConfig())

@@ -64,7 +64,7 @@ func (v *checker) firewall() {
 	for i, s := range v.Firewall.Allow {
 		at := fmt.Sprintf("firewall.allow[%d]", i)
 		if v.ok(at) && s.Host == "" && s.Prefix.Bits() < 8 {
-			v.fail(at, "name the networks of those that you trust", "%s is half of the Internet: nobody in it would ever be banned", s)
+			v.fail(at, "name the networks of those that you trust", "%s is a large part of the Internet: nobody in it would ever be banned", s)
 		}
 	}
 	v.trusted()
