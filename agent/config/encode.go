@@ -54,7 +54,7 @@ func (c *Config) MarshalWith(head string) ([]byte, error) {
 	c = &full
 	defaults := Default()
 	defaults.LAN.Address = c.LAN.Address
-	defaults.Site.Language = c.Site.Language
+	defaults.Site.Name, defaults.Site.Language = c.Site.Name, c.Site.Language
 	defaults.Provisioning.Transport = c.Provisioning.Transport
 	defaults.fill()
 	defaults.Provisioning.Transport = TransportUDP
