@@ -46,9 +46,15 @@ func printTable(w io.Writer, results []sim.Result, rows int) error {
 // printCalls says how each test call was, or of more than rows calls those that were
 // not right.
 func printCalls(w io.Writer, calls []sim.Call, rows int) error {
+	if len(calls) == 0 {
+		return nil
+	}
 	var b bytes.Buffer
-	shown := 0
+	shown, right := 0, 0
 	for _, c := range calls {
+		if c.OK() {
+			right++
+		}
 		if shown == rows || len(calls) > rows && c.OK() {
 			continue
 		}
@@ -58,6 +64,7 @@ func printCalls(w io.Writer, calls []sim.Call, rows int) error {
 	if hidden := len(calls) - shown; hidden > 0 {
 		fmt.Fprintf(&b, "(%d more calls, not shown)\n", hidden)
 	}
+	fmt.Fprintf(&b, "Calls: %d, %d right.\n", len(calls), right)
 	_, err := w.Write(b.Bytes())
 	return err
 }

@@ -5,10 +5,6 @@ set -e
 root=$1 dir=$2
 shift 2
 mount -t tmpfs tmpfs "$root/tmp"
-# Asterisk looks its own name up for every call, and waits for it. An installed Debian knows it without asking.
-printf "127.0.0.1 localhost\n127.0.1.1 %s\n" "$(hostname)" >"$root/tmp/hosts"
-[ -e "$root/etc/hosts" ] || : >"$root/etc/hosts"
-mount --bind "$root/tmp/hosts" "$root/etc/hosts"
 mount --rbind /dev "$root/dev"
 mount --rbind /proc "$root/proc"
 mount --bind "$dir/etc" "$root/etc/asterisk"

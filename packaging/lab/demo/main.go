@@ -115,6 +115,11 @@ func run(ctx context.Context, o options) (err error) {
 	if o.once {
 		return booted
 	}
+	if booted == nil {
+		// Not a report, only company: status and metrics show phones that are registered.
+		_, booted = n.phones.Start(filepath.Join(o.programs, "phonesim"),
+			"--interface", "eth0", "--inventory", filepath.Join(dir, "inventory.json"), "--register", "--stay")
+	}
 	return stayUp(ctx, a, s, o, booted)
 }
 
