@@ -88,6 +88,9 @@ func (a *Agent) followAttacks(ctx context.Context) {
 
 func (a *Agent) defend(ctx context.Context, m *firewall.Manager, e pbx.SecurityEvent) {
 	from := e.Remote.Addr().Unmap()
+	if from == a.running.Load().LAN.Address.Addr() {
+		return // verify has tried a secret, and says itself what came of it
+	}
 	if m.Config().ZoneOf(from) == firewall.ZoneLAN {
 		a.slowDown(ctx, m, from, e)
 		return
