@@ -26,7 +26,7 @@ func carry(f Found, x Extras) (Columns, error) {
 	} {
 		c[name] = f.User[name]
 	}
-	c["extension"] = f.Number
+	c["extension"], c["ringtimer"] = f.Number, cmp.Or(c["ringtimer"], "0") // a number, which an empty text is not
 	carryAstDB(c, f, x.AstDB)
 	if box, ok := x.Mailboxes[f.Number]; ok {
 		carryMailbox(c, f.Number, box, x.AstDB)
