@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	becomeStandin()
-	lab.Main(m, func() error { return goleak.Find() })
+	lab.Main(m, func() error { database.stop(); return goleak.Find() })
 }
 
 // pbxHere is a FreePBX: a real MariaDB, a real Asterisk, and stand-ins for fwconsole and
@@ -65,14 +64,14 @@ func newPBX(t *testing.T) *pbxHere {
 			t.Fatal(err)
 		}
 	}
-	sock := startMariaDB(t)
+	sock := database.start(t)
 	p.db = p.open("root@unix(" + sock + ")/?multiStatements=true")
 	tables, err := os.ReadFile("testdata/tables.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The driver's account may read and nothing else.
-	p.exec("CREATE DATABASE asterisk; CREATE USER freepbxuser@localhost IDENTIFIED BY 'it''s \"secret\"'; GRANT SELECT ON asterisk.* TO freepbxuser@localhost; USE asterisk;" + string(tables))
+	p.exec("DROP DATABASE IF EXISTS asterisk; CREATE DATABASE asterisk; CREATE OR REPLACE USER freepbxuser@localhost IDENTIFIED BY 'it''s \"secret\"'; GRANT SELECT ON asterisk.* TO freepbxuser@localhost; USE asterisk;" + string(tables))
 	p.db.Close()
 	p.db = p.open("root@unix(" + sock + ")/asterisk")
 	p.api = &apiStandin{p: p}
@@ -232,33 +231,43 @@ func (r hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, e
 	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, nil
 }
 
-// startMariaDB starts Debian's MariaDB on a socket of its own.
-func startMariaDB(t *testing.T) (sock string) {
+// mariaDB is Debian's, on a socket of its own; one serves all tests, one after another.
+type mariaDB struct {
+	dir string // a short path: a socket's has 107 bytes at most
+	cmd *exec.Cmd
+}
+
+var database mariaDB
+
+func (m *mariaDB) start(t *testing.T) (sock string) {
 	t.Helper()
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
+	if m.cmd != nil {
+		return filepath.Join(m.dir, "sock")
+	}
+	var err error
+	if m.dir, err = os.MkdirTemp("", "db"); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(m.dir, "data")
 	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db", "--datadir="+data).CombinedOutput()
 	if err != nil {
 		t.Fatalf("mariadb-install-db (Debian package mariadb-server): %v\n%s", err, out)
 	}
-	// A short path: a socket's has 107 bytes at most.
-	sockDir, err := os.MkdirTemp("", "db")
-	if err != nil {
+	sock = filepath.Join(m.dir, "sock")
+	m.cmd = exec.Command("mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--socket="+sock, "--skip-networking",
+		"--pid-file="+filepath.Join(m.dir, "pid"), "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0")
+	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	sock = filepath.Join(sockDir, "sock")
-	cmd := exec.Command("mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--socket="+sock, "--skip-networking",
-		"--pid-file="+filepath.Join(dir, "pid"), "--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		os.RemoveAll(sockDir)
-	})
 	return sock
+}
+
+func (m *mariaDB) stop() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+	}
+	_ = os.RemoveAll(m.dir)
 }
 
 // apiStandin is FreePBX's API as far as the driver uses it.
