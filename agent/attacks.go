@@ -104,7 +104,11 @@ func (a *Agent) defend(ctx context.Context, m *firewall.Manager, e pbx.SecurityE
 	if b.Attempts, tooMany = counter.Note(from, time.Now()); !tooMany {
 		return
 	}
-	if _, err := m.Ban(ctx, b); err != nil && !errors.Is(err, firewall.ErrExempt) && !errors.Is(err, firewall.ErrDisabled) {
+	_, err := m.Ban(ctx, b)
+	switch {
+	case errors.Is(err, firewall.ErrExempt) || errors.Is(err, firewall.ErrDisabled):
+		a.log.Debug("not banned", "part", "firewall", "address", from, "why", err)
+	case err != nil:
 		a.log.Error("cannot ban", "part", "firewall", "address", from, "err", err)
 	}
 }
