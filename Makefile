@@ -43,8 +43,9 @@ lint: deps-build  ## gofmt, go vet, staticcheck
 	$(GO) run $(STATICCHECK) -tags vm ./...
 
 .PHONY: bench
-bench: root deps-bench build  ## measure against other servers, which Debian's packages bring
+bench: root deps-bench build asterisk-image  ## measure against other servers, which Debian's packages bring, and under attack
 	$(GO) run ./packaging/bench
+	$(GO) run ./packaging/bench/attack
 
 .PHONY: fuzz
 fuzz: root deps-build  ## run every fuzz target for FUZZTIME

@@ -196,7 +196,7 @@ func (s *siege) passwordsTried(address string) {
 		return s.guess(from, address, fmt.Sprint("guess", tries))
 	})
 	b := s.banned(address)
-	s.t.Logf("passwords tried: banned after %v, %d were tried", b.Since.Sub(began).Round(time.Millisecond), tries)
+	s.t.Logf("figure: one password after the other, as a phone would | banned %v after the first, %d were answered", b.Since.Sub(began).Round(time.Millisecond), tries-1)
 	if b.Jail != "sip-login" || b.Reason != "wrong SIP passwords" || b.Attempts != 5 {
 		s.t.Errorf("ban: %+v", b)
 	}
@@ -228,7 +228,8 @@ func (s *siege) scanner(address, jails string, argv ...string) {
 	before, began := s.refused(), time.Now()
 	p := s.attacker(address).Start(argv[0], append(argv[1:], s.address)...)
 	b := s.banned(address)
-	s.t.Logf("%v: banned by %s after %v; %d attempts got through", argv, b.Jail, max(0, b.Since.Sub(began).Round(time.Millisecond)), s.refused()-before)
+	s.t.Logf("figure: %s | banned %v after its start (%s), %d requests got through to be refused",
+		strings.Join(argv, " "), max(0, b.Since.Sub(began).Round(time.Millisecond)), b.Jail, s.refused()-before)
 	if !strings.Contains(jails, b.Jail) {
 		s.t.Errorf("%v: %+v, want one of %s", argv, b, jails)
 	}
@@ -260,8 +261,8 @@ func (s *siege) forgedFlood(address string) {
 	}
 	close(stop)
 	sent := <-done
-	s.t.Logf("%d forged requests, %.0f per second, of which %d got through; a call on the LAN is answered after %v at worst, %v without them",
-		sent, float64(sent)/time.Since(began).Seconds(), s.refused()-before, worst.Round(time.Millisecond), calm.Round(time.Millisecond))
+	s.t.Logf("figure: %.0f forged requests per second | %d of %d got through; a call on the LAN is answered after %v at worst, %v without them",
+		float64(sent)/time.Since(began).Seconds(), s.refused()-before, sent, worst.Round(time.Millisecond), calm.Round(time.Millisecond))
 }
 
 // wrongPhone is a phone on the LAN with a wrong secret: it is told of and slowed

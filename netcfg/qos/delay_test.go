@@ -37,8 +37,12 @@ func TestCallUnderSaturatedUplink(t *testing.T) {
 	stop = s.flood(t)
 	with, unmarked := s.call(t, dscpEF), s.call(t, 0)
 	stop()
-	t.Logf("delay of a call's packets, median and worst: %v and %v without, %v and %v with, %v and %v with but unmarked",
-		median(without), slices.Max(without), median(with), slices.Max(with), median(unmarked), slices.Max(unmarked))
+	for _, f := range []struct {
+		what   string
+		delays []time.Duration
+	}{{"nothing shaped", without}, {"shaped, marked EF", with}, {"shaped, not marked", unmarked}} {
+		t.Logf("figure: a call's packets under a saturated uplink, %s | %v, %v at worst", f.what, median(f.delays), slices.Max(f.delays).Round(10*time.Microsecond))
+	}
 	if median(with)*4 > median(without) {
 		t.Errorf("shaping does not help: %v with, %v without", median(with), median(without))
 	}
