@@ -109,6 +109,10 @@ func TestFollowsChanges(t *testing.T) {
 # TYPE sae_unit_active gauge
 sae_unit_active{unit="freepbx"} 1
 sae_unit_active{unit="mariadb"} 0
+# HELP sae_unit_enabled 1 if the service starts with the machine.
+# TYPE sae_unit_enabled gauge
+sae_unit_enabled{unit="freepbx"} 0
+sae_unit_enabled{unit="mariadb"} 1
 # HELP sae_unit_state_change_timestamp_seconds When the service last started, stopped or failed.
 # TYPE sae_unit_state_change_timestamp_seconds gauge
 sae_unit_state_change_timestamp_seconds{unit="mariadb"} 1.79000006e+09

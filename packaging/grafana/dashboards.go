@@ -124,7 +124,7 @@ func telephony() Dashboard {
 		stat("Not registered", "Extensions that cannot.", "none", `count(sae_extension_registered{$i} == 0) or vector(0)`, oddIsOne, nil, Always),
 		stat("Calls", "Now.", "none", `sum(sae_pbx_calls{$i})`, []Step{{0, "blue"}}, nil, PBX),
 		stat("Failed logins", "In the last hour.", "none", `sum(increase(sae_sip_auth_failures_total{$i}[1h]))`, []Step{{0, "green"}, {10, "orange"}, {100, "red"}}, nil, PBX),
-		stat("Services down", "systemd's services that the appliance needs.", "none", `count(sae_unit_active{$i} == 0) or vector(0)`, goodIsZero, nil, Always),
+		stat("Services down", "systemd's services that the appliance needs.", "none", `count(sae_unit_active{$i} == 0 and on (instance, unit) sae_unit_enabled{$i} == 1) or vector(0)`, goodIsZero, nil, Always),
 		history("In line", "When the exchange had the extensions that it should have.", `sae_pbx_in_line{$i}`, "{{instance}}", yesNo, PBX),
 		graph("Starts", "Times that the agent has started the exchange anew.", "none", PBX, Query{`sum by (outcome) (increase(sae_pbx_restarts_total{$i}[$r]))`, "{{outcome}}"}),
 		graph("Calls", "Over time.", "none", PBX, Query{`sae_pbx_calls{$i}`, "{{instance}}"}),
