@@ -160,6 +160,7 @@ func (a *Agent) buildFirewall(_ context.Context, c firewall.Config) (supervisor.
 			a.rivalsDue.Store(true)
 			a.wake()
 		},
+		OnLook: func(took time.Duration, err error) { a.reconciled("firewall", took, err) },
 	})
 	if err != nil {
 		return nil, err

@@ -34,6 +34,8 @@ type Options struct {
 	// OnOthers is told when tables or chains of others may have come or gone, see
 	// Foreigners. It MUST NOT block.
 	OnOthers func()
+	// OnLook is told of every look, how long it took and how it went. It MUST NOT block.
+	OnLook func(took time.Duration, err error)
 	// Exempt returns networks that must not be banned now, besides those that the
 	// configuration names: the machine's own, its containers', the operator's.
 	Exempt func() []netip.Prefix
@@ -87,6 +89,9 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	}
 	if opts.OnOthers == nil {
 		opts.OnOthers = func() {}
+	}
+	if opts.OnLook == nil {
+		opts.OnLook = func(time.Duration, error) {}
 	}
 	if opts.Exempt == nil {
 		opts.Exempt = func() []netip.Prefix { return nil }
@@ -243,34 +248,47 @@ func (m *Manager) report(change func(*Status)) {
 	}
 }
 
-// look compares what is in force with what should be, and mends it.
+// look compares what is in force with what should be, mends it, and tells how it went.
 func (m *Manager) look(ctx context.Context) {
+	began := time.Now()
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	err := m.bringInLine(ctx)
+	m.mu.Unlock()
+	if ctx.Err() == nil {
+		m.opts.OnLook(time.Since(began), err)
+	}
+}
+
+// errFight says that somebody takes our rules away again and again.
+var errFight = errors.New("somebody takes our rules away again and again: find out who (journalctl -b; nftables.service, another firewall) and stop it")
+
+// bringInLine compares what is in force with what should be, and mends it. The
+// caller holds m.mu.
+func (m *Manager) bringInLine(ctx context.Context) error {
 	if m.cfg.Disabled {
-		return
+		return nil
 	}
 	now, err := fingerprint(ctx)
 	if ctx.Err() != nil || now == m.loaded && now != "" {
-		return
+		return nil
 	}
 	if err != nil && !errors.Is(err, errAbsent) {
 		m.log.Error("cannot look at the rules", "err", err)
-		return
+		return err
 	}
 	if !m.limit.Allow() {
 		m.report(func(st *Status) {
 			st.Active = now != ""
-			st.Problem = "somebody takes our rules away again and again: find out who (journalctl -b; nftables.service, another firewall) and stop it"
+			st.Problem = errFight.Error()
 		})
 		time.AfterFunc(repairEvery, m.wake)
-		return
+		return errFight
 	}
-	m.repair(ctx, now)
+	return m.repair(ctx, now)
 }
 
 // repair puts the rules back. The caller holds m.mu.
-func (m *Manager) repair(ctx context.Context, found string) {
+func (m *Manager) repair(ctx context.Context, found string) error {
 	what := "changed"
 	if found == "" {
 		what = "removed"
@@ -278,15 +296,16 @@ func (m *Manager) repair(ctx context.Context, found string) {
 	err := m.put(ctx)
 	if errors.Is(err, errAbsent) { // gone again already
 		m.wake()
-		return
+		return err
 	}
 	if err != nil {
 		m.log.Error("somebody "+what+" our rules, and they cannot be put back", "err", err)
-		return // the upkeep tries again
+		return err // the upkeep tries again
 	}
 	m.metrics.repairs.Inc()
 	m.report(func(st *Status) { st.Repairs++ })
 	m.log.Warn("somebody " + what + " our rules, put them back")
+	return nil
 }
 
 // upkeep notes whom the kernel has banned, forgets what is long past, and looks.
