@@ -335,5 +335,6 @@ func (a *Agent) follow(ctx context.Context) {
 			a.bringInLine()
 		}
 		a.mu.Unlock()
+		a.tellFirewall(ctx)
 	}
 }

@@ -159,6 +159,14 @@ func (d *defence) forgetOld(now time.Time) {
 	}
 }
 
+// slowed reports whether a machine of the LAN has failed so often lately that it was slowed down.
+func (d *defence) slowed(addr netip.Addr, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.complaints[addr]
+	return ok && c.attempts >= loginLimit.Attempts && now.Sub(c.last) < slowFor
+}
+
 // refusedPhones tells of machines of the LAN that the exchange has refused lately.
 func (a *Agent) refusedPhones() (out []control.Problem) {
 	d := a.defence

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -66,7 +67,7 @@ func (a *Agent) view(p phones.Status, st pbx.State, watched bool, registered map
 		return v
 	}
 	if watched && p.State == phones.StateProvisioned && time.Since(p.LastFetch) > registerTime {
-		v.trouble = a.trouble(p, st)
+		v.trouble = trouble(p, st, a.hint(p.Addr))
 	}
 	return v
 }
@@ -84,10 +85,17 @@ func (a *Agent) registeredPhones(st pbx.State) map[string]string {
 	return out
 }
 
+// hint is what else is known of a phone that is not registered.
+type hint struct {
+	slowed    bool // it was refused so often that the firewall slows it down
+	reachable bool // it answers on the network, as far as is known
+}
+
 // trouble says what most likely keeps a phone from registering, in the operator's words.
-func (a *Agent) trouble(p phones.Status, st pbx.State) string {
+func trouble(p phones.Status, st pbx.State, h hint) string {
 	line, there := st.Lines[p.Extension]
 	refused, tried := st.Refused[p.Extension]
+	wrongSecret := tried && refused.Remote.Addr() == p.Addr && refused.Time.After(p.LastFetch)
 	switch {
 	case errors.Is(st.Outcome.Err, pbx.ErrAbsent):
 		return "there is no exchange yet"
@@ -95,14 +103,23 @@ func (a *Agent) trouble(p phones.Status, st pbx.State) string {
 		return "the exchange is not well: " + st.Health.Why
 	case !there && !st.Looked.IsZero():
 		return "the exchange has no extension " + p.Extension + " yet: see sae-agent pbx status"
-	case tried && refused.Remote.Addr() == p.Addr && refused.Time.After(p.LastFetch):
-		return "the exchange refused its password: it has another one than its file; sae-agent phones rearm and resync give it the right one"
+	case wrongSecret && h.slowed:
+		return "the exchange has refused its password so often that it is slowed down: " + newSecret
+	case wrongSecret:
+		return "the exchange refuses its password: " + newSecret
 	case line.Registered():
 		return fmt.Sprintf("extension %s is registered from %s instead", p.Extension, line.Registrations[0].Remote.Addr())
-	case !a.reachable(p.Addr):
+	case !h.reachable:
 		return "it does not answer on the network: it is off, unplugged or in another network"
 	}
 	return "it has its file and has not tried to register: look at the account on its own page, or restart it"
+}
+
+// newSecret is how a phone gets the password of its extension.
+const newSecret = "sae-agent phones rearm, then restart it, give it that of the file"
+
+func (a *Agent) hint(addr netip.Addr) hint {
+	return hint{slowed: a.defence.slowed(addr, time.Now()), reachable: a.reachable(addr)}
 }
 
 // reachable reports whether the kernel has an address in its neighbour table that answers, or does not know yet.
@@ -124,6 +141,31 @@ func (a *Agent) reachable(addr netip.Addr) bool {
 		}
 	}
 	return true
+}
+
+// tellFirewall says which devices outside of the LAN are registered: they are not to be banned.
+func (a *Agent) tellFirewall(ctx context.Context) {
+	m, r := a.firewall.Load(), a.pbx.Load()
+	if m == nil || r == nil {
+		return
+	}
+	if err := m.SetKnown(ctx, outside(r.State(), a.running.Load().LAN.Address)); err != nil && ctx.Err() == nil {
+		a.log.Error("cannot tell the firewall which phones outside are registered", "part", "firewall", "err", err)
+	}
+}
+
+// outside lists the addresses of registered devices that are not on the LAN, in order.
+func outside(st pbx.State, lan netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, line := range st.Lines {
+		for _, r := range line.Registrations {
+			if from := r.Remote.Addr(); from.IsValid() && !lan.Masked().Contains(from) && !slices.Contains(out, from) {
+				out = append(out, from)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
 }
 
 // phonesOf lists the desk phones that have an extension.

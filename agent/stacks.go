@@ -64,7 +64,7 @@ func desiredStacks(c *config.Config, secrets map[string]string, names []string, 
 		out.Jitsi = &project.JitsiConfig{
 			HTTPSPort: j.HTTPSPort, MediaPort: j.MediaPort, GatewayFirst: j.GatewayPorts.First, GatewayLast: j.GatewayPorts.Last,
 			Gateway:   desiredMeetings(c),
-			SIPServer: c.PBX.Address.String(), SIPPort: gatewayPort(c), SIPTransport: "udp",
+			SIPServer: c.PBX.Address.String(), SIPPort: c.SIPPort(), SIPTransport: "udp",
 			SIPSecret:    cmp.Or(extensionOf(c, j.SIPExtension).Secret.Reveal(), secrets[extensionSecret(j.SIPExtension)]),
 			JicofoSecret: secrets[jicofoSecret], JVBSecret: secrets[jvbSecret], JigasiSecret: secrets[jigasiSecret],
 		}
@@ -86,14 +86,6 @@ func desiredStacks(c *config.Config, secrets map[string]string, names []string, 
 func desiredMeetings(c *config.Config) project.Gateway {
 	j := c.Stacks.Jitsi
 	return project.Gateway{Extension: j.SIPExtension, AccessNumber: j.AccessNumber, Room: j.Room, Header: project.RoomHeader}
-}
-
-// gatewayPort is where the exchange takes SIP over UDP: pbx.port, unless that is for TLS.
-func gatewayPort(c *config.Config) uint16 {
-	if c.Provisioning.Transport == config.TransportTLS {
-		return 5060
-	}
-	return c.PBX.Port
 }
 
 func extensionOf(c *config.Config, number string) config.Extension {

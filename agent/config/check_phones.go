@@ -191,11 +191,30 @@ func (v *checker) pbx() {
 			v.fail("pbx.address", "move it or the range", "%s lies in the range that DHCP gives away (%s)", v.PBX.Address, v.line("dhcp.range"))
 		}
 	}
+	v.rtpPorts()
 	if v.ok("pbx.voicemail") && !dialShape.MatchString(v.PBX.Voicemail) {
 		v.fail("pbx.voicemail", "write *97", "%q cannot be dialled", v.PBX.Voicemail)
 	}
 	if sum := v.PBX.InstallerSHA256; v.ok("pbx.installer_sha256") && sum != "" && !sumShape.MatchString(sum) {
 		v.fail("pbx.installer_sha256", "write what 'sha256sum' prints for the script", "%q is not a SHA-256: 64 digits, 0 to 9 and a to f", sum)
+	}
+}
+
+// portsPerCall is what a call between two phones takes: RTP and RTCP for each of them.
+const portsPerCall = 4
+
+func (v *checker) rtpPorts() {
+	const at = "pbx.rtp_ports"
+	p := v.PBX.RTPPorts
+	calls := (int(p.Last) - int(p.First) + 1) / portsPerCall
+	switch {
+	case !v.ok(at) || v.PBX.Driver == DriverNone:
+	case p.First < 1024:
+		v.fail(at, "write 10100-19999", "%s begins below 1024, where the exchange may not listen", p)
+	case calls < 1:
+		v.fail(at, "write 10100-19999", "%s is not enough for one call, which takes %d ports", p, portsPerCall)
+	case calls < len(v.Extensions)/2:
+		v.warn(at, "write 10100-19999", "%s is enough for %d calls, and the %d extensions can have %d", p, calls, len(v.Extensions), len(v.Extensions)/2)
 	}
 }
 

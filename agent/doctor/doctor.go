@@ -29,6 +29,8 @@ type Facts struct {
 	Clock      Clock
 	DiskFree   uint64 // bytes, where the state is kept
 	Memory     uint64 // bytes available to new programs
+	Hostname   string // of this machine
+	Hosts      string // its /etc/hosts
 }
 
 // Listener is a socket that waits for packets or connections.
@@ -66,6 +68,7 @@ func Checks() []Check {
 		{"config", checkConfig}, {"daemon", checkDaemon}, {"cards", checkCards}, {"owners", checkOwners},
 		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts},
 		{"upload", checkUpload}, {"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
+		{"hostname", checkHostname},
 	}
 }
 

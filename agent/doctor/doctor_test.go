@@ -38,6 +38,7 @@ func healthy(t *testing.T) Facts {
 			listener("udp", "0.0.0.0:5060", "asterisk", "asterisk.service"),
 		},
 		Clock: Clock{Now: oldest.AddDate(1, 0, 0), Synchronised: true}, DiskFree: 10 << 30, Memory: 1 << 30,
+		Hostname: "appliance", Hosts: "127.0.0.1 localhost\n127.0.1.1 appliance.example appliance # ours\n",
 	}
 }
 
@@ -65,6 +66,8 @@ func TestChecks(t *testing.T) {
 		"someone on 69":      {listens("udp", "[::]:69", "", ""), "tftp-port", "another program answers TFTP", "stop it"},
 		"rival":              {func(f *Facts) { f.Daemon.DHCP.Rivals = []string{"192.168.1.254 (aa:bb:cc:dd:ee:ff)"} }, "rivals", "192.168.1.254", "dhcp.enabled: false"},
 		"upload not shaped":  {func(f *Facts) { f.Daemon.QoS.Error = "there is no card ens33" }, "upload", "there is no card ens33", "qos.wan_upload"},
+		"own name unknown":   {func(f *Facts) { f.Hosts = "127.0.0.1 localhost\n#127.0.1.1 appliance\n" }, "hostname", "appliance, this machine's own name", "127.0.1.1 appliance"},
+		"no exchange here":   {func(f *Facts) { f.Hosts = ""; f.Config.PBX.Driver = config.DriverNone }, "", "", ""},
 		"port taken":         {listens("tcp", "0.0.0.0:9303", "haproxy", "haproxy.service"), "ports", "haproxy (haproxy.service) holds tcp port 9303, which is for the agent's HTTP server", "change the port"},
 		"SIP taken":          {listens("udp", "0.0.0.0:5060", "kamailio", ""), "ports", "kamailio (process 42) holds udp port 5060, which is for SIP", "change the port"},
 		"clock wrong":        {func(f *Facts) { f.Clock.Now = time.Unix(0, 0).UTC() }, "clock", "1970-01-01", "timedatectl"},

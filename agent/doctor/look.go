@@ -54,6 +54,9 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 		return f, fmt.Errorf("doctor: memory: %w", err)
 	}
 	f.Memory = memAvailable(meminfo)
+	f.Hostname, _ = os.Hostname()
+	hosts, _ := os.ReadFile("/etc/hosts") // a machine without one has an empty one
+	f.Hosts = string(hosts)
 	return f, nil
 }
 

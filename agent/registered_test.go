@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/phones"
+)
+
+func TestTrouble(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	here := netip.MustParseAddr("192.168.1.20")
+	phone := phones.Status{Extension: "100", Addr: here, LastFetch: now}
+	refusedFrom := func(addr string, at time.Time) map[string]pbx.SecurityEvent {
+		return map[string]pbx.SecurityEvent{"100": {Kind: pbx.WrongSecret, Account: "100", Remote: netip.AddrPortFrom(netip.MustParseAddr(addr), 5060), Time: at}}
+	}
+	well := func(change func(*pbx.State)) pbx.State {
+		st := pbx.State{Health: pbx.Health{State: pbx.Well}, Looked: now, Lines: map[string]pbx.Line{"100": {}}}
+		change(&st)
+		return st
+	}
+	for _, tt := range []struct {
+		want string
+		st   pbx.State
+		hint hint
+	}{
+		{"there is no exchange yet", well(func(st *pbx.State) { st.Outcome.Err = fmt.Errorf("x: %w", pbx.ErrAbsent) }), hint{reachable: true}},
+		{"the exchange is not well: no process", well(func(st *pbx.State) { st.Health = pbx.Health{State: pbx.Dead, Why: "no process"} }), hint{reachable: true}},
+		{"the exchange has no extension 100 yet", well(func(st *pbx.State) { st.Lines = nil }), hint{reachable: true}},
+		{"the exchange refuses its password", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), hint{reachable: true}},
+		{"so often that it is slowed down", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), hint{slowed: true, reachable: true}},
+		// What was refused before it fetched its file, or from elsewhere, is another matter.
+		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(-time.Second)) }), hint{reachable: true}},
+		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("198.51.100.7", now.Add(time.Second)) }), hint{reachable: true}},
+		{"registered from 192.168.1.30 instead", well(func(st *pbx.State) {
+			st.Lines["100"] = pbx.Line{Registrations: []pbx.Registration{{Remote: netip.MustParseAddrPort("192.168.1.30:5060")}}}
+		}), hint{reachable: true}},
+		{"does not answer on the network", well(func(*pbx.State) {}), hint{}},
+	} {
+		if got := trouble(phone, tt.st, tt.hint); !strings.Contains(got, tt.want) {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestOutside(t *testing.T) {
+	from := func(addrs ...string) (l pbx.Line) {
+		for _, a := range addrs {
+			l.Registrations = append(l.Registrations, pbx.Registration{Remote: netip.MustParseAddrPort(a)})
+		}
+		return l
+	}
+	st := pbx.State{Lines: map[string]pbx.Line{
+		"100": from("192.168.1.20:5060", "203.0.113.7:5060"), "101": from("203.0.113.7:5062", "198.51.100.9:1024"), "102": from(), "103": {Registrations: []pbx.Registration{{}}},
+	}}
+	got := outside(st, netip.MustParsePrefix("192.168.1.1/24"))
+	if fmt.Sprint(got) != "[198.51.100.9 203.0.113.7]" {
+		t.Errorf("%v", got)
+	}
+}
