@@ -28,6 +28,8 @@ const (
 	managerSecret = "pbx/manager"
 	// settleTime is how long an apply waits for the exchange.
 	settleTime = time.Minute
+	// startPoll is how often a part is looked for that is being started.
+	startPoll = 20 * time.Millisecond
 	// planTime is how long a plan waits for it.
 	planTime = 10 * time.Second
 )
@@ -243,12 +245,20 @@ func (a *Agent) inExchange() map[string]string {
 // settleExchange waits until the exchange has been brought in line once, has the phones' files follow, and returns what
 // went wrong. The caller does not hold a.mu.
 func (a *Agent) settleExchange(ctx context.Context) []string {
-	r := a.pbx.Load()
-	if r == nil {
+	driver := a.running.Load().PBX.Driver
+	if driver == config.DriverNone {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
+	r := a.pbx.Load()
+	for ; r == nil || r.made.driver != driver; r = a.pbx.Load() { // its part is being started
+		select {
+		case <-ctx.Done():
+			return []string{"the exchange's part does not start: see sae-agent status"}
+		case <-time.After(startPoll):
+		}
+	}
 	outcome, err := r.Settle(ctx)
 	a.mu.Lock()
 	a.bringInLine()

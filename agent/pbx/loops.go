@@ -12,6 +12,7 @@ import (
 // keepApplied makes the exchange as it should be: at once when that changes or the exchange comes up, after a while
 // when it failed, and now and then.
 func (s *Service) keepApplied(ctx context.Context) {
+	s.awaitManager(ctx)
 	delay := retryFirst
 	for {
 		err := s.applyOnce(ctx)
@@ -29,6 +30,16 @@ func (s *Service) keepApplied(ctx context.Context) {
 			return
 		case <-s.apply:
 		case <-time.After(wait):
+		}
+	}
+}
+
+// awaitManager waits until it is known whether the manager interface answers: a first attempt before that would be
+// told that the exchange is down.
+func (s *Service) awaitManager(ctx context.Context) {
+	for deadline := time.Now().Add(firstAnswer); time.Now().Before(deadline); {
+		if st := s.client.Status(); st.Up || st.Err != nil || !sleep(ctx, 10*time.Millisecond) {
+			return
 		}
 	}
 }

@@ -23,6 +23,7 @@ const (
 	applyEvery  = 5 * time.Minute // finds what somebody else has changed
 	retryFirst  = 2 * time.Second
 	retryMax    = time.Minute
+	firstAnswer = 5 * time.Second
 	restartTime = 2 * time.Minute // for one attempt to start the exchange
 )
 

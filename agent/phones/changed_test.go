@@ -1,0 +1,62 @@
+package phones_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+)
+
+// Whoever has another file now is told, and nobody else.
+func TestChangedFiles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*phones.Config)
+		want   string
+	}{
+		"nothing":            {func(*phones.Config) {}, "[]"},
+		"a secret":           {func(c *phones.Config) { c.Extensions[0].Secret = "another-secret" }, "[00:15:65:00:00:01]"},
+		"another's secret":   {func(c *phones.Config) { c.Extensions[2].Secret = "another-secret" }, "[]"},
+		"the site":           {func(c *phones.Config) { c.Site.Language = "German" }, "[00:15:65:00:00:01 00:15:65:00:00:99]"},
+		"a phone that comes": {func(c *phones.Config) { c.Phones = append(c.Phones, phones.Phone{MAC: laptop, Extension: "102"}) }, "[]"},
+		"a phone that goes":  {func(c *phones.Config) { c.Phones = nil }, "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cfg phones.Config
+			o := newOffice(t, func(c *phones.Config) { cfg = *c })
+			o.get("99", "001565000099.cfg")
+			if err := o.Approve(t.Context(), stranger, "101", "T54W"); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Extensions = append([]yealink.Extension(nil), cfg.Extensions...)
+			tt.change(&cfg)
+			if got := fmt.Sprint(o.Apply(cfg)); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if got := fmt.Sprint(o.Apply(cfg)); got != "[]" {
+				t.Errorf("applied twice: %s", got)
+			}
+		})
+	}
+}
+
+// With secrets: once, a phone that has its secret is given it again when that has changed.
+func TestNewSecretIsGivenOnceMore(t *testing.T) {
+	var cfg phones.Config
+	o := newOffice(t, func(c *phones.Config) { c.Once = true; cfg = *c })
+	if err := o.Registered(t.Context(), alicePhone, "100"); err != nil {
+		t.Fatal(err)
+	}
+	if file, err := o.get("10", "001565000001.cfg"); err != nil || strings.Contains(file, "secret-of-alice") {
+		t.Fatalf("it is given still: %v", err)
+	}
+	cfg.Extensions = append([]yealink.Extension(nil), cfg.Extensions...)
+	cfg.Extensions[0].Secret = "another-secret"
+	if changed := o.Apply(cfg); len(changed) != 1 {
+		t.Errorf("changed: %v", changed)
+	}
+	if file, err := o.get("10", "001565000001.cfg"); err != nil || !strings.Contains(file, "another-secret") {
+		t.Errorf("the new one is not given: %v\n%s", err, file)
+	}
+}
