@@ -97,7 +97,7 @@ func pbxProblems(s control.PBXStatus) (out []control.Problem) {
 		add(control.SeverityWarning, "there is no exchange on this machine yet", "sae-agent pbx install brings one; or write pbx: {driver: none} when it is elsewhere")
 		return out
 	case pbx.NoManager:
-		add(control.SeverityWarning, "phones work, but the exchange cannot be looked into: "+s.Why, "see sae-agent pbx status")
+		add(control.SeverityWarning, "the exchange lives, but cannot be looked into: "+s.Why, "see sae-agent pbx status")
 	default:
 		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is started anew by itself; sae-agent pbx status tells the story"
 		if s.Held != "" {

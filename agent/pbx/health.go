@@ -23,7 +23,7 @@ const (
 	Starting  HealthState = "starting"   // not seen well yet
 	Well      HealthState = "well"       // manager interface and SIP answer
 	NoSIP     HealthState = "no_sip"     // it lives, but does not answer phones
-	NoManager HealthState = "no_manager" // phones work, but nobody can look into it
+	NoManager HealthState = "no_manager" // it lives, but nobody can look into it
 	Hung      HealthState = "hung"       // its process lives and answers nobody
 	Dead      HealthState = "dead"       // there is no process
 )
@@ -31,6 +31,7 @@ const (
 // probe is what was found out about the exchange at one moment.
 type probe struct {
 	manager bool
+	refused bool // the manager interface answers, and does not take us in
 	sip     bool
 	process bool
 	calls   int // as of the last look, when manager is false
@@ -43,7 +44,7 @@ func (p probe) state() HealthState {
 		return Well
 	case p.manager:
 		return NoSIP
-	case p.sip:
+	case p.sip, p.refused: // it lives; starting it anew would only end calls
 		return NoManager
 	case p.process:
 		return Hung

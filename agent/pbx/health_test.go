@@ -69,6 +69,11 @@ func TestDoctor(t *testing.T) {
 			{time.Minute, probe{sip: true, process: true}, false, NoManager, ""},
 			{time.Hour, probe{sip: true, process: true}, false, NoManager, ""},
 		},
+		"the manager interface does not know us": {
+			{0, well, false, Well, ""},
+			{time.Minute, probe{refused: true, process: true}, false, NoManager, ""},
+			{time.Hour, probe{refused: true, process: true}, false, NoManager, ""},
+		},
 		"dies again and again": {
 			{0, well, false, Well, ""},
 			{10 * time.Second, dead, false, Dead, ""},

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 )
 
 // keepApplied makes the exchange as it should be: at once when that changes or the exchange comes up, after a while
@@ -219,7 +221,7 @@ func (s *Service) probeOnce(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	p := probe{manager: manager.Up, sip: sip == nil, process: s.deps.Process == nil || s.deps.Process()}
+	p := probe{manager: manager.Up, refused: errors.Is(manager.Err, ami.ErrRefused), sip: sip == nil, process: s.deps.Process == nil || s.deps.Process()}
 	s.mu.Lock()
 	p.calls = s.state.Calls
 	before := s.doctor.health

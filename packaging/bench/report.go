@@ -36,6 +36,7 @@ var (
 	perfdhcpRate  = measure{key: "perfdhcp", label: "… perfdhcp, 1,000 leases, ≤ 2.5 % lost", unit: "/s", higher: true}
 	filesRate     = measure{key: "files", label: "TFTP files of 2 kB, 64 clients", unit: "/s", higher: true, target: "dnsmasq's rate"}
 	memory        = measure{key: "memory", label: "resident memory, 1,000 leases", unit: "MB", target: "under 40 MB"}
+	applyTime     = measure{key: "apply", label: "apply of 500 extensions, real Asterisk", unit: "s", target: "under 5 s"}
 	startTime     = measure{key: "start", label: "start to first offer", unit: "ms", target: "under 300 ms"}
 )
 
@@ -65,6 +66,7 @@ func lines() []measure {
 		judge(filesRate, func(v value) bool { return v(ours, filesRate) >= v(masq, filesRate) }),
 		below(memory, 40),
 		below(startTime, 300),
+		below(applyTime, 5),
 	}
 }
 

@@ -51,6 +51,9 @@ func (b *runner) all(ctx context.Context) error {
 			b.note("%s, perfdhcp: %v", c.name, err)
 		}
 	}
+	if err := b.exchange(ctx); err != nil {
+		b.note("%s, exchange: %v", ours, err)
+	}
 	return ctx.Err()
 }
 
