@@ -55,8 +55,7 @@ func (a *Agent) phone(mac string) (phoneView, error) {
 	if err != nil {
 		return phoneView{}, told(err)
 	}
-	st, watched := a.exchangeState()
-	return a.view(p, st, watched, a.registeredPhones(st)), nil
+	return a.witness().view(p), nil
 }
 
 // ApprovePhone implements control.Backend.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -40,14 +40,31 @@ func (a *Agent) noteRegistered(ctx context.Context, from netip.Addr, extension s
 // phoneList lists the phones as phones does, and adds what the exchange knows of them: which are registered, and what
 // keeps others from it.
 func (a *Agent) phoneList() []phoneView {
-	list := a.phones.List()
-	st, watched := a.exchangeState()
-	registered := a.registeredPhones(st)
+	list, w := a.phones.List(), a.witness()
 	out := make([]phoneView, 0, len(list))
 	for _, p := range list {
-		out = append(out, a.view(p, st, watched, registered))
+		out = append(out, w.view(p))
 	}
 	return out
+}
+
+// witness is what is known of phones besides what phones knows.
+type witness struct {
+	exchange   pbx.State
+	watched    bool              // there is an exchange that we watch
+	registered map[string]string // extensions by the MAC of the phone that has registered them
+	slowed     func(netip.Addr) bool
+	lost       func() map[netip.Addr]bool // addresses that do not answer; asked for when it matters only
+}
+
+func (a *Agent) witness() witness {
+	w := witness{
+		slowed: func(addr netip.Addr) bool { return a.defence.slowed(addr, time.Now()) },
+		lost:   sync.OnceValue(func() map[netip.Addr]bool { return lostNeighbours(a.running.Load().LAN.Interface) }),
+	}
+	w.exchange, w.watched = a.exchangeState()
+	w.registered = a.registeredPhones(w.exchange)
+	return w
 }
 
 // phoneView is a phone with what the exchange knows of it.
@@ -56,18 +73,18 @@ type phoneView struct {
 	trouble string // why it has its file and is not registered; empty: it is, or it may take longer
 }
 
-func (a *Agent) view(p phones.Status, st pbx.State, watched bool, registered map[string]string) phoneView {
+func (w witness) view(p phones.Status) phoneView {
 	v := phoneView{Status: p}
 	if p.Extension == "" {
 		return v
 	}
-	heard := !watched && !p.LastRegistration.IsZero() && time.Since(p.LastRegistration) < heardTime
-	if registered[p.MAC.String()] == p.Extension || heard {
+	heard := !w.watched && !p.LastRegistration.IsZero() && time.Since(p.LastRegistration) < heardTime
+	if w.registered[p.MAC.String()] == p.Extension || heard {
 		v.State = stateRegistered
 		return v
 	}
-	if watched && p.State == phones.StateProvisioned && time.Since(p.LastFetch) > registerTime {
-		v.trouble = trouble(p, st, a.hint(p.Addr))
+	if w.watched && p.State == phones.StateProvisioned && time.Since(p.LastFetch) > registerTime {
+		v.trouble = w.trouble(p)
 	}
 	return v
 }
@@ -85,14 +102,9 @@ func (a *Agent) registeredPhones(st pbx.State) map[string]string {
 	return out
 }
 
-// hint is what else is known of a phone that is not registered.
-type hint struct {
-	slowed    bool // it was refused so often that the firewall slows it down
-	reachable bool // it answers on the network, as far as is known
-}
-
 // trouble says what most likely keeps a phone from registering, in the operator's words.
-func trouble(p phones.Status, st pbx.State, h hint) string {
+func (w witness) trouble(p phones.Status) string {
+	st := w.exchange
 	line, there := st.Lines[p.Extension]
 	refused, tried := st.Refused[p.Extension]
 	wrongSecret := tried && refused.Remote.Addr() == p.Addr && refused.Time.After(p.LastFetch)
@@ -103,13 +115,13 @@ func trouble(p phones.Status, st pbx.State, h hint) string {
 		return "the exchange is not well: " + st.Health.Why
 	case !there && !st.Looked.IsZero():
 		return "the exchange has no extension " + p.Extension + " yet: see sae-agent pbx status"
-	case wrongSecret && h.slowed:
+	case wrongSecret && w.slowed(p.Addr):
 		return "the exchange has refused its password so often that it is slowed down: " + newSecret
 	case wrongSecret:
 		return "the exchange refuses its password: " + newSecret
 	case line.Registered():
 		return fmt.Sprintf("extension %s is registered from %s instead", p.Extension, line.Registrations[0].Remote.Addr())
-	case !h.reachable:
+	case !p.Addr.IsValid() || w.lost()[p.Addr]:
 		return "it does not answer on the network: it is off, unplugged or in another network"
 	}
 	return "it has its file and has not tried to register: look at the account on its own page, or restart it"
@@ -118,29 +130,23 @@ func trouble(p phones.Status, st pbx.State, h hint) string {
 // newSecret is how a phone gets the password of its extension.
 const newSecret = "sae-agent phones rearm, then restart it, give it that of the file"
 
-func (a *Agent) hint(addr netip.Addr) hint {
-	return hint{slowed: a.defence.slowed(addr, time.Now()), reachable: a.reachable(addr)}
-}
-
-// reachable reports whether the kernel has an address in its neighbour table that answers, or does not know yet.
-func (a *Agent) reachable(addr netip.Addr) bool {
-	if !addr.IsValid() {
-		return false
-	}
-	link, err := netlink.LinkByName(a.running.Load().LAN.Interface)
+// lostNeighbours lists the addresses on a card that the kernel has asked for in vain (ARP).
+func lostNeighbours(card string) map[netip.Addr]bool {
+	out := make(map[netip.Addr]bool)
+	link, err := netlink.LinkByName(card)
 	if err != nil {
-		return true
+		return out
 	}
 	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
 	if err != nil {
-		return true
+		return out
 	}
 	for _, n := range list {
-		if n.IP.Equal(net.IP(addr.AsSlice())) {
-			return n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) == 0
+		if addr, ok := netip.AddrFromSlice(n.IP.To4()); ok && n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) != 0 {
+			out[addr] = true
 		}
 	}
-	return true
+	return out
 }
 
 // tellFirewall says which devices outside of the LAN are registered: they are not to be banned.

@@ -24,24 +24,28 @@ func TestTrouble(t *testing.T) {
 		return st
 	}
 	for _, tt := range []struct {
-		want string
-		st   pbx.State
-		hint hint
+		want   string
+		st     pbx.State
+		slowed bool
+		lost   bool
 	}{
-		{"there is no exchange yet", well(func(st *pbx.State) { st.Outcome.Err = fmt.Errorf("x: %w", pbx.ErrAbsent) }), hint{reachable: true}},
-		{"the exchange is not well: no process", well(func(st *pbx.State) { st.Health = pbx.Health{State: pbx.Dead, Why: "no process"} }), hint{reachable: true}},
-		{"the exchange has no extension 100 yet", well(func(st *pbx.State) { st.Lines = nil }), hint{reachable: true}},
-		{"the exchange refuses its password", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), hint{reachable: true}},
-		{"so often that it is slowed down", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), hint{slowed: true, reachable: true}},
+		{"there is no exchange yet", well(func(st *pbx.State) { st.Outcome.Err = fmt.Errorf("x: %w", pbx.ErrAbsent) }), false, false},
+		{"the exchange is not well: no process", well(func(st *pbx.State) { st.Health = pbx.Health{State: pbx.Dead, Why: "no process"} }), false, false},
+		{"the exchange has no extension 100 yet", well(func(st *pbx.State) { st.Lines = nil }), false, false},
+		{"the exchange refuses its password", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), false, false},
+		{"so often that it is slowed down", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(time.Second)) }), true, false},
 		// What was refused before it fetched its file, or from elsewhere, is another matter.
-		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(-time.Second)) }), hint{reachable: true}},
-		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("198.51.100.7", now.Add(time.Second)) }), hint{reachable: true}},
+		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("192.168.1.20", now.Add(-time.Second)) }), false, false},
+		{"has not tried to register", well(func(st *pbx.State) { st.Refused = refusedFrom("198.51.100.7", now.Add(time.Second)) }), false, false},
 		{"registered from 192.168.1.30 instead", well(func(st *pbx.State) {
 			st.Lines["100"] = pbx.Line{Registrations: []pbx.Registration{{Remote: netip.MustParseAddrPort("192.168.1.30:5060")}}}
-		}), hint{reachable: true}},
-		{"does not answer on the network", well(func(*pbx.State) {}), hint{}},
+		}), false, false},
+		{"does not answer on the network", well(func(*pbx.State) {}), false, true},
 	} {
-		if got := trouble(phone, tt.st, tt.hint); !strings.Contains(got, tt.want) {
+		w := witness{
+			exchange: tt.st, slowed: func(netip.Addr) bool { return tt.slowed }, lost: func() map[netip.Addr]bool { return map[netip.Addr]bool{here: tt.lost} },
+		}
+		if got := w.trouble(phone); !strings.Contains(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}

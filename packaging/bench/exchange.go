@@ -67,7 +67,7 @@ func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err e
 	took = time.Since(began)
 	out, err := server.CLI(ctx, "pjsip show endpoints")
 	if n := strings.Count(out, "Endpoint:  ") - 1; err == nil && n != manyExtensions { // the head is a line, too
-		err = fmt.Errorf("Asterisk has %d extensions, not %d", n, manyExtensions)
+		err = fmt.Errorf("there are %d extensions in the exchange, not %d", n, manyExtensions)
 	}
 	return took, err
 }
