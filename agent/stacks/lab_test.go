@@ -187,7 +187,7 @@ func (s *labSite) status(name string) Status {
 }
 
 // patience is for containers on a machine that is busy with something else.
-const labPatience = 1 * time.Minute
+const labPatience = 3 * time.Minute
 
 // until waits for a condition.
 func (s *labSite) until(what string, ok func() bool) {

@@ -14,6 +14,7 @@ import (
 
 // Both stacks on a real daemon: up, ready to use, brought back, down.
 func TestBothStacks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.pushAll()
 	cfg := labConfig()
@@ -104,6 +105,20 @@ func TestBothStacks(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.untilState("jitsi", Healthy)
+	})
+	t.Run("held for a backup", func(t *testing.T) {
+		release, err := s.service.Hold(t.Context(), "nextcloud")
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := func() string {
+			return s.Docker("ps", "-q", "--filter", "label=com.docker.compose.project=sae-nextcloud")
+		}
+		if out := running(); out != "" {
+			t.Errorf("containers run: %s", out)
+		}
+		release()
+		s.until("started again", func() bool { return running() != "" && s.status("nextcloud").State == Healthy })
 	})
 	t.Run("turned off", func(t *testing.T) {
 		cfg.Jitsi = nil

@@ -16,7 +16,7 @@ import (
 func cloudSite(t *testing.T) *labSite {
 	t.Helper()
 	s := newSite(t)
-	s.patience = time.Minute // enough for what gets healthy, and over soon for what does not
+	s.patience = 45 * time.Second // enough for what gets healthy, and over soon for what does not
 	s.Push(dockertest.Cloud("32.0.9"))
 	s.Push(dockertest.Database("11.4.8"))
 	cfg := labConfig()
@@ -49,6 +49,7 @@ func (s *labSite) update(step versions.Step) (Record, error) {
 }
 
 func TestUpdates(t *testing.T) {
+	t.Parallel()
 	s := cloudSite(t)
 
 	t.Run("nothing newer", func(t *testing.T) {

@@ -146,7 +146,8 @@ func (e *Engine) Push(r Role) {
 	ref := Registry + "/" + r.Repository + ":" + r.Tag
 	e.Docker(append(args, filepath.Join(Build(e.t), "_images", tar), ref)...)
 	e.Docker("push", "--quiet", ref)
-	e.Docker("image", "rm", ref)
+	// It shall be fetched from there, unless somebody has been quick to use it.
+	_ = e.Host.Command(Docker, "--host", "unix://"+e.Socket, "image", "rm", ref).Run()
 }
 
 // Meeting are the roles of Jitsi's services.

@@ -1,0 +1,295 @@
+package stacks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/stacks/docker"
+	"github.com/sae-agent/sae-agent/agent/stacks/project"
+)
+
+func TestJudge(t *testing.T) {
+	want := map[string]project.Service{"web": {}, "db": {}}
+	c := func(service, state, health string) docker.Container {
+		return docker.Container{Service: service, State: state, Health: health}
+	}
+	for _, tt := range []struct {
+		name string
+		have []docker.Container
+		need need
+		sick []string
+	}{
+		{"all well", []docker.Container{c("web", "running", "healthy"), c("db", "running", "")}, nothing, nil},
+		{"nothing there", nil, bringUp, nil},
+		{"one missing", []docker.Container{c("web", "running", "healthy")}, bringUp, nil},
+		{"one ended", []docker.Container{c("web", "exited", ""), c("db", "running", "")}, bringUp, nil},
+		{"one paused", []docker.Container{c("web", "paused", ""), c("db", "running", "")}, bringUp, nil},
+		{"one starting", []docker.Container{c("web", "running", "starting"), c("db", "running", "")}, patience, nil},
+		{"Docker starts it again", []docker.Container{c("web", "restarting", ""), c("db", "running", "")}, patience, nil},
+		{"both sick", []docker.Container{c("web", "running", "unhealthy"), c("db", "running", "unhealthy")}, bringUp, []string{"db", "web"}},
+		{"one too many", []docker.Container{c("web", "running", "healthy"), c("db", "running", ""), c("old", "running", "")}, bringUp, nil},
+	} {
+		need, sick := judge(want, tt.have)
+		if need != tt.need || cmp.Diff(tt.sick, sick) != "" {
+			t.Errorf("%s: judge() = %d, %v; want %d, %v", tt.name, need, sick, tt.need, tt.sick)
+		}
+	}
+}
+
+// What Docker 20.10, 28 and Compose 2.40 say, as they said it.
+func TestProblemsOfTheCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		said string
+		want Code
+	}{
+		{"Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", DaemonDown},
+		{" jvb Error\nfailed to register layer: write /usr/lib/x: no space left on device", DiskFull},
+		{"Error response from daemon: driver failed programming external connectivity on endpoint sae-jitsi-web-1 (ab): Error starting userland proxy: listen tcp4 192.168.1.1:8443: bind: address already in use", PortTaken},
+		{"Bind for 192.168.1.1:8443 failed: port is already allocated", PortTaken},
+		{"Error starting userland proxy: listen tcp4 192.168.1.1:8443: bind: cannot assign requested address", NoAddress},
+		{"Error response from daemon: manifest for ghcr.io/jitsi/web:stable-1 not found: manifest unknown: manifest unknown", ImageMissing},
+		{"Error response from daemon: pull access denied for x, repository does not exist or may require 'docker login'", ImageMissing},
+		{"Error response from daemon: No such image: ghcr.io/jitsi/web:stable-1", ImageMissing},
+		{`Error response from daemon: Get "https://ghcr.io/v2/": dial tcp: lookup ghcr.io: no such host`, RegistryDown},
+		{"toomanyrequests: You have reached your pull rate limit.", RegistryDown},
+		{"Error response from daemon: client version 1.25 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version", WrongAPI},
+		{"dependency failed to start: container sae-jitsi-prosody-1 is unhealthy", Unhealthy},
+		{"container sae-jitsi-web-1 exited (1)", Unhealthy},
+		{"something new", Failed},
+		{"", Failed},
+	} {
+		p := cliProblem("docker compose up", []byte("one\n"+tt.said+"\nlast line"))
+		if p.Code != tt.want || p.Fix == "" || !strings.HasPrefix(p.What, "docker compose up: ") {
+			t.Errorf("%q: %+v, want %s", tt.said, p, tt.want)
+		}
+	}
+	long := cliProblem("x", []byte(strings.Repeat("a", 10_000)))
+	if len(long.What) > 400 {
+		t.Errorf("%d characters", len(long.What))
+	}
+}
+
+func TestMemory(t *testing.T) {
+	const gib = 1 << 30
+	jitsi, cloud := int64(1168*mib), int64(640*mib)
+	if p := memoryProblem(4*gib-200*mib, jitsi, cloud); p != nil {
+		t.Errorf("4 GB for everything: %v", p)
+	}
+	p := memoryProblem(2*gib, 0, jitsi)
+	if p == nil || p.Code != MemoryShort || !strings.Contains(p.What, "2048 MB") || !strings.Contains(p.What, "1168 MB") {
+		t.Errorf("2 GB for Jitsi: %v", p)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	at := func(text string) time.Time {
+		x, err := time.Parse("15:04", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	night := UpdateConfig{Policy: PolicyPatch, Start: 22*60 + 30, End: 60}
+	for _, tt := range []struct {
+		c    UpdateConfig
+		time string
+		want bool
+	}{
+		{UpdateConfig{Policy: PolicyPatch, Start: 180, End: 300}, "03:00", true},
+		{UpdateConfig{Policy: PolicyPatch, Start: 180, End: 300}, "05:00", false},
+		{night, "23:00", true}, {night, "00:59", true}, {night, "01:00", false}, {night, "12:00", false},
+		{UpdateConfig{Policy: PolicyNotify, Start: 180, End: 300}, "03:30", false},
+		{UpdateConfig{Policy: PolicyPatch, Off: true}, "00:00", false},
+	} {
+		if got := tt.c.in(at(tt.time)); got != tt.want {
+			t.Errorf("%+v at %s: %t", tt.c, tt.time, got)
+		}
+	}
+}
+
+func TestDigestIn(t *testing.T) {
+	list := []string{"mariadb@sha256:aa", "ghcr.io/jitsi/web@sha256:bb", "127.0.0.1:5000/jitsi/web@sha256:cc"}
+	for repository, want := range map[string]string{
+		"docker.io/library/mariadb": "sha256:aa", "ghcr.io/jitsi/web": "sha256:bb", "127.0.0.1:5000/jitsi/web": "sha256:cc", "ghcr.io/jitsi/jvb": "",
+	} {
+		if got := digestIn(list, repository); got != want {
+			t.Errorf("%s: %q, want %q", repository, got, want)
+		}
+	}
+}
+
+func TestWritingTwiceChangesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "stack")
+	cfg := labConfig()
+	p, err := project.Render(project.Nextcloud, cfg.Site, project.JitsiConfig{}, *nextcloudConfig(), project.Pinned())
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() map[string]string {
+		out := make(map[string]string)
+		_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			fi, err2 := os.Lstat(path)
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			st := fi.Sys().(*syscall.Stat_t)
+			out[path] = fmt.Sprintf("%v %v %d %d %d", fi.Mode(), fi.ModTime(), st.Ino, st.Uid, st.Gid)
+			return nil
+		})
+		return out
+	}
+	if err := writeProject(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	first := look()
+	if err := writeProject(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(first, look()); d != "" || len(first) < 12 {
+		t.Errorf("%d files; the second time changed:\n%s", len(first), d)
+	}
+	// What belongs to the containers is theirs once it was made.
+	auto := filepath.Join(dir, "config/www/nextcloud/config/autoconfig.php")
+	if err := os.Remove(auto); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeProject(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(auto); err == nil {
+		t.Error("the passwords for the installation were written again")
+	}
+}
+
+func TestDamagedNotesAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stacks.json")
+	if err := os.WriteFile(path, []byte(`{"images": {`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(Config{}, Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("New() = %v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != `{"images": {` {
+		t.Errorf("the notes became %q, %v", data, err)
+	}
+}
+
+// fakeRunner plays programs by the words of their command lines.
+type fakeRunner map[string]runner.Result
+
+func (f fakeRunner) Run(_ context.Context, c runner.Command) (runner.Result, error) {
+	line := strings.Join(c.Argv, " ")
+	for words, r := range f {
+		if strings.Contains(line, words) {
+			return r, nil
+		}
+	}
+	return runner.Result{Exit: 1, Stderr: []byte("unknown: " + line)}, nil
+}
+
+// program makes a folder of programs the only one that is searched.
+func program(t *testing.T, names ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, n := range names {
+		if err := os.WriteFile(filepath.Join(dir, n), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+}
+
+func TestDockerThatWillNotDo(t *testing.T) {
+	version := func(api, min string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"Version":"x","ApiVersion":%q,"MinAPIVersion":%q}`, api, min)
+		}
+	}
+	good := version("1.41", "1.12")
+	for _, tt := range []struct {
+		name     string
+		programs []string
+		daemon   http.HandlerFunc // nil: none
+		compose  runner.Result
+		want     Code
+		fix      string
+	}{
+		{"not installed", nil, nil, runner.Result{}, NoDocker, "install-docker"},
+		{"daemon down", []string{"docker"}, nil, runner.Result{}, DaemonDown, "systemctl start docker"},
+		{"daemon too old", []string{"docker"}, version("1.30", "1.12"), runner.Result{}, WrongAPI, "install-docker"},
+		{"daemon too new", []string{"docker"}, version("9.9", "9.0"), runner.Result{}, WrongAPI, "install-docker"},
+		{"no compose", []string{"docker"}, good, runner.Result{Exit: 1}, NoCompose, "docker-compose-plugin"},
+		{"compose v1 only", []string{"docker", "docker-compose"}, good, runner.Result{Exit: 1}, OldCompose, "docker-compose-plugin"},
+		{"old compose v2", []string{"docker"}, good, runner.Result{Stdout: []byte("v2.3.4\n")}, OldCompose, "docker-compose-plugin"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			program(t, tt.programs...)
+			socket := filepath.Join(t.TempDir(), "d.sock")
+			if tt.daemon != nil {
+				l, err := net.Listen("unix", socket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				srv := &http.Server{Handler: tt.daemon}
+				go func() { _ = srv.Serve(l) }()
+				t.Cleanup(func() { _ = srv.Close() })
+			}
+			cfg := labConfig()
+			cfg.Jitsi = jitsiConfig()
+			s, err := New(cfg, Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"compose version": tt.compose}, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.stacks["jitsi"].tend(t.Context(), false)
+			var p *Problem
+			if !errors.As(err, &p) || p.Code != tt.want || !strings.Contains(p.Fix, tt.fix) {
+				t.Errorf("%v, want %s", err, tt.want)
+			}
+			st := s.Status()[0]
+			if st.State != Blocked || st.Problem == nil || st.NextTry.IsZero() {
+				t.Errorf("status: %+v", st)
+			}
+			if other := s.Status()[1]; other.State != Off || other.Problem != nil {
+				t.Errorf("the stack that is off: %+v", other)
+			}
+			checkMetrics(t, s, tt.want)
+		})
+	}
+}
+
+func checkMetrics(t *testing.T, s *Service, cause Code) {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(s)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, f := range families {
+		for _, m := range f.Metric {
+			text := m.String()
+			if f.GetName() == "sae_stack_problem" && strings.Contains(text, string(cause)) && strings.Contains(text, "jitsi") {
+				found = m.GetGauge().GetValue() == 1
+			}
+		}
+	}
+	if !found {
+		t.Errorf("sae_stack_problem does not say %s", cause)
+	}
+}
