@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +56,9 @@ func TestComposeAcceptsTheProjects(t *testing.T) {
 				}
 			}
 			if stack == Jitsi {
-				if d := cmp.Diff(nasty, got.Services["jigasi"].Environment["JIGASI_SIP_PASSWORD"]); d != "" {
+				// What config prints is a project again, with each $ doubled.
+				read := strings.ReplaceAll(got.Services["jigasi"].Environment["JIGASI_SIP_PASSWORD"], "$$", "$")
+				if d := cmp.Diff(nasty, read); d != "" {
 					t.Errorf("the gateway's password (-want +got):\n%s", d)
 				}
 			}

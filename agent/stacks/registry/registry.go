@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // askTime bounds one question.
@@ -74,10 +75,11 @@ func (c *Client) open(repository string) (*remote.Repository, error) {
 }
 
 func explain(what string, err error) error {
+	var refused *errcode.ErrorResponse
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errdef.ErrNotFound):
+	case errors.Is(err, errdef.ErrNotFound), errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("registry: %s: %w", what, ErrNotFound)
 	}
 	return fmt.Errorf("registry: %s: %w", what, err)
