@@ -33,6 +33,14 @@ func (p *Phone) Ringing(ctx context.Context) (*Incoming, error) {
 	}
 }
 
+// Header is what the caller's INVITE says under a name; empty: it has no such header.
+func (in *Incoming) Header(name string) string {
+	if h := in.dialog.InviteRequest.GetHeader(name); h != nil {
+		return h.Value()
+	}
+	return ""
+}
+
 // Answer accepts the call.
 func (in *Incoming) Answer(ctx context.Context) (*Call, error) {
 	p := in.phone
