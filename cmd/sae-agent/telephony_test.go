@@ -21,7 +21,7 @@ import (
 func withExchange(t *testing.T) (*appliance, *labtest.Asterisk) {
 	t.Helper()
 	a := prepareAppliance(t, strings.NewReplacer(
-		"driver: none", "driver: asterisk", `name: Bob}`, `name: Bob, secret: "needle-secret-bob", voicemail: true}`,
+		"driver: none", "driver: asterisk", "firewall: {enabled: false}", "firewall: {enabled: true}", `name: Bob}`, `name: Bob, secret: "needle-secret-bob", voicemail: true}`,
 		`name: Carol}`, `name: Carol, voicemail: true}`).Replace(siteConfig))
 	// Of the three modules for voice mail that Debian brings, one must be chosen: that which fails to load takes the
 	// numbers of the others away with it.
