@@ -8,10 +8,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // RunFunc runs a program to its end and returns what it wrote to its standard
-// output, and an error with the rest if it failed.
+// output, and an error with the rest if it failed. It is never called concurrently.
 type RunFunc func(ctx context.Context, argv ...string) (string, error)
 
 // client asks the server by fail2ban-client(1).
@@ -19,9 +20,13 @@ type client struct {
 	run    RunFunc
 	config string // folder of its configuration
 	socket string // empty: where the configuration says
+
+	asking sync.Mutex // held while a program runs: one at a time, see RunFunc
 }
 
-func (c client) ask(ctx context.Context, words ...string) (string, error) {
+func (c *client) ask(ctx context.Context, words ...string) (string, error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	argv := []string{"fail2ban-client", "-c", c.config}
 	if c.socket != "" {
 		argv = append(argv, "-s", c.socket)
@@ -30,13 +35,13 @@ func (c client) ask(ctx context.Context, words ...string) (string, error) {
 }
 
 // up reports whether the server answers.
-func (c client) up(ctx context.Context) bool {
+func (c *client) up(ctx context.Context) bool {
 	_, err := c.ask(ctx, "ping")
 	return err == nil
 }
 
 // jails lists what runs.
-func (c client) jails(ctx context.Context) ([]string, error) {
+func (c *client) jails(ctx context.Context) ([]string, error) {
 	out, err := c.ask(ctx, "status")
 	if err != nil {
 		return nil, fmt.Errorf("fail2ban: list the jails: %w", err)
@@ -62,7 +67,7 @@ func parseJails(out string) (jails []string) {
 
 // reload has the server read its configuration, but only when all of it can be
 // read: a wrong file would end the server.
-func (c client) reload(ctx context.Context) error {
+func (c *client) reload(ctx context.Context) error {
 	if out, err := c.ask(ctx, "-t"); err != nil {
 		return fmt.Errorf("fail2ban: its configuration is not valid: %w\n%s", err, out)
 	}
@@ -77,7 +82,7 @@ func (c client) reload(ctx context.Context) error {
 var quoted = regexp.MustCompile(`'([0-9a-fA-F.:]+)'`)
 
 // banned lists who is banned, whatever the jail.
-func (c client) banned(ctx context.Context) ([]netip.Addr, error) {
+func (c *client) banned(ctx context.Context) ([]netip.Addr, error) {
 	out, err := c.ask(ctx, "banned")
 	if err != nil {
 		return nil, fmt.Errorf("fail2ban: list the bans: %w", err)
@@ -95,7 +100,7 @@ func parseBanned(out string) (addrs []netip.Addr) {
 }
 
 // unban takes back all bans of senders in a network.
-func (c client) unban(ctx context.Context, from netip.Prefix) error {
+func (c *client) unban(ctx context.Context, from netip.Prefix) error {
 	addrs, err := c.banned(ctx)
 	if err != nil {
 		return err
@@ -115,7 +120,7 @@ func (c client) unban(ctx context.Context, from netip.Prefix) error {
 	return nil
 }
 
-func (c client) unbanAll(ctx context.Context) error {
+func (c *client) unbanAll(ctx context.Context) error {
 	if _, err := c.ask(ctx, "unban", "--all"); err != nil {
 		return fmt.Errorf("fail2ban: take back all bans: %w", err)
 	}

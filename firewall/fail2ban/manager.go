@@ -24,6 +24,8 @@ const (
 	fileName = "sae-agent-jails.conf"
 	// lookEvery finds a server that was started, stopped or told otherwise.
 	lookEvery = 5 * time.Minute
+	// lookAgain is how soon it looks again when something is wrong, at first.
+	lookAgain = 5 * time.Second
 	// askTime is how long one look may take: the client is a Python program.
 	askTime = 2 * time.Minute
 )
@@ -53,7 +55,7 @@ func (s Status) has(jail string) bool { return slices.Contains(s.Jails, jail) }
 type Manager struct {
 	opts   Options
 	log    *slog.Logger
-	client client
+	client *client
 	looks  chan struct{} // holds a token when a look is due
 
 	mu     sync.Mutex // guards the following
@@ -77,14 +79,13 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	}
 	return &Manager{
 		opts: opts, log: opts.Logger, looks: make(chan struct{}, 1), cfg: cfg,
-		client: client{run: opts.Run, config: opts.Dir, socket: opts.Socket},
+		client: &client{run: opts.Run, config: opts.Dir, socket: opts.Socket},
 	}, nil
 }
 
 // Run keeps the jails until ctx ends. They stay as they are then.
 func (m *Manager) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	pause := lookAgain
 	for {
 		began := time.Now()
 		err := m.look(ctx)
@@ -92,11 +93,17 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		}
 		m.opts.Looked(time.Since(began), err)
+		wait := lookEvery
+		if err != nil { // the server may be about to start, as at boot
+			wait, pause = pause, min(2*pause, lookEvery)
+		} else {
+			pause = lookAgain
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.looks:
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }
@@ -228,7 +235,7 @@ func (m *Manager) write(cfg Config) (undo func() error, changed bool, err error)
 // Unban takes back the bans of all senders in a network, in every jail. That
 // nobody is banned there is no error, nor that fail2ban does not run.
 func (m *Manager) Unban(ctx context.Context, from netip.Prefix) error {
-	if !m.Status().Up {
+	if !m.client.up(ctx) {
 		return nil
 	}
 	return m.client.unban(ctx, from)
@@ -236,7 +243,7 @@ func (m *Manager) Unban(ctx context.Context, from netip.Prefix) error {
 
 // UnbanAll takes back all bans, in every jail.
 func (m *Manager) UnbanAll(ctx context.Context) error {
-	if !m.Status().Up {
+	if !m.client.up(ctx) {
 		return nil
 	}
 	return m.client.unbanAll(ctx)
