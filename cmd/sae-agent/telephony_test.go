@@ -17,12 +17,13 @@ import (
 )
 
 // withExchange lays out the same site with a plain Asterisk on the appliance, whose
-// extensions have boxes for voice mail.
-func withExchange(t *testing.T) (*appliance, *labtest.Asterisk) {
+// extensions have boxes for voice mail. More of the configuration can be replaced.
+func withExchange(t *testing.T, replace ...string) (*appliance, *labtest.Asterisk) {
 	t.Helper()
-	a := prepareAppliance(t, strings.NewReplacer(
-		"driver: none", "driver: asterisk", "firewall: {enabled: false}", "firewall: {enabled: true}", `name: Bob}`, `name: Bob, secret: "needle-secret-bob", voicemail: true}`,
-		`name: Carol}`, `name: Carol, voicemail: true}`).Replace(siteConfig))
+	a := prepareAppliance(t, strings.NewReplacer(append([]string{
+		"driver: none", "driver: asterisk", "firewall: {enabled: false}", "firewall: {enabled: true}",
+		`name: Bob}`, `name: Bob, secret: "needle-secret-bob", voicemail: true}`, `name: Carol}`, `name: Carol, voicemail: true}`,
+	}, replace...)...).Replace(siteConfig))
 	// Of the three modules for voice mail that Debian brings, one must be chosen: that which fails to load takes the
 	// numbers of the others away with it.
 	pbx := a.host.InstallAsterisk(map[string]string{
@@ -132,6 +133,14 @@ func TestFinalChecksOfTelephony(t *testing.T) {
 		})
 	})
 	t.Run("verify", func(t *testing.T) { verifyWorks(t, a, pbx) })
+}
+
+func TestVerifyOverTLS(t *testing.T) {
+	t.Parallel()
+	a, _ := withExchange(t, "admin_password:", "transport: tls, admin_password:")
+	if out := a.must("verify"); !strings.Contains(out, "(192.168.1.1:5061 over tls)") || !strings.Contains(out, "6 checks passed, 0 failed, 1 were not tried") {
+		t.Errorf("verify says:\n%s", out)
+	}
 }
 
 // verifyWorks has sae-agent verify find all well, and a secret that was changed by hand.
