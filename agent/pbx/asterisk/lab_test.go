@@ -2,8 +2,16 @@ package asterisk
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -180,6 +188,54 @@ func TestTakeOver(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// selfSigned makes a certificate and its key, in PEM.
+func selfSigned(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(192, 168, 1, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+}
+
+func TestTLS(t *testing.T) {
+	x := newExchange(t, nil)
+	x.server.Start()
+	want := site()
+	want.Transports = append(want.Transports, pbx.Transport{Protocol: "tls", Listen: netip.MustParseAddrPort("192.168.1.1:5061")})
+	cert, key := selfSigned(t)
+	want.Certificate, want.Key = cert, pbx.Secret(key)
+	x.apply(t, want)
+	labtest.Eventually(t, func() error {
+		var peer *x509.Certificate
+		err := x.host.Host.Do(func() error {
+			conn, err := tls.Dial("tcp", "192.168.1.1:5061", &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				return err
+			}
+			peer = conn.ConnectionState().PeerCertificates[0]
+			return conn.Close()
+		})
+		if err == nil && string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: peer.Raw})) != cert {
+			err = errors.New("another certificate")
+		}
+		return err
+	})
+	if o, ok := ownerOf(filepath.Join(x.server.Etc(), certificateName)); !ok || o.mode&0o007 != 0 {
+		t.Errorf("its key is not there or open to all: %v", o)
+	}
+	x.quiet(t, want)
 }
 
 // quiet applies and fails when anything happens.
