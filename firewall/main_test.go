@@ -56,7 +56,7 @@ type answer struct {
 	Drops  map[string]Drop
 }
 
-// never are addresses that the child's manager may not ban.
+// exemptInTests is what the manager in the child may not ban, besides its configuration.
 var exemptInTests = netip.MustParsePrefix("198.51.100.200/32")
 
 // runChild manages until SIGTERM, does what it reads, and fails if it leaves
