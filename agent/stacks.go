@@ -165,16 +165,52 @@ func (a *Agent) stackStatus() []control.Stack {
 		for _, v := range s.Services {
 			c.Services = append(c.Services, control.StackService{Name: v.Name, Image: v.Image.Ref(), Up: v.Up, Status: v.Status})
 		}
+		if s.Name == project.Jitsi && s.State == stacks.Healthy {
+			c.Gateway = a.gatewayState()
+		}
 		out = append(out, c)
 	}
 	return out
 }
 
+// Words for how Jitsi's SIP gateway is at the exchange.
+const (
+	gatewayRegistered = "registered"
+	gatewayMissing    = "not registered"
+)
+
+// gatewayState says whether the exchange knows Jitsi's SIP gateway; empty: it is not
+// known.
+func (a *Agent) gatewayState() string {
+	st, ok := a.exchangeState()
+	switch {
+	case !ok || st.Looked.IsZero():
+		return ""
+	case a.gatewayRegistered():
+		return gatewayRegistered
+	}
+	return gatewayMissing
+}
+
+func (a *Agent) gatewayRegistered() bool {
+	st, ok := a.exchangeState()
+	return ok && st.Lines[a.running.Load().Stacks.Jitsi.SIPExtension].Registered()
+}
+
+// gatewayTime is how long the gateway may take to register once it is up.
+const gatewayTime = 2 * time.Minute
+
 // stackProblems judges the stacks and the last update of each.
-func stackProblems(list []control.Stack, history []stacks.Record) (out []control.Problem) {
+func stackProblems(list []control.Stack, history []stacks.Record, now time.Time) (out []control.Problem) {
 	for _, s := range list {
 		if s.Problem != "" {
 			out = append(out, control.Problem{Severity: control.SeverityError, Part: "stacks", What: s.Name + ": " + s.Problem, Fix: s.Fix})
+		}
+		if s.Gateway == gatewayMissing && now.Sub(s.Since) > gatewayTime {
+			out = append(out, control.Problem{
+				Severity: control.SeverityWarning, Part: "stacks", What: "jitsi: its SIP gateway is not registered at the exchange: no phone gets into a meeting",
+				Fix: "'sae-agent stacks logs jitsi jigasi' shows what it says",
+			})
 		}
 		for _, n := range s.Notes {
 			out = append(out, control.Problem{Severity: control.SeverityWarning, Part: "stacks", What: s.Name + ": " + n, Fix: "it is tried again by itself"})

@@ -42,7 +42,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		a.fail2banProblems(),
 		a.refusedPhones(),
 		pbxProblems(st.PBX),
-		stackProblems(st.Stacks, a.stacks.History()),
+		stackProblems(st.Stacks, a.stacks.History(), time.Now()),
 		phoneProblems(all),
 		troubleProblems(all),
 		a.firewallProblems(current.cfg),

@@ -21,7 +21,8 @@ func (a *Agent) Verify(ctx context.Context) (control.Verification, error) {
 		return control.Verification{}, &control.Error{Code: http.StatusConflict, Message: verify.ErrBusy.Error()}
 	}
 	defer a.verifying.Unlock()
-	v := verify.Run(ctx, a.log, verify.NewTelephony(a.verifiedExchange()))
+	suites := append([]verify.Suite{verify.NewTelephony(a.verifiedExchange())}, a.verifiedStacks()...)
+	v := verify.Run(ctx, a.log, suites...)
 	a.verified.Note(v)
 	a.log.Info("verified", "passed", v.Passed, "seconds", v.Took.Seconds())
 	return v, nil
@@ -51,6 +52,9 @@ func (a *Agent) verifiedExchange() verify.Exchange {
 	}
 	if c.PBX.Driver != config.DriverNone {
 		x.Borrow, x.Phones = a.borrowAccounts, a.verifyPhones
+		if j := c.Stacks.Jitsi; j.Enabled {
+			x.Meetings = &verify.Meetings{Gateway: j.SIPExtension, Registered: a.gatewayRegistered, Access: j.AccessNumber}
+		}
 	}
 	return x
 }

@@ -38,6 +38,7 @@ type Stack struct {
 	Notes     []string          `json:"notes,omitempty"`
 	Services  []StackService    `json:"services,omitempty"`
 	Available map[string]string `json:"available,omitempty"` // newer images, by service
+	Gateway   string            `json:"gateway,omitempty"`   // Jitsi's SIP gateway at the exchange: registered, not registered, or not known
 }
 
 // StackService is one service of a stack.

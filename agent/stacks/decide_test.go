@@ -121,6 +121,37 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+func TestUpdatesAreDue(t *testing.T) {
+	at := func(text string) time.Time {
+		x, err := time.Parse("2 15:04", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	patch := UpdateConfig{Policy: PolicyPatch, Start: 180, End: 300}
+	for _, tt := range []struct {
+		name         string
+		c            UpdateConfig
+		looked, now  string
+		look, update bool
+	}{
+		{"first minute of the window", patch, "1 14:00", "2 03:00", true, true},
+		{"once in a window", patch, "2 03:00", "2 03:01", false, true},
+		{"the next night", patch, "2 04:59", "3 03:00", true, true},
+		{"by day, a day after", patch, "1 14:00", "2 14:00", true, false},
+		{"by day, after the night's", patch, "2 03:00", "2 14:00", false, false},
+		{"only shown", UpdateConfig{Policy: PolicyNotify, Start: 180, End: 300}, "1 02:00", "2 03:30", true, false},
+		{"shown without a window", UpdateConfig{Policy: PolicyNotify, Off: true}, "1 02:00", "2 03:30", true, false},
+		{"off", UpdateConfig{Policy: PolicyPatch, Off: true}, "1 02:00", "9 03:30", false, false},
+	} {
+		look, update := tt.c.due(at(tt.now), at(tt.looked))
+		if look != tt.look || look && update != tt.update {
+			t.Errorf("%s: due() = %t, %t", tt.name, look, update)
+		}
+	}
+}
+
 func TestDigestIn(t *testing.T) {
 	list := []string{"mariadb@sha256:aa", "ghcr.io/jitsi/web@sha256:bb", "127.0.0.1:5000/jitsi/web@sha256:cc"}
 	for repository, want := range map[string]string{

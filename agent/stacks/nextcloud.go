@@ -156,6 +156,17 @@ func (s *stack) addUser(ctx context.Context, u User) error {
 	return s.compose(ctx, composeCall{args: call, stdin: []byte(u.Password + "\n"), name: "occ"})
 }
 
+// AddUser makes an account in Nextcloud.
+func (s *Service) AddUser(ctx context.Context, u User) error {
+	return s.stacks[project.Nextcloud].addUser(ctx, u)
+}
+
+// RemoveUser removes an account of Nextcloud with all its files.
+func (s *Service) RemoveUser(ctx context.Context, name string) error {
+	_, err := s.stacks[project.Nextcloud].occ(ctx, nil, "user:delete", "--", name)
+	return err
+}
+
 // maintenance turns Nextcloud's maintenance mode on or off.
 func (s *stack) maintenance(ctx context.Context, on bool) error {
 	flag := "--off"

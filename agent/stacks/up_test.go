@@ -106,6 +106,15 @@ func TestBothStacks(t *testing.T) {
 		}
 		s.untilState("jitsi", Healthy)
 	})
+	t.Run("accounts for a while", func(t *testing.T) {
+		u := User{Name: "sae-agent-verify-1", DisplayName: "Test", Password: userNeedle}
+		if err := s.service.AddUser(t.Context(), u); err != nil || !strings.Contains(s.file("nextcloud/data/users"), u.Name) {
+			t.Errorf("AddUser() = %v", err)
+		}
+		if err := s.service.RemoveUser(t.Context(), u.Name); err != nil || strings.Contains(s.file("nextcloud/data/users"), u.Name) {
+			t.Errorf("RemoveUser() = %v", err)
+		}
+	})
 	t.Run("held for a backup", func(t *testing.T) {
 		release, err := s.service.Hold(t.Context(), "nextcloud")
 		if err != nil {

@@ -80,25 +80,33 @@ func (s *Service) History() []Record { return s.store.get().History }
 // lookEvery is how often registries are asked for new versions.
 const lookEvery = 24 * time.Hour
 
+// due decides whether to look for updates now, and whether to make what is found:
+// it is looked once in a day's window, and otherwise when the last look is a day old.
+func (c UpdateConfig) due(now, looked time.Time) (look, update bool) {
+	if c.Off && c.Policy != PolicyNotify {
+		return false, false
+	}
+	age := now.Sub(looked)
+	if !c.in(now) {
+		return age >= lookEvery, false
+	}
+	inThisWindow := c.in(looked) && age < lookEvery/2
+	return !inThisWindow, true
+}
+
 // updateByItself looks for updates once a day, and makes them in their window.
 func (s *stack) updateByItself(ctx context.Context) {
 	cfg := s.config().Update
 	now := s.opts.Now()
-	st := s.current()
-	if st.State != Healthy || cfg.Off && cfg.Policy != PolicyNotify {
-		return
-	}
-	looked := s.store.get().Looked[s.name]
-	inWindow := cfg.in(now)
-	// In the window of a day it is looked once, whenever it was looked before.
-	if now.Sub(looked) < lookEvery && (!inWindow || cfg.in(looked) && now.Sub(looked) < lookEvery/2) {
+	look, update := cfg.due(now, s.store.get().Looked[s.name].In(now.Location()))
+	if !look || s.current().State != Healthy {
 		return
 	}
 	if err := s.store.change(func(n *noted) { n.Looked[s.name] = now }); err != nil {
 		s.log.Error("cannot look for updates", "err", err)
 		return
 	}
-	if inWindow && !s.failedBefore(ctx, cfg.step()) {
+	if update && !s.failedBefore(ctx, cfg.step()) {
 		if _, err := s.Update(ctx, s.name, cfg.step()); err != nil {
 			s.log.Warn("update", "err", err)
 		}

@@ -33,6 +33,8 @@ exten => *97,1,Answer()
  same => n,Wait(60)
 exten => *43,1,Answer()
  same => n,Echo()
+exten => 8000,1,Answer()
+ same => n,Wait(60)
 `
 )
 

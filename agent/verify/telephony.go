@@ -56,8 +56,9 @@ type Exchange struct {
 	// Borrow makes two accounts for the checks; giveBack removes them again, and may be
 	// nil with an error. Nil: no accounts can be made.
 	Borrow    func(ctx context.Context) (accounts [2]Account, giveBack func(ctx context.Context) error, err error)
-	Voicemail string // the number that plays voice mail
-	Echo      string // the number that echoes
+	Voicemail string    // the number that plays voice mail
+	Echo      string    // the number that echoes
+	Meetings  *Meetings // nil: there are none behind the exchange
 }
 
 // Telephony checks an exchange.
@@ -75,7 +76,7 @@ func NewTelephony(x Exchange) *Telephony { return &Telephony{x: x, patience: ask
 
 // Checks implements Suite.
 func (t *Telephony) Checks() []Check {
-	return []Check{
+	return append([]Check{
 		{"exchange", "the exchange answers", t.answers},
 		{"secrets", "the exchange takes the secret of every extension", t.secrets},
 		{"phones", "every registered phone answers", t.phones},
@@ -83,7 +84,7 @@ func (t *Telephony) Checks() []Check {
 		{"call", "one calls the other: both hear each other, and a busy lamp follows", t.call},
 		{"voicemail", "the voice mail answers at " + t.x.Voicemail, t.voicemail},
 		{"echo", "the echo test at " + t.x.Echo + " returns what it hears", t.echo},
-	}
+	}, t.meetingChecks()...)
 }
 
 // Close implements Suite.

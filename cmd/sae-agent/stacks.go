@@ -48,6 +48,9 @@ func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 		if s.Problem != "" {
 			fmt.Fprintf(w, "  %s\n  %s\n", s.Problem, s.Fix)
 		}
+		if s.Gateway != "" {
+			fmt.Fprintf(w, "  SIP gateway %s\n", s.Gateway)
+		}
 		for _, n := range s.Notes {
 			fmt.Fprintf(w, "  %s\n", n)
 		}
@@ -213,7 +216,11 @@ func printLogins(w io.Writer, l control.StackLogins) {
 func printStackStates(w io.Writer, all []control.Stack) {
 	for _, s := range all {
 		if s.State != "off" {
-			fmt.Fprintf(w, "Stack          %s %s  %s\n", s.Name, s.State, s.URL)
+			gateway := ""
+			if s.Gateway != "" {
+				gateway = ", SIP gateway " + s.Gateway
+			}
+			fmt.Fprintf(w, "Stack          %s %s%s  %s\n", s.Name, s.State, gateway, s.URL)
 		}
 	}
 }
