@@ -82,6 +82,7 @@ func readJournal(ctx context.Context, argv []string, f events.Filter, emit func(
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second // should a child of it hold the pipes
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
