@@ -59,7 +59,7 @@ func TestFirewall(t *testing.T) {
 	m.boot()
 	address := m.manage("ifupdown")
 	m.provider.Addr("eth0", attacker+"/24")
-	operator := m.ssh(address) // before there is any rule, and so before connection tracking
+	operator := m.ssh(m.provider, address) // before there is any rule, and so before connection tracking
 	if rules := m.sh("nft list ruleset"); rules != "" {
 		t.Fatalf("there are rules already: %s", rules)
 	}
@@ -114,7 +114,7 @@ func TestFirewall(t *testing.T) {
 func TestFirewallOfATrial(t *testing.T) {
 	m := ready(t)
 	address := strings.Split(strings.Fields(m.sh("ip -4 -o address show dev ens33"))[3], "/")[0]
-	m.ssh(address)
+	m.ssh(m.provider, address)
 	m.provider.Start("ssh", "-tt", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", m.key, "root@"+address, "echo begins; sleep 1000").WaitOutput("begins")
 	m.eventually("sae-agent bans add 198.51.100.1 --jail test", "is never banned")
 

@@ -49,7 +49,7 @@ func TestInstallRebootPurge(t *testing.T) {
 	m.boot()
 	address := m.manage("ifupdown")
 	before := m.state()
-	operator := m.ssh(address)
+	operator := m.ssh(m.provider, address)
 	m.install()
 	operator.alive()
 
@@ -100,7 +100,7 @@ func TestUplinkIsLeftToItsManager(t *testing.T) {
 			m := newMachine(t)
 			m.boot()
 			address := m.manage(manager)
-			operator := m.ssh(address)
+			operator := m.ssh(m.provider, address)
 			m.install()
 			if manager == "NetworkManager" { // it has all cards, used or not
 				m.eventually("sae-agent status", "manages ens34, so we do not", "sae-agent takeover")
@@ -121,7 +121,7 @@ func TestUplinkIsLeftToItsManager(t *testing.T) {
 	}
 }
 
-// A LAN card that is in use is not taken, whoever set it up.
+// A LAN card that is in use is not taken, whoever set it up, and a session over it lives on.
 func TestCardInUseIsNotTaken(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -131,8 +131,10 @@ func TestCardInUseIsNotTaken(t *testing.T) {
 	desk := m.lab.Host("desk")
 	m.lan.Plug(desk, "eth0")
 	desk.Addr("eth0", "192.168.1.5/24")
+	operator := m.ssh(desk, "192.168.1.77")
 	m.install()
 	m.eventually("sae-agent status", "dhcp.enabled is false", "ens34 (static) up 192.168.1.77/24")
+	operator.alive()
 	desk.Run("ping", "-c", "1", "-W", "5", "192.168.1.77")
 	if out := m.sh("ip -4 -o address show dev ens34"); strings.Count(out, "inet ") != 1 {
 		t.Errorf("addresses of a card in use: %s", out)

@@ -274,18 +274,18 @@ func (m *machine) phonesBoot() result {
 	return r
 }
 
-// session is an SSH session from the provider's side.
+// session is an SSH session to the machine.
 type session struct {
 	m       *machine
 	process *labtest.Process
 	lines   int
 }
 
-// ssh opens a session to an address of the machine.
-func (m *machine) ssh(address string) *session {
+// ssh opens a session from a host to an address of the machine.
+func (m *machine) ssh(from *labtest.Host, address string) *session {
 	m.t.Helper()
 	key := filepath.Join(m.t.TempDir(), "key")
-	m.provider.Run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+	from.Run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
 	public, err := os.ReadFile(key + ".pub")
 	if err != nil {
 		m.t.Fatal(err)
@@ -294,7 +294,7 @@ func (m *machine) ssh(address string) *session {
 	m.key = key
 	s := &session{m: m}
 	// It says every line again that it finds in a file.
-	s.process = m.provider.Start("ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ServerAliveInterval=5", "-i", key,
+	s.process = from.Start("ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ServerAliveInterval=5", "-i", key,
 		"root@"+address, "echo session begins; touch /run/said; exec tail -f /run/said")
 	s.process.WaitOutput("session begins")
 	return s
