@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
 // Two entries as journalctl --output=json prints them, cut to what matters: one of
@@ -124,18 +126,22 @@ func TestLogsOfAPhone(t *testing.T) {
 	_, _ = alice.tftp("001565000001.boot")
 	_, _ = alice.tftp("y000000000116.cfg")
 	_, _ = alice.tftp("001565000001.cfg")
-	out := a.must("logs", "--phone", strings.ReplaceAll(aliceMAC, ":", ""))
-	at := []int{}
-	for _, message := range []string{"phone looks for an address", "lease ", "phone fetched the file of its model", "phone fetched its file"} {
-		at = append(at, strings.Index(out, message))
-	}
-	if slices.Contains(at, -1) || !slices.IsSorted(at) {
-		t.Errorf("not in order (%v):\n%s", at, out)
-	}
+	var out string
+	labtest.Eventually(t, func() error { // the DHCP server tells a little later
+		out = a.must("logs", "--phone", strings.ReplaceAll(aliceMAC, ":", ""))
+		var at []int
+		for _, message := range []string{"phone looks for an address", "lease ", "phone fetched the file of its model", "phone fetched its file"} {
+			at = append(at, strings.Index(out, message))
+		}
+		if slices.Contains(at, -1) || !slices.IsSorted(at) {
+			return fmt.Errorf("not in order (%v):\n%s", at, out)
+		}
+		return nil
+	})
 	if strings.Contains(out, bobMAC) || strings.Contains(out, "extension=101") || strings.Contains(out, "needle") {
 		t.Errorf("somebody else's, or a secret:\n%s", out)
 	}
-	if out := a.must("logs", "--part", "dhcp"); !strings.Contains(out, aliceMAC) || !strings.Contains(out, bobMAC) || strings.Contains(out, "fetched") {
+	if out = a.must("logs", "--part", "dhcp"); !strings.Contains(out, aliceMAC) || !strings.Contains(out, bobMAC) || strings.Contains(out, "fetched") {
 		t.Errorf("one part's:\n%s", out)
 	}
 	if out, status := a.run("logs", "--phone", "nonsense"); status != exitFailed || !strings.Contains(out, "not a MAC address") {

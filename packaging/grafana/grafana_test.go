@@ -92,6 +92,12 @@ func readPages(t *testing.T) []page {
 	return out
 }
 
+// Units and panels of Grafana's own that are in use here.
+var (
+	units = []string{"none", "s", "bytes", "Bps", "pps", "reqps", "percentunit"}
+	kinds = []string{"stat", "timeseries", "table", "bargauge", "state-timeline"}
+)
+
 // Every panel says what it is, in which unit, and takes its data from the source
 // that was chosen.
 func TestDashboardsAreWhole(t *testing.T) {
@@ -122,6 +128,9 @@ func TestDashboardsAreWhole(t *testing.T) {
 			}
 			if q.Title == "" || len(q.Description) < 4 || q.FieldConfig.Defaults.Unit == "" || len(q.Links) == 0 || len(q.Targets) == 0 {
 				t.Errorf("%s: title, description, unit, links or queries are missing", name)
+			}
+			if !slices.Contains(units, q.FieldConfig.Defaults.Unit) || !slices.Contains(kinds, q.Type) {
+				t.Errorf("%s: Grafana knows no unit %q, or no panel %q", name, q.FieldConfig.Defaults.Unit, q.Type)
 			}
 			for _, target := range q.Targets {
 				if target.Datasource["uid"] != "${datasource}" || q.Datasource["uid"] != "${datasource}" {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/packaging/lab/asterisk"
+	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
 )
 
 // build returns a directory with the programs that the demo runs, and itself.
@@ -100,18 +101,25 @@ func checkStory(t *testing.T, command []string) {
 	if len(command) == 0 {
 		t.Fatal("the demo shows no command for a phone's story")
 	}
-	out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%q: %v\n%s", command, err, out)
-	}
+	labtest.Eventually(t, func() error { // the exchange tells of calls a little later
+		out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%q: %w\n%s", command, err, out)
+		}
+		return inOrder(string(out))
+	})
+}
+
+// inOrder finds a phone's boot and its call in what is told of it.
+func inOrder(story string) error {
 	var at []int
 	for _, event := range []string{"phone looks for an address", "lease ", "phone fetched its file", " registered ", "call began", "call answered", "call ended"} {
-		at = append(at, strings.Index(string(out), event))
+		at = append(at, strings.Index(story, event))
 	}
 	if slices.Contains(at, -1) || !slices.IsSorted(at) {
-		t.Errorf("%q tells no story in order (%v):\n%s", command, at, out)
+		return fmt.Errorf("no story in order (%v):\n%s", at, story)
 	}
-	t.Logf("the story of a phone:\n%s", out)
+	return nil
 }
 
 func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
