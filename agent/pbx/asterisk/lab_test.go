@@ -275,6 +275,9 @@ func TestDown(t *testing.T) {
 		}
 		return nil
 	})
+	if out := x.server.CLI("core show application VoiceMailMain"); !strings.Contains(out, "mailbox") {
+		t.Errorf("no voice mail:\n%s", out)
+	}
 	if err := os.WriteFile(filepath.Join(x.server.Etc(), pjsipName), []byte(header), 0o640); err != nil {
 		t.Fatal(err)
 	}

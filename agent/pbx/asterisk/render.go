@@ -31,6 +31,7 @@ var files = []file{
 	{name: "sae-manager.conf", into: "manager.conf", needs: "general", module: "manager", about: "the agent's manager user", render: manager},
 	{name: "sae-logger.conf", into: "logger.conf", within: "logfiles", module: "logger", about: "the security log", render: logger},
 	{name: "sae-rtp.conf", into: "rtp.conf", within: "general", module: "res_rtp_asterisk.so", about: "RTP ports", render: rtp},
+	{name: "sae-modules.conf", into: "modules.conf", within: "modules", about: "which voice mail is loaded", render: modules},
 	{name: certificateName, about: "the certificate", render: certificate},
 	{name: "sae-voicemail.conf", into: "voicemail.conf", module: "app_voicemail.so", about: "mailboxes", follows: true, render: voicemail},
 	{name: pjsipName, into: pjsipMain, module: "res_pjsip.so", about: "accounts and transports", follows: true, render: pjsip},
@@ -66,6 +67,16 @@ func (w *writer) section(name string, options ...string) {
 func (w *writer) set(key, value string) { fmt.Fprintf(w, "%s = %s\n", key, escape(value)) }
 
 func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+
+// modules keeps Asterisk's other two kinds of voice mail away. Debian's Asterisk loads all three; the one for
+// databases fails without a database, and takes the applications of the one for files with it. A running Asterisk
+// cannot mend that: it counts from the next start on.
+func modules(pbx.Desired) string {
+	w := newWriter()
+	w.set("noload", "app_voicemail_imap.so")
+	w.set("noload", "app_voicemail_odbc.so")
+	return w.String()
+}
 
 // manager is our own account for the manager interface. It may not run commands or change files.
 func manager(d pbx.Desired) string {
