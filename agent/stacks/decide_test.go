@@ -152,6 +152,31 @@ func TestUpdatesAreDue(t *testing.T) {
 	}
 }
 
+func TestAnotherRegistryHasTheSameImages(t *testing.T) {
+	cfg := labConfig()
+	cfg.Jitsi = jitsiConfig()
+	s, err := New(cfg, Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := project.Image{Repository: "127.0.0.1:5000/jitsi/web", Tag: "stable-1", Digest: "sha256:aa"}
+	if err := s.store.change(func(n *noted) { n.Images["jitsi"] = map[string]project.Image{"web": runs, "gone": runs} }); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Registry = "mirror.example"
+	s.Apply(cfg)
+	got := s.stacks["jitsi"].services()
+	if ref := got["web"].Ref(); ref != "mirror.example/jitsi/web:stable-1@sha256:aa" {
+		t.Errorf("web is %s", ref)
+	}
+	if ref := got["jvb"].Ref(); ref != "mirror.example/jitsi/jvb:"+project.Pinned()["jitsi"]["jvb"].Tag {
+		t.Errorf("jvb is %s", ref)
+	}
+	if _, ok := got["gone"]; ok {
+		t.Error("a service that is no more is there")
+	}
+}
+
 func TestDigestIn(t *testing.T) {
 	list := []string{"mariadb@sha256:aa", "ghcr.io/jitsi/web@sha256:bb", "127.0.0.1:5000/jitsi/web@sha256:cc"}
 	for repository, want := range map[string]string{
