@@ -84,3 +84,18 @@ func TestDesiredMarks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The gateway into meetings talks SIP to us from a bridge of our stacks: it is in
+// the zone of containers, and never banned.
+func TestStacksAreContainers(t *testing.T) {
+	for _, link := range []string{"docker0", "br-0123456789ab", "sae-jitsi", "sae-nextcloud", "sae-nextcl-db"} {
+		if !isContainerLink(link) {
+			t.Errorf("%s is no link of containers", link)
+		}
+	}
+	for _, link := range []string{"ens33", "ens34", "lo", "wg0"} {
+		if isContainerLink(link) {
+			t.Errorf("%s is a link of containers", link)
+		}
+	}
+}

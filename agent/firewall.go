@@ -14,8 +14,9 @@ import (
 	"github.com/sae-agent/sae-agent/firewall"
 )
 
-// containerLinks are Docker's bridges: its own and those of its networks.
-var containerLinks = []string{"docker0", "br-*"}
+// containerLinks are Docker's bridges: its own, those of its networks, and those
+// that our stacks name.
+var containerLinks = []string{"docker0", "br-*", "sae-*"}
 
 // rivalsEvery is how often other firewalls are looked for.
 const rivalsEvery = 20 * time.Second
