@@ -1,6 +1,7 @@
 package dhcpd_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,14 +62,24 @@ func TestDhcpcdKeepsItsAddress(t *testing.T) {
 	t.Parallel()
 	s := serve(t, seedConfig())
 	c := s.client("pc", "")
-	bound := regexp.MustCompile(`leased (\S+) for`)
-	first := bound.FindStringSubmatch(c.Run("dhcpcd", "--oneshot", "--ipv4only", "--noarp", "eth0"))
-	if first == nil {
-		t.Fatal("no lease")
+	inet := regexp.MustCompile(`inet (\S+)`)
+	lease := func() (addr string) {
+		t.Helper()
+		c.Run("dhcpcd", "--oneshot", "--ipv4only", "--noarp", "eth0")
+		labtest.Eventually(t, func() error { // its last words are lost at times, as it goes into the background
+			out := c.Run("ip", "-4", "-o", "address", "show", "dev", "eth0")
+			found := inet.FindStringSubmatch(out)
+			if found == nil {
+				return fmt.Errorf("no address: %s", out)
+			}
+			addr = found[1]
+			return nil
+		})
+		return addr
 	}
+	first := lease()
 	c.Run("ip", "address", "flush", "dev", "eth0")
-	again := bound.FindStringSubmatch(c.Run("dhcpcd", "--oneshot", "--ipv4only", "--noarp", "eth0"))
-	if again == nil || again[1] != first[1] {
-		t.Errorf("first %q, then %q", first, again)
+	if again := lease(); again != first {
+		t.Errorf("first %s, then %s", first, again)
 	}
 }

@@ -23,7 +23,10 @@ type registrar struct {
 	proxy bool // asks as a proxy does, with 407
 	stale bool // finds the first nonce that a phone answers too old
 
-	mu     sync.Mutex
+	ending sync.RWMutex // held while answering; guards ended
+	ended  bool
+
+	mu     sync.Mutex // guards the following
 	nonces int
 	proved map[string]int    // how often each extension showed its password
 	lines  map[string]string // contact of each extension that is registered
@@ -66,6 +69,7 @@ func (s *site) sip(transport string, r *registrar) *registrar {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = serve() }) // until it is closed
 	s.t.Cleanup(func() {
+		r.end()
 		_ = stop()
 		wg.Wait()
 		r.busy.Wait() // an answer after the end would open another socket
@@ -82,9 +86,22 @@ func (r *registrar) register(req *sip.Request, tx sip.ServerTransaction) {
 	if header != nil {
 		res.AppendHeader(header)
 	}
+	r.ending.RLock()
+	defer r.ending.RUnlock()
+	if r.ended {
+		return
+	}
 	if err := tx.Respond(res); err != nil {
 		r.t.Error(err)
 	}
+}
+
+// end has nothing answered any more: an answer to a request that came late would
+// open another socket, which nobody closes.
+func (r *registrar) end() {
+	r.ending.Lock()
+	defer r.ending.Unlock()
+	r.ended = true
 }
 
 // judge decides about a request as RFC 3261 section 22 says.
