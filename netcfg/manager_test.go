@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -162,6 +163,7 @@ func TestWANByDHCP(t *testing.T) {
 		t.Errorf("the address was away for a moment:\n%s", out)
 	}
 	// After one minute of the two it renews by unicast.
+	time.Sleep(45 * time.Second) // or Eventually would end just before
 	labtest.Eventually(t, func() error {
 		if out := r.process.Output(); strings.Count(out, "WAN lease renewed") < 2 {
 			return fmt.Errorf("not renewed:\n%s", out)

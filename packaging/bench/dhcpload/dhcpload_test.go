@@ -63,23 +63,25 @@ func same(client uint32) uint32 { return client + 1<<24 }
 
 func TestRun(t *testing.T) {
 	every7th := func(n int) bool { return n%7 == 6 }
+	const soon, limit = 50 * time.Millisecond, 3 * time.Second
 	tests := map[string]struct {
 		pick func(uint32) uint32
 		ack  byte
 		drop func(int) bool
+		wait time.Duration // until an unanswered message is sent again
 		want func(Result) bool
 	}{
-		"all well":    {same, ack, all, func(r Result) bool { return r.Done >= 500 && r.Repeats == 0 && r.Duplicates == 0 && r.Naks == 0 }},
-		"losses":      {same, ack, every7th, func(r Result) bool { return r.Done >= 500 && r.Repeats > 50 && r.Duplicates == 0 }},
-		"one address": {func(uint32) uint32 { return 7 }, ack, all, func(r Result) bool { return r.Duplicates > 400 }},
-		"refusals":    {same, nak, func(n int) bool { return n > 200 }, func(r Result) bool { return r.Naks > 50 && r.Done == 0 }},
+		"all well":    {same, ack, all, time.Minute, func(r Result) bool { return r.Done >= 500 && r.Repeats == 0 && r.Duplicates == 0 && r.Naks == 0 }},
+		"losses":      {same, ack, every7th, soon, func(r Result) bool { return r.Done >= 500 && r.Repeats > 50 && r.Duplicates == 0 }},
+		"one address": {func(uint32) uint32 { return 7 }, ack, all, soon, func(r Result) bool { return r.Duplicates > 400 }},
+		"refusals":    {same, nak, func(n int) bool { return n > 200 }, soon, func(r Result) bool { return r.Naks > 50 && r.Done == 0 }},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			respond(t, tt.pick, tt.ack, tt.drop)
 			r, err := Run(t.Context(), Config{
 				Relay: relay, Server: server, First: 1000, Clients: 64, InFlight: 16,
-				Count: 500, Duration: 3 * time.Second, Patience: 50 * time.Millisecond,
+				Count: 500, Duration: limit, Patience: tt.wait,
 			})
 			if err != nil || !tt.want(r) {
 				t.Errorf("%+v, %v", r, err)
