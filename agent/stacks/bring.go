@@ -80,7 +80,7 @@ func (s *stack) bring(ctx context.Context) error {
 		s.fixed.Add(1)
 		s.log.Warn("stack is brought back", "sick", sick)
 	}
-	if err := s.up(ctx, sick); err != nil {
+	if err := s.up(ctx, p, sick); err != nil {
 		return err
 	}
 	if err := s.store.change(func(n *noted) { n.Applied[s.name] = digest }); err != nil {
@@ -122,15 +122,37 @@ func (s *stack) prepare(ctx context.Context) (*project.Project, error) {
 }
 
 // up has Compose make the containers, and waits until they are healthy.
-func (s *stack) up(ctx context.Context, sick []string) error {
+func (s *stack) up(ctx context.Context, p *project.Project, sick []string) error {
 	if len(sick) > 0 { // up leaves alone what runs
 		if err := s.compose(ctx, composeCall{args: append([]string{"restart", "--no-deps"}, sick...)}); err != nil {
 			return err
 		}
 	}
-	return s.compose(ctx, composeCall{args: []string{
+	if err := s.compose(ctx, composeCall{args: []string{
 		"up", "--detach", "--remove-orphans", "--wait", "--wait-timeout", fmt.Sprint(int(s.opts.Patience.Seconds())),
-	}})
+	}}); err != nil {
+		return err
+	}
+	return s.reallyUp(ctx, p)
+}
+
+// reallyUp looks itself: when the time of --wait-timeout is over, Compose sometimes
+// says that all is well.
+func (s *stack) reallyUp(ctx context.Context, p *project.Project) error {
+	have, err := s.docker.Containers(ctx, s.project())
+	if err != nil {
+		return err
+	}
+	if todo, _ := judge(p.Services, have); todo == nothing {
+		return nil
+	}
+	var down []string
+	for _, v := range serviceStatus(p.Services, have) {
+		if !v.Up {
+			down = append(down, v.Name)
+		}
+	}
+	return problem(Unhealthy, "'sae-agent stacks logs' shows what it says", "%s not healthy after %v", strings.Join(down, ", "), s.opts.Patience)
 }
 
 // well notes that all containers are healthy, and does what is to be done inside.

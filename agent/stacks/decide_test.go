@@ -349,3 +349,35 @@ func checkMetrics(t *testing.T, s *Service, cause Code) {
 		t.Errorf("sae_stack_problem does not say %s", cause)
 	}
 }
+
+// Compose may say that all is well when its time is over and nothing is.
+func TestComposeIsNotBelieved(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "d.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := "Up 20 minutes (health: starting)"
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/version" {
+			fmt.Fprint(w, `{"ApiVersion":"1.41","MinAPIVersion":"1.12"}`)
+			return
+		}
+		fmt.Fprintf(w, `[{"State":"running","Status":%q,"Labels":{"com.docker.compose.service":"web"}}]`, status)
+	})}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	s, err := New(labConfig(), Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"up --detach": {}}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &project.Project{Services: map[string]project.Service{"web": {}}}
+	var said *Problem
+	if err := s.stacks["jitsi"].up(t.Context(), p, nil); !errors.As(err, &said) || said.Code != Unhealthy || !strings.Contains(said.What, "web not healthy") {
+		t.Errorf("up() = %v", err)
+	}
+	status = "Up 20 minutes (healthy)"
+	if err := s.stacks["jitsi"].up(t.Context(), p, nil); err != nil {
+		t.Errorf("up() of what is healthy: %v", err)
+	}
+}

@@ -137,7 +137,7 @@ func (s *stack) switchTo(ctx context.Context, images map[string]project.Image) e
 	if err := writeProject(s.dir(), p); err != nil {
 		return fmt.Errorf("stacks: write the project: %w", err)
 	}
-	if err := s.up(ctx, nil); err != nil {
+	if err := s.up(ctx, p, nil); err != nil {
 		return err
 	}
 	return s.store.change(func(n *noted) { n.Applied[s.name] = digestOf(p) })
