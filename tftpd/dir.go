@@ -70,11 +70,19 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 		return &File{ReadCloser: f, Size: info.Size()}, nil
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, readAhead))
+	data, err := readAll(io.LimitReader(f, readAhead), info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("tftpd: %w", err)
 	}
 	return &File{ReadCloser: io.NopCloser(bytes.NewReader(data)), Size: int64(len(data))}, nil
+}
+
+// readAll does what io.ReadAll does, with room for size bytes from the start.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(size) + bytes.MinRead) // so much more is what it wants to see the end
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // open opens a file below the directory that is at the path now.

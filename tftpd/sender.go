@@ -64,7 +64,7 @@ func (s *sender) start(j *job, r io.Reader, size int64, largest int) error {
 	if j.request.mode == "netascii" {
 		r = netascii.ToReader(r)
 	}
-	data, err := io.ReadAll(r)
+	data, err := readAll(r, size)
 	if err != nil {
 		return fmt.Errorf("tftpd: %w", err)
 	}
