@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/pbx"
@@ -73,14 +74,25 @@ func numberTaken(c *config.Config, number string) bool {
 		slices.ContainsFunc(c.Extensions, func(e config.Extension) bool { return e.Number == number })
 }
 
+// firstLook is how long the first look at the exchange may take.
+const firstLook = 10 * time.Second
+
 // verifyPhones are the devices that are registered for the extensions of the file, and
-// the phones that are not.
-func (a *Agent) verifyPhones(context.Context) ([]verify.Phone, error) {
-	st, ok := a.exchangeState()
-	if !ok || st.Looked.IsZero() {
-		return nil, errors.New("the exchange was not looked at yet")
+// the phones that are not. Just after a start it waits for the first look at them.
+func (a *Agent) verifyPhones(ctx context.Context) ([]verify.Phone, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	for {
+		st, ok := a.exchangeState()
+		if ok && !st.Looked.IsZero() {
+			return phonesToVerify(a.running.Load(), a.phoneList(), st), nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.New("the exchange was not looked at yet")
+		}
 	}
-	return phonesToVerify(a.running.Load(), a.phoneList(), st), nil
 }
 
 func phonesToVerify(c *config.Config, known []phoneView, st pbx.State) (out []verify.Phone) {

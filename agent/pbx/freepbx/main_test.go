@@ -105,7 +105,7 @@ func (p *pbxHere) restart() {
 
 // program writes the fwconsole that is the test binary.
 func (p *pbxHere) program(sock string) string {
-	self, err := os.Executable()
+	self, err := lab.Self()
 	if err != nil {
 		p.t.Fatal(err)
 	}
