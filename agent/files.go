@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -50,7 +48,7 @@ func (a *Agent) noteTransfer(t tftpd.Transfer) {
 func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, error) {
 	data, err := a.phones.Open(ctx, r)
 	if err == nil {
-		return &tftpd.File{ReadCloser: io.NopCloser(bytes.NewReader(data)), Size: int64(len(data))}, nil
+		return tftpd.InMemory(data), nil
 	}
 	if !errors.Is(err, phones.ErrNotMine) {
 		return nil, err

@@ -13,6 +13,7 @@
 package tftpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,13 @@ type Request struct {
 // File is an open file. It is closed after the transfer.
 type File struct {
 	io.ReadCloser
-	Size int64 // in bytes, for the tsize option (RFC 2349); negative: not known
+	Size    int64  // in bytes, for the tsize option (RFC 2349); negative: not known
+	content []byte // all of it, if it is in memory
+}
+
+// InMemory returns a file with this content, which MUST NOT be changed any more.
+func InMemory(content []byte) *File {
+	return &File{ReadCloser: io.NopCloser(bytes.NewReader(content)), Size: int64(len(content)), content: content}
 }
 
 // FileSource has the files. Open may be called from many goroutines at once; an

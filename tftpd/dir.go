@@ -74,7 +74,7 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tftpd: %w", err)
 	}
-	return &File{ReadCloser: io.NopCloser(bytes.NewReader(data)), Size: int64(len(data))}, nil
+	return InMemory(data), nil
 }
 
 // readAll does what io.ReadAll does, with room for size bytes from the start.

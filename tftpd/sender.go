@@ -60,16 +60,13 @@ func newSender(conn *net.UDPConn, cfg Config, finished func(*job, int64, error))
 }
 
 // start begins to deliver a file. largest bounds the block size.
-func (s *sender) start(j *job, r io.Reader, size int64, largest int) error {
-	if j.request.mode == "netascii" {
-		r = netascii.ToReader(r)
-	}
-	data, err := readAll(r, size)
+func (s *sender) start(j *job, file *File, largest int) error {
+	data, err := contents(file, j.request.mode)
 	if err != nil {
 		return fmt.Errorf("tftpd: %w", err)
 	}
 	d := &delivery{job: j, data: data, blockSize: 512, due: time.Now().Add(s.timeout)}
-	d.packet = d.answerOptions(j.request.options, size, largest)
+	d.packet = d.answerOptions(j.request.options, file.Size, largest)
 	if d.packet == nil {
 		d.next()
 	}
@@ -85,6 +82,18 @@ func (s *sender) start(j *job, r io.Reader, size int64, largest int) error {
 		return s.drop(d, err)
 	}
 	return nil
+}
+
+// contents returns what a small file holds, in the mode that the client wants.
+func contents(file *File, mode string) ([]byte, error) {
+	r := io.LimitReader(file, smallFile)
+	switch {
+	case mode == "netascii":
+		r = netascii.ToReader(r)
+	case file.content != nil:
+		return file.content, nil
+	}
+	return readAll(r, file.Size)
 }
 
 // drop ends a delivery that could not begin.
@@ -121,7 +130,8 @@ func (d *delivery) next() {
 	from := min(d.block*d.blockSize, len(d.data))
 	to := min(from+d.blockSize, len(d.data))
 	d.block++
-	d.packet = append(binary.BigEndian.AppendUint16([]byte{0, opData}, uint16(d.block)), d.data[from:to]...)
+	header := append(make([]byte, 0, 4+to-from), 0, opData)
+	d.packet = append(binary.BigEndian.AppendUint16(header, uint16(d.block)), d.data[from:to]...)
 }
 
 // isLast reports whether the last packet ends the file: a block that is not full.

@@ -243,7 +243,7 @@ func (d *desk) begin(ctx context.Context, j *job) {
 func (d *desk) deliver(j *job, file *File) (err error) {
 	defer file.Close()
 	defer d.rescue(j.Request, &err)
-	return d.sender.start(j, io.LimitReader(file, smallFile), file.Size, d.largest)
+	return d.sender.start(j, file, d.largest)
 }
 
 // open asks the source for a file; a panic there is that request's alone.
