@@ -22,6 +22,22 @@ func show(cmd *cobra.Command, v any, text func(io.Writer)) error {
 	return nil
 }
 
+// order makes a command that tells the daemon to do one thing with what its
+// argument names; as JSON it prints the name under key.
+func order(key, use, short, done string, do func(*cobra.Command, string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := do(cmd, args[0]); err != nil {
+				return err
+			}
+			return show(cmd, map[string]string{key: args[0]}, func(w io.Writer) { fmt.Fprintln(w, done) })
+		},
+	}
+}
+
 // table prints rows under a head, in columns.
 func table(w io.Writer, head []string, rows [][]string) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -117,33 +117,15 @@ func orWord(s, word string) string {
 }
 
 func newPhonesForgetCommand() *cobra.Command {
-	return phoneOrder("forget MAC", "Take an approval back",
-		func(cmd *cobra.Command, mac string) error { return daemon(cmd).ForgetPhone(cmd.Context(), mac) },
-		"Forgotten. A phone that is in the configuration file stays; an unknown one waits for approval again.")
+	return order("mac", "forget MAC", "Take an approval back",
+		"Forgotten. A phone that is in the configuration file stays; an unknown one waits for approval again.",
+		func(cmd *cobra.Command, mac string) error { return daemon(cmd).ForgetPhone(cmd.Context(), mac) })
 }
 
 func newPhonesRearmCommand() *cobra.Command {
-	return phoneOrder("rearm MAC", "Put the secret back into a phone's file (secrets: once)",
-		func(cmd *cobra.Command, mac string) error { return daemon(cmd).RearmPhone(cmd.Context(), mac) },
-		"Rearmed. The phone gets its secret at its next fetch.")
-}
-
-// phoneOrder makes a command that tells the daemon to do one thing with one phone.
-func phoneOrder(use, short string, do func(*cobra.Command, string) error, done string) *cobra.Command {
-	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := do(cmd, args[0]); err != nil {
-				return err
-			}
-			result := struct {
-				MAC string `json:"mac"`
-			}{args[0]}
-			return show(cmd, result, func(w io.Writer) { fmt.Fprintln(w, done) })
-		},
-	}
+	return order("mac", "rearm MAC", "Put the secret back into a phone's file (secrets: once)",
+		"Rearmed. The phone gets its secret at its next fetch.",
+		func(cmd *cobra.Command, mac string) error { return daemon(cmd).RearmPhone(cmd.Context(), mac) })
 }
 
 func newPhonesQRCommand() *cobra.Command {

@@ -30,9 +30,9 @@ func newStacksCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List the stacks and their services", Args: usageArgs(cobra.NoArgs), RunE: list},
-		stackOrder("up NAME", "Bring a stack up that was stopped, and wait until it is healthy", "Up.",
+		order("stack", "up NAME", "Bring a stack up that was stopped, and wait until it is healthy", "Up.",
 			func(cmd *cobra.Command, name string) error { return daemon(cmd).StackUp(cmd.Context(), name) }),
-		stackOrder("down NAME", "Stop a stack until 'up'; its data stay", "Stopped. Its data are kept.",
+		order("stack", "down NAME", "Stop a stack until 'up'; its data stay", "Stopped. Its data are kept.",
 			func(cmd *cobra.Command, name string) error { return daemon(cmd).StackDown(cmd.Context(), name) }),
 		newStacksUpdateCommand(), newStacksLogsCommand(), newStacksShowCommand(), newStacksHistoryCommand(), newInstallDockerCommand(),
 	)
@@ -76,24 +76,6 @@ func upOrDown(up bool) string {
 func shortImage(ref string) string {
 	name, _, _ := strings.Cut(ref, "@")
 	return name
-}
-
-// stackOrder makes a command that tells the daemon to do one thing with one stack.
-func stackOrder(use, short, done string, do func(*cobra.Command, string) error) *cobra.Command {
-	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := do(cmd, args[0]); err != nil {
-				return err
-			}
-			result := struct {
-				Stack string `json:"stack"`
-			}{args[0]}
-			return show(cmd, result, func(w io.Writer) { fmt.Fprintln(w, done) })
-		},
-	}
 }
 
 func newStacksUpdateCommand() *cobra.Command {
