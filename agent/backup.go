@@ -123,7 +123,7 @@ func (a *Agent) buildBackup(_ context.Context, c config.Backup) (supervisor.Part
 
 // backUpIfDue has a backup made when the day's window is open and has none yet.
 func (a *Agent) backUpIfDue(ctx context.Context, c config.Backup, now time.Time) {
-	all, err := backup.List(c.Dir)
+	all, err := backup.Files(c.Dir)
 	if err != nil || a.opts.Runner == nil || len(a.opts.BackupCommand) == 0 {
 		return // a folder that cannot be read is the command's to tell
 	}
@@ -212,7 +212,7 @@ func (backupCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c backupCollector) Collect(ch chan<- prometheus.Metric) {
-	all, err := backup.List(c.dir)
+	all, err := backup.Files(c.dir)
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(descBackups, err)
 		return

@@ -138,7 +138,7 @@ func TestRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(want, grown(t, fresh)); diff != "" {
 		t.Error(diff)
 	}
-	if old := grown(t, filepath.Join(fresh, OldName(trees[0]))); old["unknown"] != "of this machine" {
+	if old := grown(t, filepath.Join(r.work(trees[0]), "old")); old["unknown"] != "of this machine" {
 		t.Errorf("what was there is lost: %v", old)
 	}
 	info, err := os.Stat(filepath.Join(fresh, "empty"))
@@ -232,7 +232,7 @@ func TestInterruptedFinish(t *testing.T) {
 		if diff := cmp.Diff(map[string]string{"a": "new", "b": "stays"}, grown(t, etc)); diff != "" {
 			t.Errorf("after %d moves: %s", moves, diff)
 		}
-		if diff := cmp.Diff(map[string]string{"a": "old", "b": "old"}, grown(t, filepath.Join(here, OldName(r.Trees[0])))); diff != "" {
+		if diff := cmp.Diff(map[string]string{"a": "old", "b": "old"}, grown(t, filepath.Join(r.work(r.Trees[0]), "old"))); diff != "" {
 			t.Errorf("old content after %d moves: %s", moves, diff)
 		}
 	}
@@ -312,7 +312,7 @@ func TestListAndPrune(t *testing.T) {
 	if err := Prune(dir, 2); err != nil {
 		t.Fatal(err)
 	}
-	if all, err = List(dir); err != nil || len(all) != 2 || !all[0].Created.Equal(midnight.Add(2*time.Hour)) {
+	if all, err = Files(dir); err != nil || len(all) != 2 || !all[0].Created.Equal(midnight.Add(2*time.Hour)) {
 		t.Errorf("after pruning: %+v, %v", all, err)
 	}
 	if none, err := List(filepath.Join(dir, "nowhere")); err != nil || len(none) != 0 {

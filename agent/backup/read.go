@@ -140,9 +140,9 @@ type Listed struct {
 	Problem  string    `json:"problem,omitempty"` // why there is none
 }
 
-// List returns the archives in dir, oldest first. Only their beginnings are read.
-// A folder that does not exist has none.
-func List(dir string, keys ...age.Identity) ([]Listed, error) {
+// Files returns the archives in dir, oldest first, by their names alone. A folder
+// that does not exist has none.
+func Files(dir string) ([]Listed, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("backup: %w", err)
@@ -157,22 +157,34 @@ func List(dir string, keys ...age.Identity) ([]Listed, error) {
 		if err != nil {
 			continue // it has gone
 		}
-		l := Listed{File: filepath.Join(dir, e.Name()), Created: created, Bytes: info.Size()}
-		if a, err := open(l.File, keys...); err != nil {
-			l.Problem = err.Error()
-		} else {
-			l.Manifest = &a.Manifest
-			a.close()
-		}
-		out = append(out, l)
+		out = append(out, Listed{File: filepath.Join(dir, e.Name()), Created: created, Bytes: info.Size()})
 	}
 	slices.SortFunc(out, func(a, b Listed) int { return a.Created.Compare(b.Created) })
 	return out, nil
 }
 
+// List is Files with what is in each archive. Only their beginnings are read.
+func List(dir string, keys ...age.Identity) ([]Listed, error) {
+	all, err := Files(dir)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		l := &all[i]
+		a, err := open(l.File, keys...)
+		if err != nil {
+			l.Problem = err.Error()
+			continue
+		}
+		l.Manifest = &a.Manifest
+		a.close()
+	}
+	return all, nil
+}
+
 // Prune removes all but the newest archives of a folder.
 func Prune(dir string, keep int) error {
-	all, err := List(dir)
+	all, err := Files(dir)
 	if err != nil {
 		return err
 	}

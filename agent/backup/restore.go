@@ -26,7 +26,7 @@ const workPrefix = ".restore-"
 //
 // A power cut loses nothing: before Finish has begun nothing is changed; from then
 // on its journal says how far it is, and Finish goes on from there. What it moved
-// aside is kept in each folder under OldName until the next Restore.
+// aside is kept in each folder under .restore-TREE/old until the next Restore.
 type Restore struct {
 	// Trees that can be given back. Those of the archive that are not here are left out.
 	Trees []Tree
@@ -42,11 +42,6 @@ type journal struct {
 
 func (r Restore) work(t Tree) string {
 	return filepath.Join(t.Path, workPrefix+strings.ReplaceAll(t.Name, "/", "-"))
-}
-
-// OldName is where in its folder a tree's old content is after Finish.
-func OldName(t Tree) string {
-	return filepath.Join(workPrefix+strings.ReplaceAll(t.Name, "/", "-"), "old")
 }
 
 // Begun reports whether Finish was interrupted.

@@ -55,9 +55,6 @@ func atoi(s string) int {
 // Compare is negative when v is older than o. Both must be of one kind.
 func (v Version) Compare(o Version) int { return slices.Compare(v.number[:], o.number[:]) }
 
-// MajorOf is the major version; Jitsi has none.
-func (v Version) MajorOf() int { return v.number[0] }
-
 // allows reports whether an update from v may go to o.
 func (v Version) allows(o Version, step Step) bool {
 	if v.jitsi != o.jitsi || o.Compare(v) <= 0 {
