@@ -1,7 +1,7 @@
 # `sudo make demo` and `sudo make test` are all there is to set up on a Debian 12 machine: they install what they
-# need (packaging/setup/install has the lists) and say so.
+# need (packaging/dev/setup/install has the lists) and say so.
 
-GO          := packaging/setup/go
+GO          := packaging/dev/setup/go
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
@@ -19,7 +19,7 @@ help:  ## list the targets
 
 .PHONY: build
 build: deps-build  ## build the programs into build/
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/... ./packaging/lab/demo
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/... ./packaging/dev/lab/demo
 	@[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
 
 .PHONY: demo
@@ -32,8 +32,8 @@ test: root deps-test build apt-repo system-image asterisk-image docker-images  #
 
 .PHONY: test-vm
 test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on an emulated machine with Debian's own kernel
-	packaging/vm/image build/_vm
-	$(GO) test -tags vm -v -count=1 -timeout 60m ./packaging/vm
+	packaging/dev/vm/image build/_vm
+	$(GO) test -tags vm -v -count=1 -timeout 60m ./packaging/dev/vm
 
 .PHONY: lint
 lint: deps-build  ## gofmt, go vet, staticcheck
@@ -44,8 +44,8 @@ lint: deps-build  ## gofmt, go vet, staticcheck
 
 .PHONY: bench
 bench: root deps-bench build asterisk-image  ## measure against other servers, which Debian's packages bring, and under attack
-	$(GO) run ./packaging/bench
-	$(GO) run ./packaging/bench/attack
+	$(GO) run ./packaging/dev/bench
+	$(GO) run ./packaging/dev/bench/attack
 
 .PHONY: fuzz
 fuzz: root deps-build  ## run every fuzz target for FUZZTIME
@@ -70,28 +70,28 @@ deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-buil
 apt-repo: deps-apt-repo deb  ## put the Debian packages of build/ into a signed repository, build/apt (APT_KEY=your gpg key)
 	packaging/apt/repo build/apt build/*.deb
 
-# What the tests of packaging/system boot.
+# What the tests of packaging/dev/system boot.
 .PHONY: system-image
 system-image:
-	packaging/system/image build/_image
+	packaging/dev/system/image build/_image
 
 # The real Asterisk of tests and demo.
 # What the tests of the stacks run: Docker's compose plugin, and images that play the services.
 .PHONY: docker-images
 docker-images:
-	packaging/docker/compose build/_compose
-	packaging/docker/images build/_images
+	packaging/dev/docker/compose build/_compose
+	packaging/dev/docker/images build/_images
 
 .PHONY: asterisk-image
 asterisk-image:
-	packaging/asterisk/image build/_asterisk
+	packaging/dev/asterisk/image build/_asterisk
 
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build
 
 deps-%:
-	@packaging/setup/install $*
+	@packaging/dev/setup/install $*
 
 # Tests make networks and run daemons under accounts of their own, which needs root even in a namespace.
 .PHONY: root

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/netcfg"
@@ -95,7 +95,7 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 		a.log.Error("the file was not applied", "err", err)
 		return control.Plan{}, err
 	}
-	if err := console.CheckWebConfig(next.cfg.HTTP.Metrics.WebConfig); err != nil {
+	if err := web.CheckWebConfig(next.cfg.HTTP.Metrics.WebConfig); err != nil {
 		return control.Plan{}, badConfig("http.metrics.web_config cannot be used, nothing was changed", err)
 	}
 	plan := a.plan(ctx, next)

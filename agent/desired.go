@@ -16,7 +16,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
@@ -199,7 +199,7 @@ func desiredPhones(c *config.Config, secrets map[string]string, f facts) phones.
 		Site: desiredSite(c, f), ModelExtra: make(map[string]map[string]string),
 		Once: c.Provisioning.Secrets == config.SecretsOnce, Unknown: phones.Policy(c.Provisioning.UnknownPhones),
 		AutoUntil: c.Provisioning.Until, AutoFirst: c.Provisioning.ExtensionRange.First, AutoLast: c.Provisioning.ExtensionRange.Last,
-		SoftphoneURL: consoleURL(c) + "/softphone/",
+		SoftphoneURL: webURL(c) + "/softphone/",
 	}
 	p.Site.AdminPassword = cmp.Or(c.Provisioning.AdminPassword.Reveal(), secrets[adminSecret])
 	for _, e := range c.Extensions {
@@ -228,7 +228,7 @@ func desiredSite(c *config.Config, f facts) yealink.Site {
 	s := yealink.Site{
 		Server: c.PBX.Address, Port: c.PBX.Port, Transport: string(c.Provisioning.Transport), Voicemail: c.PBX.Voicemail,
 		Language: c.Provisioning.Language, Zone: zone, NTP: desiredNTP(c, f), ProvisioningURL: c.Provisioning.URL,
-		PhonebookURL: consoleURL(c) + "/phonebook.xml", PhonebookName: c.Site.Name, VoiceVLAN: c.DHCP.VoiceVLAN, BLF: c.Provisioning.BLF,
+		PhonebookURL: webURL(c) + "/phonebook.xml", PhonebookName: c.Site.Name, VoiceVLAN: c.DHCP.VoiceVLAN, BLF: c.Provisioning.BLF,
 	}
 	for _, codec := range c.Provisioning.Codecs {
 		s.Codecs = append(s.Codecs, string(codec))
@@ -239,8 +239,8 @@ func desiredSite(c *config.Config, f facts) yealink.Site {
 	return s
 }
 
-// consoleURL is where the LAN finds our HTTP server.
-func consoleURL(c *config.Config) string {
+// webURL is where the LAN finds our HTTP server.
+func webURL(c *config.Config) string {
 	lan := c.LAN.Address.Addr()
 	tls := desiredHTTP(c).TLS
 	for _, l := range c.HTTP.Listen {
@@ -266,8 +266,8 @@ func desiredTFTP(c *config.Config) tftpd.Config {
 }
 
 // desiredHTTP is where metrics, files and the rest are served.
-func desiredHTTP(c *config.Config) console.Config {
-	out := console.Config{
+func desiredHTTP(c *config.Config) web.Config {
+	out := web.Config{
 		Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}, WithoutMetrics: len(c.HTTP.Metrics.Listen) > 0,
 	}
 	u, err := url.Parse(c.Provisioning.URL)
@@ -284,8 +284,8 @@ func desiredHTTP(c *config.Config) console.Config {
 }
 
 // desiredMetrics is where /metrics has a server of its own.
-func desiredMetrics(c *config.Config) console.ExporterConfig {
-	return console.ExporterConfig{
+func desiredMetrics(c *config.Config) web.ExporterConfig {
+	return web.ExporterConfig{
 		Listen: c.HTTP.Metrics.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}, WebConfig: c.HTTP.Metrics.WebConfig,
 	}
 }

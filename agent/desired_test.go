@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/netcfg"
@@ -157,13 +157,13 @@ func TestDesiredHTTP(t *testing.T) {
 	allow := []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
 	for name, c := range map[string]struct {
 		more string
-		want console.Config
+		want web.Config
 		url  string
 	}{
-		"default": {"", console.Config{Listen: ports("192.168.1.1:9303", "127.0.0.1:9303"), Allow: allow}, "http://192.168.1.1:9303"},
+		"default": {"", web.Config{Listen: ports("192.168.1.1:9303", "127.0.0.1:9303"), Allow: allow}, "http://192.168.1.1:9303"},
 		"https": {
 			"provisioning: {url: \"https://192.168.1.1/x\"}\nhttp: {listen: [127.0.0.1:443, 192.168.1.1:443, 192.168.1.1:8080]}\n",
-			console.Config{Listen: ports("127.0.0.1:443", "192.168.1.1:443", "192.168.1.1:8080"), TLS: ports("192.168.1.1:443"), Allow: allow},
+			web.Config{Listen: ports("127.0.0.1:443", "192.168.1.1:443", "192.168.1.1:8080"), TLS: ports("192.168.1.1:443"), Allow: allow},
 			"https://192.168.1.1:443",
 		},
 	} {
@@ -175,7 +175,7 @@ func TestDesiredHTTP(t *testing.T) {
 			if diff := cmp.Diff(c.want, desiredHTTP(cfg), comparePort, comparePrefix); diff != "" {
 				t.Error(diff)
 			}
-			if got := consoleURL(cfg); got != c.url {
+			if got := webURL(cfg); got != c.url {
 				t.Errorf("URL %s, want %s", got, c.url)
 			}
 		})

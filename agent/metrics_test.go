@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -98,7 +98,7 @@ func collectorsOf(t *testing.T) []titled {
 	}
 	return []titled{
 		{"The agent", collector{}}, {"Reconciling", newReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
-		{"HTTP server", console.New(console.Config{}, console.Sources{}, log)}, {"Network", net}, {"Firewall", fw}, {"fail2ban", f2b},
+		{"HTTP server", web.New(web.Config{}, web.Sources{}, log)}, {"Network", net}, {"Firewall", fw}, {"fail2ban", f2b},
 		{"Exchange", pbx.New(pbx.Desired{}, pbx.Deps{Logger: log, NewDriver: func(*ami.Client) pbx.Driver { return nil }})},
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
@@ -36,8 +36,8 @@ type units struct {
 	network  unit[netcfg.Config]
 	dhcp     unit[dhcpd.Config]
 	tftp     unit[tftpd.Config]
-	http     unit[console.Config]
-	metrics  unit[console.ExporterConfig]
+	http     unit[web.Config]
+	metrics  unit[web.ExporterConfig]
 	sip      unit[sipwatch.Config]
 	qos      unit[qos.Config]
 	backup   unit[config.Backup]
@@ -54,8 +54,8 @@ func newUnits(a *Agent) *units {
 		network:  unit[netcfg.Config]{name: "network", build: a.buildNetwork, change: a.changeNetwork},
 		dhcp:     unit[dhcpd.Config]{name: "dhcp", build: a.buildDHCP, change: a.changeDHCP},
 		tftp:     unit[tftpd.Config]{name: "tftp", build: a.buildTFTP},
-		http:     unit[console.Config]{name: "http", build: a.buildHTTP},
-		metrics:  unit[console.ExporterConfig]{name: "metrics", build: a.buildMetrics},
+		http:     unit[web.Config]{name: "http", build: a.buildHTTP},
+		metrics:  unit[web.ExporterConfig]{name: "metrics", build: a.buildMetrics},
 		sip:      unit[sipwatch.Config]{name: "registrations", build: a.buildSIP},
 		qos:      unit[qos.Config]{name: "qos", build: a.buildQoS, change: a.changeQoS},
 		backup:   unit[config.Backup]{name: "backup", build: a.buildBackup},
@@ -199,10 +199,10 @@ func (a *Agent) buildTFTP(_ context.Context, c tftpd.Config) (supervisor.Part, e
 	return a.measure(s.Run, s), nil
 }
 
-func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part, error) {
-	s := console.New(c, console.Sources{
+func (a *Agent) buildHTTP(_ context.Context, c web.Config) (supervisor.Part, error) {
+	s := web.New(c, web.Sources{
 		Metrics: a.registry,
-		File: func(ctx context.Context, r console.Request) (io.ReadCloser, int64, error) {
+		File: func(ctx context.Context, r web.Request) (io.ReadCloser, int64, error) {
 			f, err := a.openFile(ctx, phones.Request{Client: r.Client, Name: r.Name, UserAgent: r.UserAgent, Transport: "http"})
 			if err != nil {
 				return nil, 0, err
@@ -221,8 +221,8 @@ func (a *Agent) buildHTTP(_ context.Context, c console.Config) (supervisor.Part,
 	return a.measure(s.Run, s), nil
 }
 
-func (a *Agent) buildMetrics(_ context.Context, c console.ExporterConfig) (supervisor.Part, error) {
-	return console.NewExporter(c, a.registry, a.log.With("part", "metrics")), nil
+func (a *Agent) buildMetrics(_ context.Context, c web.ExporterConfig) (supervisor.Part, error) {
+	return web.NewExporter(c, a.registry, a.log.With("part", "metrics")), nil
 }
 
 func (a *Agent) buildSIP(ctx context.Context, c sipwatch.Config) (supervisor.Part, error) {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sae-agent/sae-agent/agent/console"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -43,7 +43,7 @@ func TestScrapeOf5000Phones(t *testing.T) {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(scrape.New("phones", s))
-	web := httptest.NewServer(console.New(console.Config{}, console.Sources{Metrics: reg}, log).Handler())
+	web := httptest.NewServer(web.New(web.Config{}, web.Sources{Metrics: reg}, log).Handler())
 	defer web.Close()
 	resp, err := web.Client().Get(web.URL + "/metrics")
 	if err != nil {

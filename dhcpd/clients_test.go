@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/dhcpd"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // dhclientConf makes dhclient speak like a phone.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/dhcpd"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // recordStore remembers what was stored.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // serverEnv makes the test binary a server whose leases are in the file it names.

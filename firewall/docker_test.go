@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // published are ports of a container's page, beside the zone table: 7443 and 8443

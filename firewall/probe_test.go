@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // probe is one packet that is sent, and whether the other end may get it. No

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // echo answers each line on a host with the same line.

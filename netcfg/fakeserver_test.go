@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/sae-agent/sae-agent/netcfg"
-	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 // serverEnv makes the test binary a DHCP server that is hard of hearing.

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sae-agent/sae-agent/netcfg"
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // childEnv makes the test binary a manager with the configuration that it holds.

@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/pbx/asterisk"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 const sipServer = "192.168.1.1:5060"

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/runner"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
-// Units of systemd are tested where systemd runs, in packaging/system.
+// Units of systemd are tested where systemd runs, in packaging/dev/system.
 func TestPlain(t *testing.T) {
 	dir := t.TempDir()
 	p := runner.Plain{Dir: dir}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/runner"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // daemon goes into the background, as daemons do, and ends only by force.

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

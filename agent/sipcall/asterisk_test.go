@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // exchange is what the Asterisk of these tests is set up with: two lines, voice

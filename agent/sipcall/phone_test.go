@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }

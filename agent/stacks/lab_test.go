@@ -22,9 +22,9 @@ import (
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/project"
 	"github.com/sae-agent/sae-agent/agent/stacks/registry"
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }

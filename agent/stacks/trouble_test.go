@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
 
 // What goes wrong is said, with its fix, and mends itself once the cause is gone.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
 
 // Both stacks on a real daemon: up, ready to use, brought back, down.

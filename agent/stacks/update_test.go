@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/stacks/versions"
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
 
 // cloudSite is Nextcloud, up, with a row in its database and a file in its data.

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // asterisk starts a real one for the lines of an inventory of n phones. The

@@ -15,7 +15,7 @@ import (
 	"github.com/icholy/digest"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // registrar is a SIP server that wants a password.

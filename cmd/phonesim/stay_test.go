@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // Phones that stay on answer the exchange, and take over what changes in their files.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 const securityLog = "/var/log/asterisk/security.log"

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // The main job: a phone that was just plugged in gets its address with option 66,

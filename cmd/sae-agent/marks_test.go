@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // What leaves by the WAN card has its class, whether the appliance sends it or

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // exchange is an appliance with a real Asterisk, and phones that stay on.

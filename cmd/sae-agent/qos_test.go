@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // queues waits until the WAN card's queues have a word, or have it not.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // lanIs waits until the LAN card has an address and lacks another.

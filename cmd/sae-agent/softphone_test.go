@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // softphone is a SIP client that no one here wrote, on a machine of its own. It

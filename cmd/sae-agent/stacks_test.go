@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // stackSite is an appliance with Docker and a registry of images that play the

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sae-agent/sae-agent/dhcpd"
-	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 // childEnv makes the test binary a child of a test: a verifier of, or a writer to,

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab"
-	"github.com/sae-agent/sae-agent/packaging/lab/asterisk"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/asterisk"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }

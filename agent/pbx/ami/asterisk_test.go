@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 const managerConf = `[general]

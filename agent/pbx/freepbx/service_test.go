@@ -12,7 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/sipcall"
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // The exchange's service with this driver, from an Asterisk that does not know us to

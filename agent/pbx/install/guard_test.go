@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sae-agent/sae-agent/packaging/lab/labtest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // A real Apache of Debian, with FreePBX's pages in its root and an .htaccess as they

@@ -18,7 +18,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/takeover"
-	"github.com/sae-agent/sae-agent/packaging/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }

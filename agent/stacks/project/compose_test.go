@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sae-agent/sae-agent/packaging/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
 
 // Compose itself reads what is written as it is meant, passwords with quotes and

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sae-agent/sae-agent/packaging/dev/bench/dhcpload"
+	"github.com/sae-agent/sae-agent/packaging/dev/bench/tftpload"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+)
+
+const (
+	fewLeases  = 1000
+	manyLeases = 50000
+	newClients = 10000
+	inFlight   = 256
+
+	// contenderTimeout bounds all that happens to one server in one round.
+	contenderTimeout = 6 * time.Minute
+)
+
+// runner goes through all measurements.
+type runner struct {
+	options
+	self       string
+	contenders []contender
+	results    results
+	notes      []string
+}
+
+// all runs the rounds. Each begins with another server, so that whatever changes
+// slowly on the machine hits all alike.
+func (b *runner) all(ctx context.Context) error {
+	for round := range b.rounds {
+		for i := range b.contenders {
+			c := b.contenders[(round+i)%len(b.contenders)]
+			for _, part := range []func(context.Context, contender) error{b.storm, b.few, b.many} {
+				if err := part(ctx, c); ctx.Err() != nil {
+					return ctx.Err()
+				} else if err != nil {
+					b.note("%s, round %d: %v", c.name, round+1, err)
+				}
+			}
+		}
+	}
+	for _, c := range b.contenders {
+		if err := b.crossCheck(ctx, c); err != nil {
+			b.note("%s, perfdhcp: %v", c.name, err)
+		}
+	}
+	if err := b.exchange(ctx); err != nil {
+		b.note("%s, exchange: %v", ours, err)
+	}
+	return ctx.Err()
+}
+
+func (b *runner) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	fmt.Println("  !", n)
+	b.notes = append(b.notes, n)
+}
+
+func (b *runner) add(c contender, m measure, value float64) {
+	fmt.Printf("  %-22s %-44s %s\n", c.name, m.label, m.format(value))
+	b.results.add(c.name, m.key, value)
+}
+
+// duration is how long one load lasts.
+func (b *runner) duration() time.Duration {
+	if b.short {
+		return time.Second
+	}
+	return 5 * time.Second
+}
+
+// with starts c on a fresh site, waits until it makes offers, runs fn and takes
+// everything down.
+func (b *runner) with(ctx context.Context, c contender, leases int, fn func(ctx context.Context, s *site, up started) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, contenderTimeout)
+	defer cancel()
+	s, err := newSite(ctx, b.self, b.build, b.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	s.leases = leases
+	up := started{at: time.Now()}
+	if up.processes, err = c.start(ctx, s); err != nil {
+		return err
+	}
+	if err := s.child(ctx, "offer", nil, &up.offered); err != nil {
+		return fmt.Errorf("did not start: %w\n%s", err, up.output())
+	}
+	return fn(ctx, s, up)
+}
+
+// started is a server that makes offers.
+type started struct {
+	processes []*lab.Process // the first one serves DHCP
+	at        time.Time      // when it was started
+	offered   time.Time      // when the first offer came
+}
+
+func (u started) output() (all string) {
+	const tail = 2000
+	for _, p := range u.processes {
+		out := p.Output()
+		all += out[max(0, len(out)-tail):]
+	}
+	return all
+}
+
+// storm powers on 1,000 phones at the same instant.
+func (b *runner) storm(ctx context.Context, c contender) error {
+	return b.with(ctx, c, 0, func(ctx context.Context, s *site, _ started) error {
+		r, err := s.phonesim(ctx)
+		if err != nil {
+			return err
+		}
+		b.add(c, stormTime, r.Stages["total"].Max.Seconds())
+		b.add(c, stormRepeats, float64(r.Repeated))
+		b.add(c, stormFailed, float64(r.Failed))
+		return nil
+	})
+}
+
+// few measures with 1,000 leases: start, exchanges and files.
+func (b *runner) few(ctx context.Context, c contender) error {
+	return b.with(ctx, c, fewLeases, func(ctx context.Context, s *site, up started) error {
+		b.add(c, startTime, float64(up.offered.Sub(up.at).Milliseconds()))
+		kb, err := residentKB(up.processes)
+		if err != nil {
+			return err
+		}
+		b.add(c, memory, float64(kb)/1000)
+		return errors.Join(b.exchanges(ctx, s, c, exchangesFew), b.files(ctx, s, c), b.newcomers(ctx, s, c))
+	})
+}
+
+func (b *runner) many(ctx context.Context, c contender) error {
+	return b.with(ctx, c, manyLeases, func(ctx context.Context, s *site, up started) error {
+		return b.exchanges(ctx, s, c, exchangesMany)
+	})
+}
+
+func (b *runner) exchanges(ctx context.Context, s *site, c contender, m measure) error {
+	r, err := s.load(ctx, dhcpload.Config{Clients: s.leases, Duration: b.duration()})
+	if err != nil {
+		return err
+	}
+	return b.addRate(c, m, r)
+}
+
+// newcomers lets clients ask that the server has never seen, each one once.
+func (b *runner) newcomers(ctx context.Context, s *site, c contender) error {
+	r, err := s.load(ctx, dhcpload.Config{First: manyLeases, Clients: newClients, Count: newClients - inFlight, Duration: b.duration()})
+	if err != nil {
+		return err
+	}
+	return b.addRate(c, exchangesNew, r)
+}
+
+func (b *runner) addRate(c contender, m measure, r dhcpload.Result) error {
+	if r.Duplicates > 0 {
+		b.note("%s gave %d addresses to two clients", c.name, r.Duplicates)
+	}
+	b.add(c, m, r.Rate())
+	return nil
+}
+
+// load runs the DHCP generator with what the caller left open filled in.
+func (s *site) load(ctx context.Context, config dhcpload.Config) (r dhcpload.Result, err error) {
+	config.Relay, config.Server = relayAddr, serverAddr
+	config.InFlight, config.Patience = inFlight, time.Second
+	err = s.child(ctx, "dhcp", config, &r)
+	return r, err
+}
+
+func (b *runner) files(ctx context.Context, s *site, c contender) error {
+	var r tftpload.Result
+	err := s.child(ctx, "tftp", tftpload.Config{
+		Server: netip.AddrPortFrom(serverAddr, 69), Sources: s.readers, File: smallFile, Size: smallSize,
+		Duration: b.duration(), Patience: time.Second,
+	}, &r)
+	if err != nil {
+		return err
+	}
+	if r.Failed > 0 {
+		b.note("%s: %d of %d files failed: %s", c.name, r.Failed, r.Files+r.Failed, r.Why)
+	}
+	b.add(c, filesRate, r.Rate())
+	return nil
+}
+
+// crossCheck looks for the highest rate at which an independent generator loses at
+// most 2.5 % of the answers.
+func (b *runner) crossCheck(ctx context.Context, c contender) error {
+	return b.with(ctx, c, fewLeases, func(ctx context.Context, s *site, up started) error {
+		rate, err := s.perfdhcp(ctx, b.results.median(c.name, exchangesFew.key), b.duration())
+		if err != nil {
+			return err
+		}
+		b.add(c, perfdhcpRate, rate)
+		return nil
+	})
+}

@@ -1,0 +1,175 @@
+// Package dockertest runs Docker's real daemon, a real registry and images that
+// play the stacks' services in a lab, for tests.
+package dockertest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
+)
+
+// Registry is where the lab's registry listens, on the host itself.
+const Registry = "127.0.0.1:5000"
+
+// Engine is Docker's daemon on a host of a lab, with files and a socket of its own.
+type Engine struct {
+	Host   *labtest.Host
+	Socket string
+	Env    []string // has the compose plugin found
+	Root   string   // of the daemon's files
+	t      testing.TB
+	dir    string
+	daemon *labtest.Process
+}
+
+// Docker is the program, of Debian's package docker.io.
+const Docker = "/usr/bin/docker"
+
+// New starts a daemon on a host. Its files are below the test's folder.
+func New(t testing.TB, h *labtest.Host) *Engine {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "docker") // short, for the sockets' sake
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Engine{Host: h, t: t, dir: dir, Socket: filepath.Join(dir, "docker.sock"), Root: filepath.Join(dir, "root")}
+	t.Cleanup(func() {
+		// Containers' file systems are mounted in the host's namespace, which is gone soon.
+		_ = h.Host.Command(context.Background(), "sh", "-c", `for m in $(awk -v d="$0" '$5 ~ "^"d {print $5}' /proc/self/mountinfo | sort -r); do umount -l "$m"; done; rm -rf "$0"`, dir).Run()
+	})
+	plugins := filepath.Join(dir, "config", "cli-plugins")
+	if err := os.MkdirAll(plugins, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(Build(t), "_compose", "docker-compose"), filepath.Join(plugins, "docker-compose")); err != nil {
+		t.Fatal(err)
+	}
+	e.Env = []string{"DOCKER_CONFIG=" + filepath.Join(dir, "config")}
+	// The lab's hosts have a /sys of their own, without the control groups.
+	h.Run("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+	e.Start()
+	return e
+}
+
+// Build returns the repository's folder of things built.
+func Build(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir != "/" {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "build")
+		}
+		dir = filepath.Dir(dir)
+	}
+	t.Fatal("not in the repository")
+	return ""
+}
+
+// Start starts the daemon and waits until it answers.
+func (e *Engine) Start() {
+	e.t.Helper()
+	e.daemon = e.Host.Start("dockerd", "--host", "unix://"+e.Socket, "--data-root", e.Root, "--exec-root", filepath.Join(e.dir, "exec"),
+		"--pidfile", filepath.Join(e.dir, "docker.pid"), "--exec-opt", "native.cgroupdriver=cgroupfs", "--log-level", "error")
+	labtest.Eventually(e.t, func() error {
+		out, err := e.Host.Command(Docker, "--host", "unix://"+e.Socket, "version").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("dockerd: %w: %s", err, out)
+		}
+		return nil
+	})
+}
+
+// Stop ends the daemon in good order, and its containers with it.
+func (e *Engine) Stop() {
+	e.t.Helper()
+	_ = e.daemon.Stop() // a signal is how it is asked to
+}
+
+// Kill ends the daemon at once, as a crash does.
+func (e *Engine) Kill() {
+	e.t.Helper()
+	_ = e.daemon.Kill()
+	_ = os.Remove(filepath.Join(e.dir, "docker.pid"))
+	// Its containerd goes on, and with it the containers.
+}
+
+// Docker runs a docker command; the test fails if that does.
+func (e *Engine) Docker(args ...string) string {
+	e.t.Helper()
+	return e.Host.Run("env", append([]string{e.Env[0], Docker, "--host", "unix://" + e.Socket}, args...)...)
+}
+
+// Registry starts a registry, whose content is below the test's folder.
+func (e *Engine) Registry() *labtest.Process {
+	e.t.Helper()
+	config := filepath.Join(e.dir, "registry.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %s}\n", filepath.Join(e.dir, "registry"), Registry)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	p := e.Host.Start("docker-registry", "serve", config)
+	labtest.Eventually(e.t, func() error { return e.Host.Command("curl", "-sf", "http://"+Registry+"/v2/").Run() })
+	return p
+}
+
+// Role is an image that plays a service.
+type Role struct {
+	Repository, Tag string   // without the registry
+	Database        bool     // a real MariaDB
+	Command         string   // of the image
+	User            string   // that it runs as; empty: root
+	Env             []string // of the image, such as PORT=8443
+}
+
+// Push makes an image and puts it into the registry.
+func (e *Engine) Push(r Role) {
+	e.t.Helper()
+	tar := "role.tar"
+	args := []string{"import", "--change", "ENTRYPOINT " + r.Command}
+	if r.Database {
+		tar = "database.tar"
+	}
+	if r.User != "" {
+		args = append(args, "--change", "USER "+r.User)
+	}
+	for _, v := range r.Env {
+		args = append(args, "--change", "ENV "+v)
+	}
+	ref := Registry + "/" + r.Repository + ":" + r.Tag
+	e.Docker(append(args, filepath.Join(Build(e.t), "_images", tar), ref)...)
+	e.Docker("push", "--quiet", ref)
+	// It shall be fetched from there, unless somebody has been quick to use it.
+	_ = e.Host.Command(Docker, "--host", "unix://"+e.Socket, "image", "rm", ref).Run()
+}
+
+// Meeting are the roles of Jitsi's services.
+func Meeting(tag string, env ...string) (out []Role) {
+	for _, s := range []struct {
+		name string
+		env  []string
+	}{
+		{"web", []string{"PORT=8443", "WRITABLE=/storage", "KEYS=1"}}, {"prosody", []string{"PORT=5280", "WRITABLE=/var/lib/prosody"}},
+		{"jicofo", []string{"PORT=8888"}}, {"jvb", []string{"PORT=8080"}}, {"jigasi", []string{"PORT=8788"}},
+	} {
+		out = append(out, Role{Repository: "jitsi/" + s.name, Tag: tag, Command: `["/bin/meeting"]`, User: "1000:1000", Env: append(s.env, env...)})
+	}
+	return out
+}
+
+// Cloud is the role of Nextcloud.
+func Cloud(tag string, env ...string) Role {
+	return Role{Repository: "linuxserver/nextcloud", Tag: tag, Command: `["/bin/cloud"]`, Env: append([]string{"VERSION=" + strings.Fields(tag)[0]}, env...)}
+}
+
+// Database is the role of MariaDB.
+func Database(tag string) Role {
+	return Role{Repository: "library/mariadb", Tag: tag, Database: true, Command: `["/usr/local/bin/database"]`}
+}
