@@ -32,7 +32,7 @@ func (s *Service) Approve(ctx context.Context, mac net.HardwareAddr, extension, 
 	if _, ok := s.phones[key(mac)]; ok {
 		return fmt.Errorf("%w: change its extension there", ErrNamed)
 	}
-	if p := s.seen[key(mac)]; model == "" && p != nil {
+	if p := s.seen.get(mac); model == "" && p != nil {
 		model = p.model
 	}
 	if model != "" {
@@ -60,6 +60,7 @@ func (s *Service) approve(ctx context.Context, mac net.HardwareAddr, a Approval)
 	if err != nil {
 		return err
 	}
+	s.seen.reclassify()
 	s.log.Info("phone approved", "mac", mac.String(), "extension", a.Extension, "model", a.Model, "auto", a.Auto)
 	s.deps.OnChange()
 	return nil
@@ -112,10 +113,10 @@ func (s *Service) Forget(ctx context.Context, mac net.HardwareAddr) error {
 		return fmt.Errorf("%w: remove it there", ErrNamed)
 	}
 	_, approved := s.saved.Approved[key(mac)]
-	if p := s.seen[key(mac)]; !approved && p == nil {
+	if p := s.seen.get(mac); !approved && p == nil {
 		return fmt.Errorf("%w: %v", ErrNoPhone, mac)
 	}
-	delete(s.seen, key(mac))
+	s.seen.remove(mac)
 	if !approved {
 		return nil
 	}
@@ -124,6 +125,7 @@ func (s *Service) Forget(ctx context.Context, mac net.HardwareAddr) error {
 		delete(n.Done, key(mac))
 	})
 	if err == nil {
+		s.seen.reclassify()
 		s.deps.OnChange()
 	}
 	return err
@@ -136,7 +138,7 @@ func (s *Service) Rearm(ctx context.Context, mac net.HardwareAddr) error {
 	if _, known := s.named(mac); !known {
 		return fmt.Errorf("%w: %v", ErrNoPhone, mac)
 	}
-	if p := s.seen[key(mac)]; p != nil {
+	if p := s.seen.get(mac); p != nil {
 		p.alert = ""
 	}
 	return s.save(ctx, func(n *Saved) { delete(n.Done, key(mac)) })
@@ -199,7 +201,7 @@ func (s *Service) List() []Status {
 			macs[k] = mac
 		}
 	}
-	for k, p := range s.seen {
+	for k, p := range s.seen.byKey {
 		macs[k] = p.mac
 	}
 	out := make([]Status, 0, len(macs))
@@ -214,7 +216,7 @@ func (s *Service) List() []Status {
 func (s *Service) Get(mac net.HardwareAddr) (Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.named(mac); !known && s.seen[key(mac)] == nil {
+	if _, known := s.named(mac); !known && s.seen.get(mac) == nil {
 		return Status{}, fmt.Errorf("%w: %v", ErrNoPhone, mac)
 	}
 	return s.status(mac), nil
@@ -230,7 +232,7 @@ func (s *Service) status(mac net.HardwareAddr) Status {
 	if _, inFile := s.phones[key(mac)]; !inFile {
 		st.Source = FromApproval
 	}
-	if p := s.seen[key(mac)]; p != nil {
+	if p := s.seen.get(mac); p != nil {
 		st.Addr, st.Firmware, st.FirstSeen, st.LastSeen = p.addr, p.firmware, p.first, p.last
 		st.LastFetch, st.LastFile, st.LastRegistration = p.lastFetch, p.lastFile, p.registered
 		st.Model = orElse(st.Model, p.model)

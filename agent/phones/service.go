@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,30 +19,8 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
 
-const (
-	// maxUnknown bounds the phones that nobody has named: their MACs are anybody's to invent.
-	maxUnknown = 1000
-	// alertTime is for how long an alert is shown.
-	alertTime = 24 * time.Hour
-)
-
-// seen is what was seen of a phone since the start.
-type seen struct {
-	mac       net.HardwareAddr
-	addr      netip.Addr
-	model     string // what it seems to be
-	firmware  string
-	circuit   string // the switch port, from a relay's option 82
-	first     time.Time
-	last      time.Time
-	lastFetch time.Time
-	lastFile  string
-	alert     string
-	alertAt   time.Time
-	boot      boot
-	// registered is when the exchange was last heard to accept it.
-	registered time.Time
-}
+// alertTime is for how long an alert is shown.
+const alertTime = 24 * time.Hour
 
 // Service answers phones and operators. Its methods may be called from any goroutine.
 type Service struct {
@@ -59,7 +36,7 @@ type Service struct {
 	phones  map[string]Phone             // named in cfg, by key
 	numbers map[string]yealink.Extension // of cfg, by number
 	saved   Saved
-	seen    map[string]*seen
+	seen    *roster
 }
 
 // New returns a service with what the store has.
@@ -82,8 +59,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now), strangers: newStrangers(),
-		saved: saved, seen: make(map[string]*seen),
+		saved: saved,
 	}
+	s.seen = newRoster(func(mac net.HardwareAddr) bool { _, known := s.named(mac); return known })
 	s.take(cfg)
 	return s, nil
 }
@@ -112,6 +90,7 @@ func (s *Service) take(cfg Config) {
 	for _, e := range cfg.Extensions {
 		s.numbers[e.Number] = e
 	}
+	s.seen.reclassify()
 }
 
 func key(mac net.HardwareAddr) string { return hex.EncodeToString(mac) }
@@ -201,10 +180,9 @@ func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
 	s.log.Warn("refused a phone's file to somebody else", "mac", mac.String(), "address", r.Client, "lease_of", who, "over", r.Transport)
 	s.mu.Lock()
 	if _, known := s.named(mac); known {
-		p := s.seen[key(mac)]
+		p := s.seen.get(mac)
 		if p == nil {
-			p = &seen{mac: slices.Clone(mac)} // it has not been here itself
-			s.seen[key(mac)] = p
+			p = s.seen.add(mac) // it has not been here itself
 		}
 		s.alert(p, fmt.Sprintf("its file was asked for from %v by %s, and refused", r.Client, who))
 	}
@@ -260,40 +238,14 @@ func (s *Service) armed(mac net.HardwareAddr) bool {
 // meet notes that a phone was seen now. It returns nil for what is neither named
 // nor a Yealink phone. The caller holds s.mu.
 func (s *Service) meet(mac net.HardwareAddr) *seen {
-	now := s.deps.Now()
-	p := s.seen[key(mac)]
+	p := s.seen.get(mac)
 	if p == nil {
 		if _, known := s.named(mac); !known && !yealink.IsYealink(mac) {
 			return nil
 		}
-		p = s.add(mac)
+		p = s.seen.add(mac)
 	}
-	if p.first.IsZero() {
-		p.first = now
-	}
-	p.last = now
-	return p
-}
-
-// add begins to keep track of a phone, in place of the unknown one that was
-// silent longest when there are too many. The caller holds s.mu.
-func (s *Service) add(mac net.HardwareAddr) *seen {
-	var oldest *seen
-	unknown := 0
-	for _, p := range s.seen {
-		if _, known := s.named(p.mac); known {
-			continue
-		}
-		unknown++
-		if oldest == nil || p.last.Before(oldest.last) {
-			oldest = p
-		}
-	}
-	if unknown >= maxUnknown {
-		delete(s.seen, key(oldest.mac))
-	}
-	p := &seen{mac: slices.Clone(mac)}
-	s.seen[key(mac)] = p
+	s.seen.heard(p, s.deps.Now())
 	return p
 }
 
@@ -317,9 +269,8 @@ func (s *Service) Seen(g Sighting) {
 		if len(g.Class) < 7 || !strings.EqualFold(g.Class[:7], "yealink") {
 			return
 		}
-		p = s.add(g.MAC)
-		p.first = s.deps.Now()
-		p.last = p.first
+		p = s.seen.add(g.MAC)
+		s.seen.heard(p, s.deps.Now())
 	}
 	if model, ok := yealink.LookupModel(classModel(g.Class)); ok && p.model == "" {
 		p.model = model.Name
