@@ -1,0 +1,27 @@
+package signal_test
+
+import (
+	"testing"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
+)
+
+func TestNotificationsCoalesce(t *testing.T) {
+	s := signal.New()
+	select {
+	case <-s.C():
+		t.Error("a new signal was notified")
+	default:
+	}
+	for range 3 {
+		s.Notify()
+	}
+	<-s.C()
+	select {
+	case <-s.C():
+		t.Error("three notifications were more than one")
+	default:
+	}
+	s.Notify()
+	<-s.C()
+}
