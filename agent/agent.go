@@ -39,6 +39,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/firewall/fail2ban"
+	"github.com/sae-agent/sae-agent/internal/loglimit"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
@@ -89,6 +90,7 @@ type Runner interface {
 type Agent struct {
 	opts     Options
 	log      *slog.Logger
+	logLimit *loglimit.Handler // before log: packets from outside do not fill it
 	started  time.Time
 	registry *prometheus.Registry
 	history  *history.History
@@ -155,9 +157,11 @@ type applied struct {
 // or the operator's file when none was.
 func New(ctx context.Context, opts Options) (*Agent, error) {
 	story := events.NewLog(remembered)
+	limited := loglimit.NewHandler(story.Handler(opts.Logger.Handler()), loglimit.Defaults())
 	a := &Agent{
 		opts:     opts,
-		log:      slog.New(story.Handler(opts.Logger.Handler())),
+		log:      slog.New(limited),
+		logLimit: limited,
 		started:  time.Now(),
 		registry: prometheus.NewRegistry(),
 		events:   make(chan dhcpd.Event, 4096),
@@ -292,6 +296,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
 	var following sync.WaitGroup
+	following.Go(func() { a.logLimit.Run(ctx) })
 	following.Go(func() { a.followDHCP(ctx) })
 	following.Go(func() { a.followResyncs(ctx) })
 	following.Go(func() { a.watchStatus(ctx) })

@@ -4,16 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"time"
 
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
-
-// fullEvery bounds how often the log says that no address is left: a storm of
-// invented clients must not fill the disk.
-const fullEvery = time.Minute
 
 // noteDHCP takes an event from the DHCP server, which must not wait. What does
 // not fit is lost: events only say that something happened.
@@ -26,18 +21,11 @@ func (a *Agent) noteDHCP(e dhcpd.Event) {
 
 // followDHCP logs what an operator cares about and tells the phones what was seen.
 func (a *Agent) followDHCP(ctx context.Context) {
-	var fullSaid time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-a.events:
-			if e.Type == dhcpd.EventFull {
-				if e.At.Sub(fullSaid) < fullEvery {
-					continue
-				}
-				fullSaid = e.At
-			}
 			a.logDHCP(e) // a phone's DISCOVER is logged by the phones, once a boot
 			a.tellPhones(e)
 		}

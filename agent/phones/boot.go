@@ -1,10 +1,6 @@
 package phones
 
-import (
-	"time"
-
-	"golang.org/x/time/rate"
-)
+import "time"
 
 // Stages of a phone's boot, in their order.
 const (
@@ -26,10 +22,6 @@ type boot struct {
 	reached [stageCount]bool
 }
 
-// newStrangers bounds the lines in the log about phones that nobody has named: their
-// MACs are anybody's to invent.
-func newStrangers() *rate.Limiter { return rate.NewLimiter(rate.Every(time.Second), 100) }
-
 // bootBegins notes a phone's DISCOVER. The caller holds s.mu.
 func (s *Service) bootBegins(p *seen, at time.Time) {
 	if p.boot.reached == [stageCount]bool{} && at.Sub(p.boot.began) < bootTime {
@@ -41,7 +33,7 @@ func (s *Service) bootBegins(p *seen, at time.Time) {
 	case known:
 		s.metrics.boots.Inc()
 		s.log.Info("phone looks for an address", "at", at, "mac", p.mac.String(), "extension", phone.Extension)
-	case s.strangers.Allow():
+	default:
 		s.log.Info("an unknown phone looks for an address", "at", at, "mac", p.mac.String())
 	}
 	// What DHCP has seen is told a little later than what phones ask us themselves.

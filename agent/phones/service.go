@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
 
@@ -28,8 +26,6 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	tokens  *tokens
-
-	strangers *rate.Limiter // of lines in the log
 
 	mu      sync.Mutex // guards the following
 	cfg     Config
@@ -58,7 +54,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 		saved.Done = make(map[string]time.Time)
 	}
 	s := &Service{
-		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now), strangers: newStrangers(),
+		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now),
 		saved: saved,
 	}
 	s.seen = newRoster(func(mac net.HardwareAddr) bool { _, known := s.named(mac); return known })
