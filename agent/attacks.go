@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/attacks"
-	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/firewall"
 )
 
@@ -168,7 +168,7 @@ func (d *defence) slowed(addr netip.Addr, now time.Time) bool {
 }
 
 // refusedPhones tells of machines of the LAN that the exchange has refused lately.
-func (a *Agent) refusedPhones() (out []control.Problem) {
+func (a *Agent) refusedPhones() (out []problem.Problem) {
 	d := a.defence
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -178,13 +178,13 @@ func (a *Agent) refusedPhones() (out []control.Problem) {
 		if mac, ok := a.leasedTo(addr); ok {
 			who = mac.String() + " (" + who + ")"
 		}
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "phones",
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "phones",
 			What: fmt.Sprintf("%s is refused by the exchange as %q, %d times lately: wrong password, or no such extension", who, c.account, c.attempts),
 			Fix:  "sae-agent phones resync has a phone fetch its file anew; look who it is when it is none of the phones. It is slowed down, not banned",
 		})
 	}
-	slices.SortFunc(out, func(a, b control.Problem) int {
+	slices.SortFunc(out, func(a, b problem.Problem) int {
 		if a.What < b.What {
 			return -1
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 )
@@ -180,12 +181,12 @@ func backupDue(w config.TimeWindow, now, newest time.Time) bool {
 	return since < length && newest.Before(began)
 }
 
-func backupProblems(last *control.BackupOutcome) []control.Problem {
+func backupProblems(last *control.BackupOutcome) []problem.Problem {
 	if last == nil || last.Error == "" {
 		return nil
 	}
-	return []control.Problem{{
-		Severity: control.SeverityError, Part: "backup", What: "no backup was made: " + last.Error,
+	return []problem.Problem{{
+		Severity: problem.Error, Part: "backup", What: "no backup was made: " + last.Error,
 		Fix: "mend that; 'sae-agent backup create' tries again at once",
 	}}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // collector says how the agent itself is. It asks no part anything: what Status
@@ -58,7 +58,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descInfo, 1, a.opts.Version, runtime.Version(), cfg.Site.Name)
 	gauge(descStart, seconds(a.started))
 	for _, p := range a.parts.Status() {
-		gauge(descPart, oneIf(p.State == supervisor.Running), p.Name)
+		gauge(descPart, oneIf(p.State == control.PartRunning), p.Name)
 		ch <- prometheus.MustNewConstMetric(descRestarts, prometheus.CounterValue, float64(p.Retries), p.Name)
 	}
 	for feature, on := range features(cfg) {
@@ -73,11 +73,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descPending, oneIf(!st.Config.Until.IsZero()))
 	gauge(descNotApplied, oneIf(st.Config.NotApplied))
 	gauge(descValid, oneIf(st.Config.FileError == ""))
-	count := make(map[control.Severity]int)
+	count := make(map[problem.Severity]int)
 	for _, p := range st.Problems {
 		count[p.Severity]++
 	}
-	for _, s := range []control.Severity{control.SeverityError, control.SeverityWarning} {
+	for _, s := range []problem.Severity{problem.Error, problem.Warning} {
 		gauge(descProblems, float64(count[s]), string(s))
 	}
 	gauge(descGlance, seconds(st.at))

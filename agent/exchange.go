@@ -10,6 +10,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // stateAbsent and stateNone are said where there is no exchange to be in a state.
@@ -87,26 +88,26 @@ func (a *Agent) RestartPBX(ctx context.Context, o control.RestartOptions) error 
 }
 
 // pbxProblems says what is wrong with the exchange.
-func pbxProblems(s control.PBXStatus) (out []control.Problem) {
-	add := func(severity control.Severity, what, fix string) {
-		out = append(out, control.Problem{Severity: severity, Part: "pbx", What: what, Fix: fix})
+func pbxProblems(s control.PBXStatus) (out []problem.Problem) {
+	add := func(severity problem.Severity, what, fix string) {
+		out = append(out, problem.Problem{Severity: severity, Part: "pbx", What: what, Fix: fix})
 	}
 	switch pbx.HealthState(s.State) {
 	case stateNone, pbx.Starting, pbx.Well:
 	case stateAbsent:
-		add(control.SeverityWarning, "there is no exchange on this machine yet", "sae-agent pbx install brings one; or write pbx: {driver: none} when it is elsewhere")
+		add(problem.Warning, "there is no exchange on this machine yet", "sae-agent pbx install brings one; or write pbx: {driver: none} when it is elsewhere")
 		return out
 	case pbx.NoManager:
-		add(control.SeverityWarning, "the exchange lives, but cannot be looked into: "+s.Why, "see sae-agent pbx status")
+		add(problem.Warning, "the exchange lives, but cannot be looked into: "+s.Why, "see sae-agent pbx status")
 	default:
 		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is started anew by itself; sae-agent pbx status tells the story"
 		if s.Held != "" {
 			fix = "it is not started anew because " + s.Held + ": look at its log, then sae-agent pbx restart --force"
 		}
-		add(control.SeverityError, what, fix)
+		add(problem.Error, what, fix)
 	}
 	if s.Error != "" && !strings.Contains(s.Error, pbx.ErrDown.Error()) {
-		add(control.SeverityError, "the exchange is not as the file says: "+s.Error, "do as it says; it is tried again by itself")
+		add(problem.Error, "the exchange is not as the file says: "+s.Error, "do as it says; it is tried again by itself")
 	}
 	if s.Restarts > 0 && len(out) == 0 {
 		last := s.Story[max(0, len(s.Story)-3):]
@@ -114,19 +115,19 @@ func pbxProblems(s control.PBXStatus) (out []control.Problem) {
 		for _, e := range last {
 			words = append(words, e.At.Local().Format("15:04:05")+" "+e.What)
 		}
-		add(control.SeverityWarning, "the exchange had to be started anew: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
+		add(problem.Warning, "the exchange had to be started anew: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
 	}
 	return out
 }
 
 // troubleProblems says which phones have their file and are not registered.
-func troubleProblems(list []phoneView) (out []control.Problem) {
+func troubleProblems(list []phoneView) (out []problem.Problem) {
 	for _, p := range list {
 		if p.trouble == "" {
 			continue
 		}
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "phones", What: p.MAC.String() + " (extension " + p.Extension + ") is not registered: " + p.trouble,
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "phones", What: p.MAC.String() + " (extension " + p.Extension + ") is not registered: " + p.trouble,
 			Fix: "sae-agent phones show " + p.MAC.String(),
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/firewall/fail2ban"
@@ -168,13 +168,13 @@ func (a *Agent) liftInFail2ban(ctx context.Context, addr netip.Addr) error {
 	return m.Unban(ctx, netip.PrefixFrom(addr, 64).Masked())
 }
 
-func (a *Agent) fail2banProblems() []control.Problem {
+func (a *Agent) fail2banProblems() []problem.Problem {
 	m := a.fail2ban.Load()
 	if m == nil || m.Status().Problem == "" {
 		return nil
 	}
-	return []control.Problem{{
-		Severity: control.SeverityWarning, Part: "fail2ban", What: m.Status().Problem,
+	return []problem.Problem{{
+		Severity: problem.Warning, Part: "fail2ban", What: m.Status().Problem,
 		Fix: "what the logs alone tell of attacks is not seen until then; fail2ban-client -t says more",
 	}}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/sshd"
 	"github.com/sae-agent/sae-agent/firewall"
 )
@@ -98,21 +98,21 @@ func isContainerLink(name string) bool {
 }
 
 // firewallProblems says what is wrong with the ruleset.
-func (a *Agent) firewallProblems(c *config.Config) (out []control.Problem) {
+func (a *Agent) firewallProblems(c *config.Config) (out []problem.Problem) {
 	rivals := a.seenRivals()
-	add := func(severity control.Severity, what, fix string) {
-		out = append(out, control.Problem{Severity: severity, Part: "firewall", What: what, Fix: fix})
+	add := func(severity problem.Severity, what, fix string) {
+		out = append(out, problem.Problem{Severity: severity, Part: "firewall", What: what, Fix: fix})
 	}
 	if !c.Firewall.Enabled {
 		return nil
 	}
 	if rivals.sangoma {
-		add(control.SeverityWarning, "FreePBX's own firewall is active, so ours only watches: no rules of ours are in force",
+		add(problem.Warning, "FreePBX's own firewall is active, so ours only watches: no rules of ours are in force",
 			"sae-agent takeover disables it; or write firewall: {enabled: false} to keep it")
 		return out
 	}
 	if rivals.closes != "" && c.WAN.Method != config.WANNone {
-		add(control.SeverityWarning, fmt.Sprintf("the LAN may not reach the Internet: the chain %q, which is not ours, drops what it does not know (Docker makes it so)", rivals.closes),
+		add(problem.Warning, fmt.Sprintf("the LAN may not reach the Internet: the chain %q, which is not ours, drops what it does not know (Docker makes it so)", rivals.closes),
 			"iptables -P FORWARD ACCEPT: what must stay closed is closed by our own rules")
 	}
 	m := a.firewall.Load()
@@ -120,10 +120,10 @@ func (a *Agent) firewallProblems(c *config.Config) (out []control.Problem) {
 		return out // the part's own problem says why
 	}
 	if st := m.Status(); st.Problem != "" {
-		add(control.SeverityError, st.Problem, "sae-agent firewall show has the rules; journalctl -u sae-agent says more")
+		add(problem.Error, st.Problem, "sae-agent firewall show has the rules; journalctl -u sae-agent says more")
 	}
 	if operators := outsiders(m.Config(), sshd.Operators("/")); len(operators) > 0 && !opens(c, "ssh") && !sshOpened(m.Config()) {
-		add(control.SeverityWarning, fmt.Sprintf("somebody is logged in from %v, but SSH is closed to the Internet: this session lives on, a new one will not open", operators[0]),
+		add(problem.Warning, fmt.Sprintf("somebody is logged in from %v, but SSH is closed to the Internet: this session lives on, a new one will not open", operators[0]),
 			"add ssh to firewall.wan_allow, or the address to firewall.allow and its port to wan_allow")
 	}
 	return out

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx/freepbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/install"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 )
@@ -75,26 +75,26 @@ func (a *Agent) lookAtFreePBX(ctx context.Context, f install.FirstRun, m *freepb
 }
 
 // freePBXProblems tells what only an administrator of FreePBX can put right.
-func freePBXProblems(seen *freePBXState, c *config.Config) (out []control.Problem) {
+func freePBXProblems(seen *freePBXState, c *config.Config) (out []problem.Problem) {
 	if seen == nil || c.PBX.Driver != config.DriverFreePBX {
 		return nil
 	}
 	visit := "visit http://" + c.LAN.Address.Addr().String() + "/admin and make one"
 	switch seen.opening {
 	case install.OpeningGuarded:
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "pbx", Fix: visit,
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "pbx", Fix: visit,
 			What: "FreePBX has no administrator yet; until it has, its pages are open to this machine and to the addresses given with --admin-from only",
 		})
 	case install.OpeningOpen:
-		out = append(out, control.Problem{
-			Severity: control.SeverityError, Part: "pbx", What: "FreePBX has no administrator, and whoever visits its pages first becomes it",
+		out = append(out, problem.Problem{
+			Severity: problem.Error, Part: "pbx", What: "FreePBX has no administrator, and whoever visits its pages first becomes it",
 			Fix: visit + " at once, or close them to others with 'sae-agent pbx install --admin-from ADDRESS'",
 		})
 	}
 	if r := seen.rtpPorts; r.First != 0 && r != c.PBX.RTPPorts {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "pbx", What: fmt.Sprintf("FreePBX uses UDP ports %v for voice, and pbx.rtp_ports says %v", r, c.PBX.RTPPorts),
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "pbx", What: fmt.Sprintf("FreePBX uses UDP ports %v for voice, and pbx.rtp_ports says %v", r, c.PBX.RTPPorts),
 			Fix: fmt.Sprintf("write %d and %d on FreePBX's pages (Settings, Asterisk SIP Settings, RTP Port Ranges), or %v into the file", c.PBX.RTPPorts.First, c.PBX.RTPPorts.Last, r),
 		})
 	}

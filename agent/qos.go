@@ -7,6 +7,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 )
@@ -74,12 +75,12 @@ func (a *Agent) qosStatus() control.QoSStatus {
 	}
 }
 
-func qosProblems(q control.QoSStatus) []control.Problem {
+func qosProblems(q control.QoSStatus) []problem.Problem {
 	if q.Error == "" {
 		return nil
 	}
-	return []control.Problem{{
-		Severity: control.SeverityWarning, Part: "qos", What: fmt.Sprintf("calls may wait behind other packets: %s", q.Error),
+	return []problem.Problem{{
+		Severity: problem.Warning, Part: "qos", What: fmt.Sprintf("calls may wait behind other packets: %s", q.Error),
 		Fix: "do as it says, or remove qos.wan_upload",
 	}}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/services"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
@@ -44,19 +45,19 @@ func (a *Agent) serviceStatus() []control.Service {
 }
 
 // serviceProblems judges the services: one that FreePBX cannot be without hurts more.
-func serviceProblems(driver config.Driver, list []control.Service) (out []control.Problem) {
+func serviceProblems(driver config.Driver, list []control.Service) (out []problem.Problem) {
 	vital := map[string]bool{"freepbx": driver == config.DriverFreePBX, "mariadb": driver == config.DriverFreePBX, "asterisk": driver == config.DriverAsterisk}
 	for _, s := range list {
 		down := s.State == "failed" || s.State == "inactive" && s.Enabled
 		if !down {
 			continue
 		}
-		p := control.Problem{
-			Severity: control.SeverityWarning, Part: "services", What: fmt.Sprintf("%s is %s", s.Name, s.State),
+		p := problem.Problem{
+			Severity: problem.Warning, Part: "services", What: fmt.Sprintf("%s is %s", s.Name, s.State),
 			Fix: fmt.Sprintf("journalctl -u %s says why, systemctl restart %s starts it", s.Name, s.Name),
 		}
 		if vital[s.Name] {
-			p.Severity = control.SeverityError
+			p.Severity = problem.Error
 		}
 		out = append(out, p)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/stacks/project"
 	"github.com/sae-agent/sae-agent/agent/stacks/registry"
@@ -201,19 +202,19 @@ func (a *Agent) gatewayRegistered() bool {
 const gatewayTime = 2 * time.Minute
 
 // stackProblems judges the stacks and the last update of each.
-func stackProblems(list []control.Stack, history []stacks.Record, now time.Time) (out []control.Problem) {
+func stackProblems(list []control.Stack, history []stacks.Record, now time.Time) (out []problem.Problem) {
 	for _, s := range list {
 		if s.Problem != "" {
-			out = append(out, control.Problem{Severity: control.SeverityError, Part: "stacks", What: s.Name + ": " + s.Problem, Fix: s.Fix})
+			out = append(out, problem.Problem{Severity: problem.Error, Part: "stacks", What: s.Name + ": " + s.Problem, Fix: s.Fix})
 		}
 		if s.Gateway == gatewayMissing && now.Sub(s.Since) > gatewayTime {
-			out = append(out, control.Problem{
-				Severity: control.SeverityWarning, Part: "stacks", What: "jitsi: its SIP gateway is not registered at the exchange: no phone gets into a meeting",
+			out = append(out, problem.Problem{
+				Severity: problem.Warning, Part: "stacks", What: "jitsi: its SIP gateway is not registered at the exchange: no phone gets into a meeting",
 				Fix: "'sae-agent stacks logs jitsi jigasi' shows what it says",
 			})
 		}
 		for _, n := range s.Notes {
-			out = append(out, control.Problem{Severity: control.SeverityWarning, Part: "stacks", What: s.Name + ": " + n, Fix: "it is tried again by itself"})
+			out = append(out, problem.Problem{Severity: problem.Warning, Part: "stacks", What: s.Name + ": " + n, Fix: "it is tried again by itself"})
 		}
 	}
 	last := make(map[string]stacks.Record)
@@ -222,8 +223,8 @@ func stackProblems(list []control.Stack, history []stacks.Record, now time.Time)
 	}
 	for _, s := range list {
 		if r := last[s.Name]; s.State != string(stacks.Off) && (r.Outcome == stacks.RolledBack || r.Outcome == stacks.Broken) {
-			out = append(out, control.Problem{
-				Severity: control.SeverityWarning, Part: "stacks", What: fmt.Sprintf("%s: the last update was %s: %s", s.Name, r.Outcome, r.Detail),
+			out = append(out, problem.Problem{
+				Severity: problem.Warning, Part: "stacks", What: fmt.Sprintf("%s: the last update was %s: %s", s.Name, r.Outcome, r.Detail),
 				Fix: "'sae-agent stacks history' says which; it is not tried again by itself, 'sae-agent stacks update' does",
 			})
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
-	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -48,7 +48,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		a.firewallProblems(current.cfg),
 		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
-	slices.SortStableFunc(st.Problems, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	slices.SortStableFunc(st.Problems, func(a, b problem.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
 }
 
@@ -60,7 +60,7 @@ func (a *Agent) health() []string {
 	}
 	var out []string
 	for _, p := range st.Problems {
-		if p.Severity == control.SeverityError {
+		if p.Severity == problem.Error {
 			out = append(out, p.Part+": "+p.What)
 		}
 	}
@@ -131,26 +131,26 @@ func (a *Agent) dhcpStatus() control.DHCPStatus {
 	return out
 }
 
-func partProblems(parts []supervisor.Status) (out []control.Problem) {
+func partProblems(parts []control.PartStatus) (out []problem.Problem) {
 	for _, p := range parts {
-		if p.State == supervisor.Waiting {
-			out = append(out, control.Problem{
-				Severity: control.SeverityError, Part: p.Name, What: p.LastError, Fix: "it is started again by itself once the cause is gone",
+		if p.State == control.PartWaiting {
+			out = append(out, problem.Problem{
+				Severity: problem.Error, Part: p.Name, What: p.LastError, Fix: "it is started again by itself once the cause is gone",
 			})
 		}
 	}
 	return out
 }
 
-func configProblems(c control.ConfigStatus) (out []control.Problem) {
+func configProblems(c control.ConfigStatus) (out []problem.Problem) {
 	if !c.Until.IsZero() {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "config",
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "config",
 			What: fmt.Sprintf("configuration %d waits for its confirmation, and is undone at %s", c.Number, c.Until.Local().Format(time.TimeOnly)),
 			Fix:  "sae-agent confirm keeps it, sae-agent rollback undoes it now",
 		})
 	}
-	p := control.Problem{Severity: control.SeverityWarning, Part: "config", What: c.Path + " differs from what runs", Fix: "sae-agent plan shows the difference, sae-agent apply runs it"}
+	p := problem.Problem{Severity: problem.Warning, Part: "config", What: c.Path + " differs from what runs", Fix: "sae-agent plan shows the difference, sae-agent apply runs it"}
 	switch {
 	case !c.NotApplied:
 		return out
@@ -160,52 +160,52 @@ func configProblems(c control.ConfigStatus) (out []control.Problem) {
 	return append(out, p)
 }
 
-func networkProblems(links []control.NetworkLink) (out []control.Problem) {
+func networkProblems(links []control.NetworkLink) (out []problem.Problem) {
 	for _, l := range links {
 		if l.Error != "" {
-			severity := control.SeverityError
+			severity := problem.Error
 			if l.Role == "wan" { // phones work without the Internet
-				severity = control.SeverityWarning
+				severity = problem.Warning
 			}
-			out = append(out, control.Problem{Severity: severity, Part: "network", What: l.Name + ": " + l.Error,
+			out = append(out, problem.Problem{Severity: severity, Part: "network", What: l.Name + ": " + l.Error,
 				Fix: "sae-agent doctor says more, sae-agent takeover has other managers leave the card alone"})
 		}
 	}
 	return out
 }
 
-func dhcpProblems(enabled bool, d control.DHCPStatus) (out []control.Problem) {
+func dhcpProblems(enabled bool, d control.DHCPStatus) (out []problem.Problem) {
 	if !enabled {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "dhcp", What: "phones get no address from here: dhcp.enabled is false",
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "dhcp", What: "phones get no address from here: dhcp.enabled is false",
 			Fix: "have the LAN's DHCP server send option 66; or, when the card is for the phones alone, set dhcp.enabled: true",
 		})
 	}
 	if enabled && !d.Serving {
-		p := control.Problem{Severity: control.SeverityError, Part: "dhcp", What: "gives no addresses: " + d.Reason}
+		p := problem.Problem{Severity: problem.Error, Part: "dhcp", What: "gives no addresses: " + d.Reason}
 		if len(d.Rivals) > 0 {
 			p.Fix = "stop that server, or set dhcp.enabled: false and have it send option 66"
 		}
 		out = append(out, p)
 	}
 	if d.PoolSize > 0 && d.PoolUsed*10 >= d.PoolSize*9 {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "dhcp", What: fmt.Sprintf("%d of %d addresses are used", d.PoolUsed, d.PoolSize),
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "dhcp", What: fmt.Sprintf("%d of %d addresses are used", d.PoolUsed, d.PoolSize),
 			Fix: "enlarge dhcp.range",
 		})
 	}
 	return out
 }
 
-func phoneProblems(all []phoneView) (out []control.Problem) {
+func phoneProblems(all []phoneView) (out []problem.Problem) {
 	pending, lines := 0, 0
 	for _, p := range all {
 		if p.Extension != "" {
 			lines++
 		}
 		if p.Alert != "" {
-			out = append(out, control.Problem{
-				Severity: control.SeverityWarning, Part: "phones", What: p.MAC.String() + ": " + p.Alert,
+			out = append(out, problem.Problem{
+				Severity: problem.Warning, Part: "phones", What: p.MAC.String() + ": " + p.Alert,
 				Fix: "look where the phone is; sae-agent phones rearm " + p.MAC.String() + " ends this alert",
 			})
 		}
@@ -214,26 +214,26 @@ func phoneProblems(all []phoneView) (out []control.Problem) {
 		}
 	}
 	if lines == 0 {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "phones", What: "no phone has a line yet",
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "phones", What: "no phone has a line yet",
 			Fix: "name extensions and phones in the configuration file, then sae-agent apply",
 		})
 	}
 	if pending > 0 {
-		out = append(out, control.Problem{
-			Severity: control.SeverityWarning, Part: "phones", What: fmt.Sprintf("%d unknown phones wait for approval", pending),
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "phones", What: fmt.Sprintf("%d unknown phones wait for approval", pending),
 			Fix: "sae-agent phones lists them, sae-agent phones approve MAC --extension NUMBER gives one a line",
 		})
 	}
 	return out
 }
 
-func leftoverProblems(files []string) []control.Problem {
+func leftoverProblems(files []string) []problem.Problem {
 	if len(files) == 0 {
 		return nil
 	}
-	return []control.Problem{{
-		Severity: control.SeverityWarning, Part: "files",
+	return []problem.Problem{{
+		Severity: problem.Warning, Part: "files",
 		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
 		Fix:  "sae-agent import reads them into a configuration; then remove them",
 	}}

@@ -10,7 +10,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // SocketName is the socket's file name in the runtime directory.
@@ -44,36 +44,19 @@ type Backend interface {
 
 // Status is the appliance at one glance.
 type Status struct {
-	Version  string              `json:"version"`
-	Site     string              `json:"site"`
-	Started  time.Time           `json:"started"`
-	Problems []Problem           `json:"problems"` // errors first; empty when all is well
-	Config   ConfigStatus        `json:"config"`
-	Parts    []supervisor.Status `json:"parts"`
-	Network  []NetworkLink       `json:"network"`
-	DHCP     DHCPStatus          `json:"dhcp"`
-	QoS      QoSStatus           `json:"qos"`
-	PBX      PBXStatus           `json:"pbx"`
-	Stacks   []Stack             `json:"stacks"`
-	Phones   map[string]int      `json:"phones"`   // number of phones by state
-	Services []Service           `json:"services"` // of others, where systemd runs
-}
-
-// Severity says how much a problem hurts.
-type Severity string
-
-// Severities.
-const (
-	SeverityError   Severity = "error"   // something does not work
-	SeverityWarning Severity = "warning" // it works, somebody should look
-)
-
-// Problem is something that is wrong, in the operator's words, with its fix.
-type Problem struct {
-	Severity Severity `json:"severity"`
-	Part     string   `json:"part"`
-	What     string   `json:"what"`
-	Fix      string   `json:"fix,omitempty"`
+	Version  string            `json:"version"`
+	Site     string            `json:"site"`
+	Started  time.Time         `json:"started"`
+	Problems []problem.Problem `json:"problems"` // errors first; empty when all is well
+	Config   ConfigStatus      `json:"config"`
+	Parts    []PartStatus      `json:"parts"`
+	Network  []NetworkLink     `json:"network"`
+	DHCP     DHCPStatus        `json:"dhcp"`
+	QoS      QoSStatus         `json:"qos"`
+	PBX      PBXStatus         `json:"pbx"`
+	Stacks   []Stack           `json:"stacks"`
+	Phones   map[string]int    `json:"phones"`   // number of phones by state
+	Services []Service         `json:"services"` // of others, where systemd runs
 }
 
 // ConfigStatus compares the operator's file with what runs.

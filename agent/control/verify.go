@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // Verifier tries for real what the appliance is for.
@@ -32,12 +34,12 @@ type Verification struct {
 
 // Checked is how one check ended.
 type Checked struct {
-	Check    string        `json:"check"` // its name, lower case
-	What     string        `json:"what"`  // was tried, in words
-	Outcome  Outcome       `json:"outcome"`
-	Seen     string        `json:"seen,omitempty"`     // what was seen, or why it was not tried
-	Problems []Problem     `json:"problems,omitempty"` // not empty if it failed
-	Took     time.Duration `json:"took_ns"`
+	Check    string            `json:"check"` // its name, lower case
+	What     string            `json:"what"`  // was tried, in words
+	Outcome  Outcome           `json:"outcome"`
+	Seen     string            `json:"seen,omitempty"`     // what was seen, or why it was not tried
+	Problems []problem.Problem `json:"problems,omitempty"` // not empty if it failed
+	Took     time.Duration     `json:"took_ns"`
 }
 
 func (s *Server) verifyRoutes(mux *http.ServeMux) {

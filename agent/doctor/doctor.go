@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -59,7 +60,7 @@ type Clock struct {
 // Check judges one thing.
 type Check struct {
 	Name  string
-	Judge func(Facts) []control.Problem
+	Judge func(Facts) []problem.Problem
 }
 
 // Checks returns all checks, in the order in which to mend what they find.
@@ -73,38 +74,38 @@ func Checks() []Check {
 }
 
 // Examine runs all checks. Problems carry the name of their check as Part.
-func Examine(f Facts) []control.Problem {
-	out := []control.Problem{}
+func Examine(f Facts) []problem.Problem {
+	out := []problem.Problem{}
 	for _, c := range Checks() {
 		for _, p := range c.Judge(f) {
 			p.Part = c.Name
 			out = append(out, p)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b control.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	slices.SortStableFunc(out, func(a, b problem.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return out
 }
 
-func wrong(fix, format string, args ...any) control.Problem {
-	return control.Problem{Severity: control.SeverityError, What: fmt.Sprintf(format, args...), Fix: fix}
+func wrong(fix, format string, args ...any) problem.Problem {
+	return problem.Problem{Severity: problem.Error, What: fmt.Sprintf(format, args...), Fix: fix}
 }
 
-func doubtful(fix, format string, args ...any) control.Problem {
-	return control.Problem{Severity: control.SeverityWarning, What: fmt.Sprintf(format, args...), Fix: fix}
+func doubtful(fix, format string, args ...any) problem.Problem {
+	return problem.Problem{Severity: problem.Warning, What: fmt.Sprintf(format, args...), Fix: fix}
 }
 
-func checkConfig(f Facts) []control.Problem {
+func checkConfig(f Facts) []problem.Problem {
 	if f.ConfigErr == nil {
 		return nil
 	}
-	return []control.Problem{wrong("sae-agent check says all that is wrong with it, sae-agent init writes one where there is none", "%s: %v", f.ConfigPath, f.ConfigErr)}
+	return []problem.Problem{wrong("sae-agent check says all that is wrong with it, sae-agent init writes one where there is none", "%s: %v", f.ConfigPath, f.ConfigErr)}
 }
 
-func checkDaemon(f Facts) []control.Problem {
+func checkDaemon(f Facts) []problem.Problem {
 	if f.Daemon != nil {
 		return nil
 	}
-	return []control.Problem{wrong("systemctl start sae-agent; journalctl -u sae-agent says why it ended", "the daemon does not answer: %v", f.DaemonErr)}
+	return []problem.Problem{wrong("systemctl start sae-agent; journalctl -u sae-agent says why it ended", "the daemon does not answer: %v", f.DaemonErr)}
 }
 
 // roles returns the cards of the configuration by role, in a fixed order.
@@ -118,7 +119,7 @@ func (f Facts) roles() (out []struct{ role, name string }) {
 	return append(out, struct{ role, name string }{"lan", f.Config.LAN.Interface})
 }
 
-func checkCards(f Facts) (out []control.Problem) {
+func checkCards(f Facts) (out []problem.Problem) {
 	for _, r := range f.roles() {
 		c := f.Cards[r.name]
 		switch {
@@ -133,7 +134,7 @@ func checkCards(f Facts) (out []control.Problem) {
 	return out
 }
 
-func checkOwners(f Facts) (out []control.Problem) {
+func checkOwners(f Facts) (out []problem.Problem) {
 	for _, r := range f.roles() {
 		if r.role == "wan" && f.Config.WAN.Method == config.WANExternal {
 			continue
@@ -181,7 +182,7 @@ func (l Listener) stop() string {
 	return "stop it, and what starts it"
 }
 
-func checkDHCPPort(f Facts) (out []control.Problem) {
+func checkDHCPPort(f Facts) (out []problem.Problem) {
 	if f.Config != nil && !f.Config.DHCP.Enabled {
 		return nil
 	}
@@ -191,18 +192,18 @@ func checkDHCPPort(f Facts) (out []control.Problem) {
 	return out
 }
 
-func checkTFTPPort(f Facts) (out []control.Problem) {
+func checkTFTPPort(f Facts) (out []problem.Problem) {
 	for _, l := range f.strangers("udp", config.PortRange{First: 69, Last: 69}) {
 		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers TFTP on this machine (UDP port 69)", l.who()))
 	}
 	return out
 }
 
-func checkRivals(f Facts) []control.Problem {
+func checkRivals(f Facts) []problem.Problem {
 	if f.Daemon == nil || len(f.Daemon.DHCP.Rivals) == 0 {
 		return nil
 	}
-	return []control.Problem{wrong("switch that server off; or let it be, set dhcp.enabled: false and have it send option 66",
+	return []problem.Problem{wrong("switch that server off; or let it be, set dhcp.enabled: false and have it send option 66",
 		"another DHCP server answers on the LAN: %s", strings.Join(f.Daemon.DHCP.Rivals, ", "))}
 }
 
@@ -213,7 +214,7 @@ var allowedOn = map[config.PortUse][]string{
 	config.UseNextcloud: {"docker-proxy"}, config.UseHTTP: nil, config.UseMetrics: nil,
 }
 
-func checkPorts(f Facts) (out []control.Problem) {
+func checkPorts(f Facts) (out []problem.Problem) {
 	if f.Config == nil {
 		return nil
 	}
@@ -236,13 +237,13 @@ func checkPorts(f Facts) (out []control.Problem) {
 // oldest is a day that has certainly passed.
 var oldest = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-func checkClock(f Facts) []control.Problem {
+func checkClock(f Facts) []problem.Problem {
 	switch {
 	case f.Clock.Now.Before(oldest):
-		return []control.Problem{wrong("timedatectl set-time 'YYYY-MM-DD HH:MM', and replace the battery of the clock",
+		return []problem.Problem{wrong("timedatectl set-time 'YYYY-MM-DD HH:MM', and replace the battery of the clock",
 			"the clock says %s, which cannot be", f.Clock.Now.Format(time.DateOnly))}
 	case !f.Clock.Synchronised:
-		return []control.Problem{doubtful("install chrony, and see that it reaches its servers: chronyc sources",
+		return []problem.Problem{doubtful("install chrony, and see that it reaches its servers: chronyc sources",
 			"the clock is not kept by a time server; phones show this machine's time")}
 	}
 	return nil
@@ -255,20 +256,20 @@ const (
 	memoryWanted = 128 * mib
 )
 
-func checkDisk(f Facts) []control.Problem {
+func checkDisk(f Facts) []problem.Problem {
 	const fix = "apt-get clean and journalctl --vacuum-size=100M make room at once"
 	switch {
 	case f.DiskFree < diskNeeded:
-		return []control.Problem{wrong(fix, "only %d MiB are free on the disk: leases could not be recorded any more", f.DiskFree/mib)}
+		return []problem.Problem{wrong(fix, "only %d MiB are free on the disk: leases could not be recorded any more", f.DiskFree/mib)}
 	case f.DiskFree < diskWanted:
-		return []control.Problem{doubtful(fix, "only %d MiB are free on the disk", f.DiskFree/mib)}
+		return []problem.Problem{doubtful(fix, "only %d MiB are free on the disk", f.DiskFree/mib)}
 	}
 	return nil
 }
 
-func checkMemory(f Facts) []control.Problem {
+func checkMemory(f Facts) []problem.Problem {
 	if f.Memory >= memoryWanted {
 		return nil
 	}
-	return []control.Problem{doubtful("stop what is not needed, or give the machine more", "only %d MiB of memory are left", f.Memory/mib)}
+	return []problem.Problem{doubtful("stop what is not needed, or give the machine more", "only %d MiB of memory are left", f.Memory/mib)}
 }

@@ -14,6 +14,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 // Back-off between two starts of a part. The first retry is quick because most
@@ -37,26 +39,6 @@ type Part interface {
 // failed gets fresh sockets and state.
 type Build func(ctx context.Context) (Part, error)
 
-// State is where a part is in its life.
-type State string
-
-// The states of a part.
-const (
-	Running State = "running"
-	Waiting State = "waiting" // failed; starts again at Status.NextTry
-	Stopped State = "stopped"
-)
-
-// Status tells how one part is.
-type Status struct {
-	Name      string    `json:"name"`
-	State     State     `json:"state"`
-	Since     time.Time `json:"since"`                // of the current state
-	Retries   int       `json:"retries"`              // starts after the first, since the part was last set
-	LastError string    `json:"last_error,omitempty"` // of the last failure, also after a recovery
-	NextTry   time.Time `json:"next_try,omitzero"`    // only when Waiting
-}
-
 // Supervisor runs parts by name. Its methods may be called from any goroutine.
 type Supervisor struct {
 	ctx context.Context
@@ -72,7 +54,7 @@ type Supervisor struct {
 type slot struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	status Status // guarded by Supervisor.mu
+	status control.PartStatus // guarded by Supervisor.mu
 }
 
 // New returns a supervisor whose parts all stop when ctx ends.
@@ -87,7 +69,7 @@ func (s *Supervisor) Set(name string, build Build) {
 	defer s.changes.Unlock()
 	s.stop(name)
 	ctx, cancel := context.WithCancel(s.ctx)
-	sl := &slot{cancel: cancel, done: make(chan struct{}), status: Status{Name: name, State: Running, Since: time.Now()}}
+	sl := &slot{cancel: cancel, done: make(chan struct{}), status: control.PartStatus{Name: name, State: control.PartRunning, Since: time.Now()}}
 	s.mu.Lock()
 	s.slots[name] = sl
 	s.mu.Unlock()
@@ -124,10 +106,10 @@ func (s *Supervisor) Wait() {
 }
 
 // Status returns the parts' states, sorted by name.
-func (s *Supervisor) Status() []Status {
+func (s *Supervisor) Status() []control.PartStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]Status, 0, len(s.slots))
+	out := make([]control.PartStatus, 0, len(s.slots))
 	for _, sl := range s.slots {
 		out = append(out, sl.status)
 	}
@@ -142,29 +124,29 @@ func (s *Supervisor) keep(ctx context.Context, sl *slot, build Build) {
 		started := time.Now()
 		err := runOnce(ctx, build)
 		if ctx.Err() != nil {
-			s.note(sl, func(st *Status) { st.State = Stopped })
+			s.note(sl, func(st *control.PartStatus) { st.State = control.PartStopped })
 			return
 		}
 		if time.Since(started) >= healthyAfter {
 			delay = firstDelay
 		}
 		s.log.Error("part failed, it will be started again", "part", sl.status.Name, "err", err, "in", delay)
-		s.note(sl, func(st *Status) {
-			st.State, st.LastError, st.NextTry = Waiting, err.Error(), time.Now().Add(delay)
+		s.note(sl, func(st *control.PartStatus) {
+			st.State, st.LastError, st.NextTry = control.PartWaiting, err.Error(), time.Now().Add(delay)
 		})
 		if !sleep(ctx, delay) {
-			s.note(sl, func(st *Status) { st.State = Stopped })
+			s.note(sl, func(st *control.PartStatus) { st.State = control.PartStopped })
 			return
 		}
 		delay = min(2*delay, maxDelay)
-		s.note(sl, func(st *Status) {
-			st.State, st.NextTry = Running, time.Time{}
+		s.note(sl, func(st *control.PartStatus) {
+			st.State, st.NextTry = control.PartRunning, time.Time{}
 			st.Retries++
 		})
 	}
 }
 
-func (s *Supervisor) note(sl *slot, change func(*Status)) {
+func (s *Supervisor) note(sl *slot, change func(*control.PartStatus)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&sl.status)

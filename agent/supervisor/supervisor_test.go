@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/control"
 	"go.uber.org/goleak"
 )
 
@@ -33,7 +34,7 @@ func newTest(t *testing.T) (*Supervisor, func()) {
 	return s, func() { cancel(); s.Wait() }
 }
 
-func find(t *testing.T, s *Supervisor, name string) Status {
+func find(t *testing.T, s *Supervisor, name string) control.PartStatus {
 	t.Helper()
 	for _, st := range s.Status() {
 		if st.Name == name {
@@ -41,7 +42,7 @@ func find(t *testing.T, s *Supervisor, name string) Status {
 		}
 	}
 	t.Fatalf("no part named %q in %v", name, s.Status())
-	return Status{}
+	return control.PartStatus{}
 }
 
 func TestFailingPartsRetryWithBackOffAndLeaveOthersAlone(t *testing.T) {
@@ -65,10 +66,10 @@ func TestFailingPartsRetryWithBackOffAndLeaveOthersAlone(t *testing.T) {
 					t.Errorf("%d starts in the first second, want 3", starts)
 				}
 				st := find(t, s, "bad")
-				if st.State != Waiting || st.LastError == "" || st.Retries != 2 || st.NextTry.IsZero() {
+				if st.State != control.PartWaiting || st.LastError == "" || st.Retries != 2 || st.NextTry.IsZero() {
 					t.Errorf("status of the failing part: %+v", st)
 				}
-				if st := find(t, s, "good"); st.State != Running || st.Retries != 0 {
+				if st := find(t, s, "good"); st.State != control.PartRunning || st.Retries != 0 {
 					t.Errorf("status of the good part: %+v", st)
 				}
 			})
@@ -90,7 +91,7 @@ func TestBuildErrorIsRetriedUntilItWorks(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		st := find(t, s, "p")
-		if st.State != Running || st.Retries != 2 || st.LastError != "no such interface" {
+		if st.State != control.PartRunning || st.Retries != 2 || st.LastError != "no such interface" {
 			t.Errorf("status: %+v", st)
 		}
 	})

@@ -133,8 +133,8 @@ func outcomes(v control.Verification) string {
 	return strings.Join(out, ", ")
 }
 
-// problem is all that a check says.
-func problem(t *testing.T, v control.Verification, check string) string {
+// problemText is all that a check says.
+func problemText(t *testing.T, v control.Verification, check string) string {
 	t.Helper()
 	text := ""
 	for _, c := range v.Checks {
@@ -173,7 +173,7 @@ func TestTelephony(t *testing.T) {
 		if got := outcomes(v); got != strings.Replace(allPassed, "secrets passed", "secrets failed", 1) || v.Passed {
 			t.Error(got)
 		}
-		if got := problem(t, v, "secrets"); !strings.HasPrefix(got, "extension 100: the exchange refuses the secret of the file") || strings.Contains(got, "101") {
+		if got := problemText(t, v, "secrets"); !strings.HasPrefix(got, "extension 100: the exchange refuses the secret of the file") || strings.Contains(got, "101") {
 			t.Error(got)
 		}
 	})
@@ -199,7 +199,7 @@ func TestTelephony(t *testing.T) {
 	t.Run("no such service", func(t *testing.T) {
 		s.exchange.Voicemail = "*96"
 		v := s.verify()
-		if got := problem(t, v, "voicemail"); !strings.HasPrefix(got, "*96 does not answer: call of 990 to *96: 404") {
+		if got := problemText(t, v, "voicemail"); !strings.HasPrefix(got, "*96 does not answer: call of 990 to *96: 404") {
 			t.Errorf("%s: %s", outcomes(v), got)
 		}
 	})
@@ -210,7 +210,7 @@ func TestTelephony(t *testing.T) {
 			return a, func(ctx context.Context) error { return errors.Join(back(ctx), errors.New("cannot remove 990")) }, err
 		}
 		v := s.verify()
-		if got := problem(t, v, "tidy"); got != "cannot remove 990\n" || v.Passed {
+		if got := problemText(t, v, "tidy"); got != "cannot remove 990\n" || v.Passed {
 			t.Errorf("%s: %s", outcomes(v), got)
 		}
 	})
@@ -223,7 +223,7 @@ func TestTelephony(t *testing.T) {
 		if got := outcomes(v); got != "exchange failed, secrets not tried, phones not tried, accounts not tried, call not tried, voicemail not tried, echo not tried" {
 			t.Error(got)
 		}
-		if got := problem(t, v, "exchange"); !strings.HasPrefix(got, "the exchange at 192.168.1.1:5060 does not answer") {
+		if got := problemText(t, v, "exchange"); !strings.HasPrefix(got, "the exchange at 192.168.1.1:5060 does not answer") {
 			t.Error(got)
 		}
 	})

@@ -18,10 +18,10 @@ func TestMeetings(t *testing.T) {
 	if !strings.Contains(outcomes(v), "gateway failed, room failed") {
 		t.Errorf("outcomes: %s", outcomes(v))
 	}
-	if said := problem(t, v, "gateway"); !strings.Contains(said, "not registered") {
+	if said := problemText(t, v, "gateway"); !strings.Contains(said, "not registered") {
 		t.Errorf("gateway: %s", said)
 	}
-	if said := problem(t, v, "room"); !strings.Contains(said, "8001 leads into no meeting") {
+	if said := problemText(t, v, "room"); !strings.Contains(said, "8001 leads into no meeting") {
 		t.Errorf("room: %s", said)
 	}
 }

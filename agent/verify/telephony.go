@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/sipcall"
 )
 
@@ -158,11 +158,11 @@ func (t *Telephony) secrets(ctx context.Context) Found {
 }
 
 // refused says what it means that an extension cannot register.
-func refused(number string, err error) control.Problem {
+func refused(number string, err error) problem.Problem {
 	if !errors.Is(err, sipcall.ErrSecret) {
-		return control.Problem{What: fmt.Sprintf("extension %s: %v", number, err), Fix: "sae-agent status says how the exchange is"}
+		return problem.Problem{What: fmt.Sprintf("extension %s: %v", number, err), Fix: "sae-agent status says how the exchange is"}
 	}
-	return control.Problem{
+	return problem.Problem{
 		What: fmt.Sprintf("extension %s: the exchange refuses the secret of the file, or does not have the extension", number),
 		Fix:  "sae-agent apply makes the exchange as the file says; a secret that was changed by hand there belongs into the file",
 	}
@@ -177,7 +177,7 @@ func (t *Telephony) phones(ctx context.Context) Found {
 	if err != nil {
 		return wrong("sae-agent status says how the exchange is", "it cannot be told which phones are registered: %v", err)
 	}
-	problems := make([]*control.Problem, len(all))
+	problems := make([]*problem.Problem, len(all))
 	parallel(len(all), func(i int) { problems[i] = t.askPhone(ctx, all[i]) })
 	var out Found
 	registered := 0
@@ -195,13 +195,13 @@ func (t *Telephony) phones(ctx context.Context) Found {
 }
 
 // askPhone is the problem of one phone; nil: it has none.
-func (t *Telephony) askPhone(ctx context.Context, p Phone) *control.Problem {
+func (t *Telephony) askPhone(ctx context.Context, p Phone) *problem.Problem {
 	who := fmt.Sprintf("extension %s: the phone %s", p.Extension, p.Name)
 	switch {
 	case p.Contact == "" && p.Problem == "": // not plugged in
 		return nil
 	case p.Contact == "":
-		return &control.Problem{What: who + " is not registered: " + p.Problem, Fix: "sae-agent phones resync " + p.Name + " has it fetch its file again"}
+		return &problem.Problem{What: who + " is not registered: " + p.Problem, Fix: "sae-agent phones resync " + p.Name + " has it fetch its file again"}
 	}
 	reachable := p.Reachable
 	if p.Transport == "udp" { // over the others only the phone can connect
@@ -210,7 +210,7 @@ func (t *Telephony) askPhone(ctx context.Context, p Phone) *control.Problem {
 	if reachable {
 		return nil
 	}
-	return &control.Problem{What: who + " is registered at " + p.Contact + " but does not answer", Fix: "look whether it is plugged in, and at its cable; it is forgotten when its registration ends"}
+	return &problem.Problem{What: who + " is registered at " + p.Contact + " but does not answer", Fix: "look whether it is plugged in, and at its cable; it is forgotten when its registration ends"}
 }
 
 // parallel does n things, some at a time.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // checkTime bounds one check; the slowest take seconds.
@@ -30,7 +31,7 @@ type Check struct {
 type Found struct {
 	Seen     string // in words
 	NotTried bool   // Seen says why
-	Problems []control.Problem
+	Problems []problem.Problem
 }
 
 // Suite is checks that need the same things.
@@ -78,7 +79,7 @@ func try(ctx context.Context, log *slog.Logger, c Check) control.Checked {
 	}
 	for i := range out.Problems {
 		p := &out.Problems[i]
-		p.Part, p.Severity = c.Name, control.SeverityError
+		p.Part, p.Severity = c.Name, problem.Error
 		log.Warn("verify: a check failed", "check", c.Name, "what", p.What)
 	}
 	return out
@@ -88,8 +89,8 @@ func try(ctx context.Context, log *slog.Logger, c Check) control.Checked {
 func tidied(err error) control.Checked {
 	return control.Checked{
 		Check: "tidy", What: "what was made for the checks is removed", Outcome: control.Failed,
-		Problems: []control.Problem{{
-			Severity: control.SeverityError, Part: "tidy", What: err.Error(), Fix: "sae-agent apply removes it; sae-agent status says what keeps it from doing so",
+		Problems: []problem.Problem{{
+			Severity: problem.Error, Part: "tidy", What: err.Error(), Fix: "sae-agent apply removes it; sae-agent status says what keeps it from doing so",
 		}},
 	}
 }
@@ -104,7 +105,7 @@ func notTried(format string, args ...any) Found {
 
 // wrong is a check that failed.
 func wrong(fix, format string, args ...any) Found {
-	return Found{Problems: []control.Problem{{What: fmt.Sprintf(format, args...), Fix: fix}}}
+	return Found{Problems: []problem.Problem{{What: fmt.Sprintf(format, args...), Fix: fix}}}
 }
 
 // ErrBusy says that checks are being made already.

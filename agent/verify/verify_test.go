@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // suite is fixed checks.
@@ -41,7 +42,7 @@ func TestRun(t *testing.T) {
 	}
 	want := []control.Checked{
 		{Check: "a", What: "a works", Outcome: control.Passed, Seen: "2 of 2"},
-		{Check: "b", What: "b works", Outcome: control.Failed, Problems: []control.Problem{{Severity: control.SeverityError, Part: "b", What: "b is broken", Fix: "mend it"}}},
+		{Check: "b", What: "b works", Outcome: control.Failed, Problems: []problem.Problem{{Severity: problem.Error, Part: "b", What: "b is broken", Fix: "mend it"}}},
 		{Check: "c", What: "c works", Outcome: control.NotTried, Seen: "there is no c"},
 		{Check: "d", What: "d works", Outcome: control.Passed, Seen: "d"},
 		tidied(second.err),

@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // maxPage bounds what is read of a page.
@@ -127,7 +127,7 @@ func (s *CloudSuite) takenAway(ctx context.Context) Found {
 	giveBack := s.giveBack
 	s.giveBack = nil
 	if err := giveBack(ctx); err != nil {
-		return Found{Problems: []control.Problem{{What: fmt.Sprintf("test accounts of Nextcloud are left: %v", err), Fix: "remove the accounts that begin with sae-agent-verify"}}}
+		return Found{Problems: []problem.Problem{{What: fmt.Sprintf("test accounts of Nextcloud are left: %v", err), Fix: "remove the accounts that begin with sae-agent-verify"}}}
 	}
 	return seen("uploaded, shared, read, removed")
 }

@@ -109,7 +109,7 @@ func TestAccountsThatStay(t *testing.T) {
 		a, _, err := c.borrow(ctx)
 		return a, func(context.Context) error { return errors.New("no") }, err
 	}}))
-	if v.Passed || !strings.Contains(problem(t, v, "cloud_files"), "are left") {
+	if v.Passed || !strings.Contains(problemText(t, v, "cloud_files"), "are left") {
 		t.Errorf("report: %+v", v)
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -32,7 +32,7 @@ full disk. Nothing is changed. The exit status is 1 when something does not work
 			if err := show(cmd, problems, func(w io.Writer) { printFindings(w, problems) }); err != nil {
 				return err
 			}
-			if slices.ContainsFunc(problems, func(p control.Problem) bool { return p.Severity == control.SeverityError }) {
+			if slices.ContainsFunc(problems, func(p problem.Problem) bool { return p.Severity == problem.Error }) {
 				return &silentError{}
 			}
 			return nil
@@ -54,7 +54,7 @@ func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
 	return doctor.Look(cmd.Context(), s)
 }
 
-func printFindings(w io.Writer, problems []control.Problem) {
+func printFindings(w io.Writer, problems []problem.Problem) {
 	if len(problems) == 0 {
 		fmt.Fprintf(w, "%d checks, nothing is wrong.\n", len(doctor.Checks()))
 		return

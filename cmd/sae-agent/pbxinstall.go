@@ -17,11 +17,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/freepbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/install"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/takeover"
 )
@@ -194,7 +194,7 @@ func (i *installation) judge(ctx context.Context) error {
 	for _, p := range problems {
 		i.say(fmt.Sprintf("%s: %s\n  fix: %s", p.Severity, p.What, p.Fix))
 	}
-	if slices.ContainsFunc(problems, func(p control.Problem) bool { return p.Severity == control.SeverityError }) {
+	if slices.ContainsFunc(problems, func(p problem.Problem) bool { return p.Severity == problem.Error }) {
 		return errors.New("nothing was installed: the machine is not ready for it")
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // watchEvery is how often --watch looks again.
@@ -37,7 +37,7 @@ wrong, else 1. It is coloured on a terminal, unless NO_COLOR is set.`,
 			if err := show(cmd, st, func(w io.Writer) { printStatus(w, st, time.Now()) }); err != nil {
 				return err
 			}
-			isError := func(p control.Problem) bool { return p.Severity == control.SeverityError }
+			isError := func(p problem.Problem) bool { return p.Severity == problem.Error }
 			if slices.ContainsFunc(st.Problems, isError) {
 				return &silentError{}
 			}
@@ -116,18 +116,18 @@ func printRest(w io.Writer, p paint, st control.Status, now time.Time) {
 }
 
 // verdict is the status in a few words.
-func verdict(p paint, problems []control.Problem) string {
-	count := make(map[control.Severity]int)
+func verdict(p paint, problems []problem.Problem) string {
+	count := make(map[problem.Severity]int)
 	for _, problem := range problems {
 		count[problem.Severity]++
 	}
-	errors, warnings := plural(count[control.SeverityError], "error"), plural(count[control.SeverityWarning], "warning")
+	errors, warnings := plural(count[problem.Error], "error"), plural(count[problem.Warning], "warning")
 	switch {
 	case len(problems) == 0:
 		return p.in(green, "Everything is fine.")
-	case count[control.SeverityError] == 0:
+	case count[problem.Error] == 0:
 		return p.in(yellow, warnings)
-	case count[control.SeverityWarning] == 0:
+	case count[problem.Warning] == 0:
 		return p.in(red, errors)
 	}
 	return p.in(red, errors) + ", " + p.in(yellow, warnings)
@@ -140,14 +140,14 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-func printProblem(w io.Writer, p paint, problem control.Problem) {
+func printProblem(w io.Writer, p paint, found problem.Problem) {
 	colour := yellow
-	if problem.Severity == control.SeverityError {
+	if found.Severity == problem.Error {
 		colour = red
 	}
-	fmt.Fprintf(w, "\n%s: %s: %s\n", p.in(colour, string(problem.Severity)), problem.Part, problem.What)
-	if problem.Fix != "" {
-		fmt.Fprintf(w, "  fix: %s\n", problem.Fix)
+	fmt.Fprintf(w, "\n%s: %s: %s\n", p.in(colour, string(found.Severity)), found.Part, found.What)
+	if found.Fix != "" {
+		fmt.Fprintf(w, "  fix: %s\n", found.Fix)
 	}
 }
 
@@ -187,16 +187,16 @@ func printPhoneCounts(w io.Writer, counts map[string]int) {
 }
 
 // printParts names the parts that run, in a line, and says why others do not.
-func printParts(w io.Writer, p paint, parts []supervisor.Status, now time.Time) {
+func printParts(w io.Writer, p paint, parts []control.PartStatus, now time.Time) {
 	var running []string
 	for _, part := range parts {
-		if part.State == supervisor.Running {
+		if part.State == control.PartRunning {
 			running = append(running, part.Name)
 		}
 	}
 	fmt.Fprintf(w, "Parts          %s run\n", dash(strings.Join(running, ", ")))
 	for _, part := range parts {
-		if part.State != supervisor.Running {
+		if part.State != control.PartRunning {
 			state := p.in(red, string(part.State))
 			fmt.Fprintf(w, "               %s %s (%s), %s: %s\n", part.Name, state, ago(now, part.Since), fmt.Sprint(part.Retries, " retries"), part.LastError)
 		}

@@ -12,19 +12,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-func sampleStatus(problems ...control.Problem) control.Status {
+func sampleStatus(problems ...problem.Problem) control.Status {
 	return control.Status{
 		PBX:     control.PBXStatus{Driver: "asterisk", State: "well", Extensions: 12, Registered: 11, Calls: 2},
 		Version: "1.0", Site: "sae303", Started: statusTime.Add(-3 * time.Hour), Problems: problems,
 		Config: control.ConfigStatus{Applied: "0123456789abcdef", AppliedAt: statusTime.Add(-time.Hour)},
-		Parts: []supervisor.Status{
-			{Name: "control", State: supervisor.Running}, {Name: "dhcp", State: supervisor.Running},
-			{Name: "tftp", State: supervisor.Waiting, Since: statusTime.Add(-5 * time.Second), Retries: 4, LastError: "another program holds UDP port 69"},
+		Parts: []control.PartStatus{
+			{Name: "control", State: control.PartRunning}, {Name: "dhcp", State: control.PartRunning},
+			{Name: "tftp", State: control.PartWaiting, Since: statusTime.Add(-5 * time.Second), Retries: 4, LastError: "another program holds UDP port 69"},
 		},
 		Network: []control.NetworkLink{
 			{Role: "wan", Name: "ens33", Method: "dhcp", Up: true, Addresses: []string{"198.51.100.50/24"}, Gateway: "198.51.100.1"},
@@ -38,8 +38,8 @@ func sampleStatus(problems ...control.Problem) control.Status {
 // What is wrong comes first, with its fix.
 func TestStatusScreen(t *testing.T) {
 	st := sampleStatus(
-		control.Problem{Severity: control.SeverityError, Part: "tftp", What: "another program holds UDP port 69", Fix: "stop it"},
-		control.Problem{Severity: control.SeverityWarning, Part: "phones", What: "1 unknown phone waits for approval", Fix: "sae-agent phones lists it"},
+		problem.Problem{Severity: problem.Error, Part: "tftp", What: "another program holds UDP port 69", Fix: "stop it"},
+		problem.Problem{Severity: problem.Warning, Part: "phones", What: "1 unknown phone waits for approval", Fix: "sae-agent phones lists it"},
 	)
 	var plain bytes.Buffer
 	printStatus(&plain, st, statusTime)
@@ -62,8 +62,8 @@ func TestStatusScreen(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
-	bad, odd := control.Problem{Severity: control.SeverityError}, control.Problem{Severity: control.SeverityWarning}
-	for want, problems := range map[string][]control.Problem{
+	bad, odd := problem.Problem{Severity: problem.Error}, problem.Problem{Severity: problem.Warning}
+	for want, problems := range map[string][]problem.Problem{
 		"\x1b[32mEverything is fine.\x1b[0m":                  nil,
 		"\x1b[1;31m1 error\x1b[0m":                            {bad},
 		"\x1b[33m2 warnings\x1b[0m":                           {odd, odd},

@@ -9,13 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 func TestPrintVerification(t *testing.T) {
 	var b bytes.Buffer
 	printVerification(&b, control.Verification{Took: 41 * time.Second, Checks: []control.Checked{
 		{Check: "exchange", What: "the exchange answers", Outcome: control.Passed, Seen: "192.168.1.1:5060 over udp"},
-		{Check: "secrets", What: "the exchange takes the secret of every extension", Outcome: control.Failed, Seen: "2 extensions", Problems: []control.Problem{
+		{Check: "secrets", What: "the exchange takes the secret of every extension", Outcome: control.Failed, Seen: "2 extensions", Problems: []problem.Problem{
 			{What: "extension 100: the exchange refuses the secret of the file", Fix: "sae-agent apply"},
 		}},
 		{Check: "phones", What: "every registered phone answers", Outcome: control.NotTried, Seen: "0 of 2 phones are registered"},

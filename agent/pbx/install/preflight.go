@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"golang.org/x/sys/unix"
-
-	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 const gib = 1 << 30
@@ -75,32 +74,32 @@ func releaseOf(osRelease []byte) string {
 
 // Judge says what keeps the installer from working (errors), and what makes it work
 // badly (warnings).
-func Judge(m Machine, freepbx bool) (out []control.Problem) {
-	add := func(s control.Severity, what, fix string) {
-		out = append(out, control.Problem{Severity: s, Part: "install", What: what, Fix: fix})
+func Judge(m Machine, freepbx bool) (out []problem.Problem) {
+	add := func(s problem.Severity, what, fix string) {
+		out = append(out, problem.Problem{Severity: s, Part: "install", What: what, Fix: fix})
 	}
 	if m.Codename != "bookworm" {
-		add(control.SeverityError, fmt.Sprintf("this is Debian %q; the installer works on Debian 12 (bookworm) only", m.Codename), "install on a fresh Debian 12")
+		add(problem.Error, fmt.Sprintf("this is Debian %q; the installer works on Debian 12 (bookworm) only", m.Codename), "install on a fresh Debian 12")
 	}
 	if m.Architecture != "amd64" {
-		add(control.SeverityError, "Sangoma has packages for amd64 only, and this machine is "+m.Architecture, "use a machine with an Intel or AMD processor, or write pbx: {driver: none}")
+		add(problem.Error, "Sangoma has packages for amd64 only, and this machine is "+m.Architecture, "use a machine with an Intel or AMD processor, or write pbx: {driver: none}")
 	}
 	if m.FQDN == "" {
-		add(control.SeverityError, "the machine does not know its own name ('hostname -f' fails), and the installer needs it", "write a line such as '127.0.1.1 pbx.example.org pbx' into /etc/hosts")
+		add(problem.Error, "the machine does not know its own name ('hostname -f' fails), and the installer needs it", "write a line such as '127.0.1.1 pbx.example.org pbx' into /etc/hosts")
 	}
 	switch {
 	case m.Memory < minMemory:
-		add(control.SeverityError, fmt.Sprintf("the machine has %.1f GiB of memory, and FreePBX needs 2", float64(m.Memory)/gib), "give it 4 GiB")
+		add(problem.Error, fmt.Sprintf("the machine has %.1f GiB of memory, and FreePBX needs 2", float64(m.Memory)/gib), "give it 4 GiB")
 	case m.Memory < goodMemory && freepbx:
-		add(control.SeverityWarning, fmt.Sprintf("the machine has %.1f GiB of memory, which is little for FreePBX", float64(m.Memory)/gib), "give it 4 GiB if Jitsi or Nextcloud are to run beside it")
+		add(problem.Warning, fmt.Sprintf("the machine has %.1f GiB of memory, which is little for FreePBX", float64(m.Memory)/gib), "give it 4 GiB if Jitsi or Nextcloud are to run beside it")
 	}
 	if m.DiskFree < minDisk {
-		add(control.SeverityError, fmt.Sprintf("%.1f GiB are free on the disk, and 10 are needed", float64(m.DiskFree)/gib), "make room, or enlarge the disk")
+		add(problem.Error, fmt.Sprintf("%.1f GiB are free on the disk, and 10 are needed", float64(m.DiskFree)/gib), "make room, or enlarge the disk")
 	}
 	return append(out, judgePorts(m.Busy, freepbx)...)
 }
 
-func judgePorts(busy map[uint16]string, freepbx bool) (out []control.Problem) {
+func judgePorts(busy map[uint16]string, freepbx bool) (out []problem.Problem) {
 	ports := map[uint16]string{5038: "asterisk"}
 	if freepbx {
 		ports[80], ports[3306] = "apache2", "mariadbd"
@@ -108,8 +107,8 @@ func judgePorts(busy map[uint16]string, freepbx bool) (out []control.Problem) {
 	for _, port := range []uint16{80, 3306, 5038} {
 		program, taken := busy[port]
 		if expected, ours := ports[port]; taken && ours && program != expected {
-			out = append(out, control.Problem{
-				Severity: control.SeverityError, Part: "install",
+			out = append(out, problem.Problem{
+				Severity: problem.Error, Part: "install",
 				What: fmt.Sprintf("TCP port %d is held by %s, and %s needs it", port, program, expected), Fix: "stop it, or have it use another port",
 			})
 		}
