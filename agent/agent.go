@@ -86,7 +86,7 @@ type Runner interface {
 	Restart(ctx context.Context, s runner.Service) error
 }
 
-// Agent runs the appliance. It implements control.Backend.
+// Agent runs the appliance.
 type Agent struct {
 	opts     Options
 	log      *slog.Logger
@@ -287,7 +287,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.parts = supervisor.New(ctx, a.log)
 	a.parts.Set("control", func(context.Context) (supervisor.Part, error) {
-		return control.NewServer(a.opts.RuntimeDir, a, a.log), nil
+		return control.NewServer(a.opts.RuntimeDir, a.operations, a.log), nil
 	})
 	a.bringInLine()
 	a.mu.Unlock()

@@ -74,7 +74,7 @@ func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied,
 	return applied{cfg: cfg, data: data, secrets: made, warnings: warnings}, nil
 }
 
-// Apply implements control.Backend: it runs the operator's file. The exchange comes first and the phones' files follow
+// Apply answers control.ApplyConfig: it runs the operator's file. The exchange comes first and the phones' files follow
 // it; Apply waits for both.
 func (a *Agent) Apply(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
 	plan, err := a.applyFile(ctx, o)
@@ -123,7 +123,7 @@ func (a *Agent) run(next applied) {
 	a.bringInLine()
 }
 
-// Plan implements control.Backend: it says what Apply would do.
+// Plan answers control.GetPlan: it says what Apply would do.
 func (a *Agent) Plan(ctx context.Context) (control.Plan, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -57,7 +57,7 @@ func BackupTrees(stateDir, configPath string, hold func(ctx context.Context, par
 	return trees
 }
 
-// BackupPlan implements control.Backend.
+// BackupPlan answers control.GetBackupPlan.
 func (a *Agent) BackupPlan(context.Context) (control.BackupPlan, error) {
 	c := a.running.Load()
 	p := control.BackupPlan{
@@ -70,7 +70,7 @@ func (a *Agent) BackupPlan(context.Context) (control.BackupPlan, error) {
 	return p, nil
 }
 
-// Hold implements control.Backend.
+// Hold answers control.HoldForBackup.
 func (a *Agent) Hold(ctx context.Context, part string) (control.Held, func(), error) {
 	if part == holdLeases {
 		return a.holdLeases()

@@ -21,7 +21,7 @@ func (a *Agent) theFirewall() (*firewall.Manager, error) {
 	return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "the firewall is not running: see sae-agent status"}
 }
 
-// Firewall implements control.Backend.
+// Firewall answers control.GetFirewall.
 func (a *Agent) Firewall(context.Context) (control.Firewall, error) {
 	m, err := a.theFirewall()
 	if err != nil {
@@ -41,7 +41,7 @@ func (a *Agent) planFirewall(ctx context.Context, next *config.Config) []string 
 	return firewall.Plan(desiredFirewall(a.applied.cfg, f, a.opts.StateDir), desiredFirewall(next, f, a.opts.StateDir))
 }
 
-// FirewallTest implements control.Backend.
+// FirewallTest answers control.TestFirewall.
 func (a *Agent) FirewallTest(ctx context.Context, q control.FirewallQuestion) (control.FirewallAnswer, error) {
 	m, err := a.theFirewall()
 	if err != nil {
@@ -104,7 +104,7 @@ func someoneIn(c firewall.Config, z firewall.Zone) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
-// Bans implements control.Backend.
+// Bans answers control.ListBans.
 func (a *Agent) Bans(ctx context.Context) ([]control.Ban, error) {
 	m, err := a.theFirewall()
 	if err != nil {
@@ -124,7 +124,7 @@ func controlBan(b firewall.Ban) control.Ban {
 	}
 }
 
-// AddBan implements control.Backend.
+// AddBan answers control.AddBan.
 func (a *Agent) AddBan(ctx context.Context, b control.Ban) (control.Ban, error) {
 	m, err := a.theFirewall()
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *Agent) AddBan(ctx context.Context, b control.Ban) (control.Ban, error) 
 	return controlBan(done), err
 }
 
-// RemoveBans implements control.Backend: in the ruleset, and wherever else bans are noted.
+// RemoveBans answers control.RemoveBans: in the ruleset, and wherever else bans are noted.
 func (a *Agent) RemoveBans(ctx context.Context, r control.BanRemoval) (control.BanRemoved, error) {
 	m, err := a.theFirewall()
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	stateNone   = "none"   // none that we watch
 )
 
-// Extensions implements control.Backend.
+// Extensions answers control.ListExtensions.
 func (a *Agent) Extensions(context.Context) ([]control.Extension, error) {
 	st, watched := a.exchangeState()
 	list := a.phoneList()
@@ -44,7 +44,7 @@ func (a *Agent) Extensions(context.Context) ([]control.Extension, error) {
 	return out, nil
 }
 
-// PBXStatus implements control.Backend.
+// PBXStatus answers control.GetPBX.
 func (a *Agent) PBXStatus(context.Context) (control.PBXStatus, error) { return a.pbxStatus(), nil }
 
 func (a *Agent) pbxStatus() control.PBXStatus {
@@ -74,7 +74,7 @@ func (a *Agent) pbxStatus() control.PBXStatus {
 	return out
 }
 
-// RestartPBX implements control.Backend.
+// RestartPBX answers control.RestartPBX.
 func (a *Agent) RestartPBX(ctx context.Context, o control.RestartOptions) error {
 	r := a.pbx.Load()
 	if r == nil {

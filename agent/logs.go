@@ -17,7 +17,7 @@ func (a *Agent) keepEvents(c *config.Config) {
 	a.story.Keep(c.Logs.Retention, c.Logs.PersonalData == config.PersonalOmit)
 }
 
-// LogSource implements control.Backend.
+// LogSource answers control.GetLogSource.
 func (a *Agent) LogSource(_ context.Context, phone string) (control.LogSource, error) {
 	src := control.LogSource{Journal: a.opts.Journal && a.running.Load().Logs.PersonalData == config.PersonalKeep}
 	if phone == "" {
@@ -34,7 +34,7 @@ func (a *Agent) LogSource(_ context.Context, phone string) (control.LogSource, e
 	return src, nil
 }
 
-// Logs implements control.Backend.
+// Logs answers control.ReadLogs.
 func (a *Agent) Logs(ctx context.Context, f events.Filter, follow bool, emit func(events.Event) error) error {
 	return a.story.Read(ctx, f, follow, emit)
 }

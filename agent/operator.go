@@ -11,7 +11,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones"
 )
 
-// Leases implements control.Backend.
+// Leases answers control.ListLeases.
 func (a *Agent) Leases(context.Context) ([]control.Lease, error) {
 	s := a.dhcp.Load()
 	if s == nil {
@@ -27,7 +27,7 @@ func (a *Agent) Leases(context.Context) ([]control.Lease, error) {
 	return out, nil
 }
 
-// Phones implements control.Backend.
+// Phones answers control.ListPhones.
 func (a *Agent) Phones(context.Context) ([]control.Phone, error) {
 	out := []control.Phone{}
 	for _, p := range a.phoneList() {
@@ -36,7 +36,7 @@ func (a *Agent) Phones(context.Context) ([]control.Phone, error) {
 	return out, nil
 }
 
-// Phone implements control.Backend.
+// Phone answers control.GetPhone.
 func (a *Agent) Phone(_ context.Context, mac string) (control.Phone, error) {
 	p, err := a.phone(mac)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *Agent) phone(mac string) (phoneView, error) {
 	return a.witness().view(p), nil
 }
 
-// ApprovePhone implements control.Backend.
+// ApprovePhone answers control.ApprovePhone.
 func (a *Agent) ApprovePhone(ctx context.Context, mac string, approval control.Approval) error {
 	hw, err := parseMAC(mac)
 	if err != nil {
@@ -67,7 +67,7 @@ func (a *Agent) ApprovePhone(ctx context.Context, mac string, approval control.A
 	return told(a.phones.Approve(ctx, hw, approval.Extension, approval.Model))
 }
 
-// ForgetPhone implements control.Backend.
+// ForgetPhone answers control.ForgetPhone.
 func (a *Agent) ForgetPhone(ctx context.Context, mac string) error {
 	hw, err := parseMAC(mac)
 	if err != nil {
@@ -76,7 +76,7 @@ func (a *Agent) ForgetPhone(ctx context.Context, mac string) error {
 	return told(a.phones.Forget(ctx, hw))
 }
 
-// RearmPhone implements control.Backend.
+// RearmPhone answers control.RearmPhone.
 func (a *Agent) RearmPhone(ctx context.Context, mac string) error {
 	hw, err := parseMAC(mac)
 	if err != nil {
@@ -85,7 +85,7 @@ func (a *Agent) RearmPhone(ctx context.Context, mac string) error {
 	return told(a.phones.Rearm(ctx, hw))
 }
 
-// SoftphoneLink implements control.Backend.
+// SoftphoneLink answers control.LinkSoftphone.
 func (a *Agent) SoftphoneLink(_ context.Context, extension string) (control.Link, error) {
 	l, err := a.phones.SoftphoneLink(extension)
 	return control.Link{URL: l.URL, Expires: l.Expires}, told(err)

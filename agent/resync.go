@@ -123,7 +123,7 @@ func (a *Agent) tellChanged(ctx context.Context) {
 	}
 }
 
-// ResyncPhones implements control.Backend. It is done for a phone only when that has fetched its file.
+// ResyncPhones answers control.ResyncPhones. It is done for a phone only when that has fetched its file.
 func (a *Agent) ResyncPhones(ctx context.Context, o control.ResyncOptions) ([]control.Resync, error) {
 	r := a.pbx.Load()
 	if r == nil {

@@ -56,7 +56,7 @@ func (a *Agent) probation(ctx context.Context, data []byte, d time.Duration) (un
 	return until, e, nil
 }
 
-// Confirm implements control.Backend: what waits for it is kept.
+// Confirm answers control.ConfirmConfig: what waits for it is kept.
 func (a *Agent) Confirm(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -86,7 +86,7 @@ func (a *Agent) disarm(ctx context.Context) {
 	}
 }
 
-// Rollback implements control.Backend. The operator's file stays as it is.
+// Rollback answers control.RollbackConfig. The operator's file stays as it is.
 func (a *Agent) Rollback(ctx context.Context, o control.RollbackOptions) (control.Plan, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -168,7 +168,7 @@ func (a *Agent) adopt() {
 	a.log.Warn("going over to the recorded configuration", "number", entry.Seq)
 }
 
-// History implements control.Backend.
+// History answers control.ListHistory.
 func (a *Agent) History(context.Context) ([]control.Applied, error) { return kept(a.history) }
 
 func kept(h *history.History) ([]control.Applied, error) {

@@ -150,7 +150,7 @@ func (a *Agent) holdStack(ctx context.Context, name string) (control.Held, func(
 	return control.Held{Path: filepath.Join(a.state(stacksDir), name)}, release, stackError(err)
 }
 
-// Stacks implements control.Backend.
+// Stacks answers control.ListStacks.
 func (a *Agent) Stacks(context.Context) ([]control.Stack, error) { return a.stackStatus(), nil }
 
 func (a *Agent) stackStatus() []control.Stack {
@@ -232,17 +232,17 @@ func stackProblems(list []control.Stack, history []stacks.Record, now time.Time)
 	return out
 }
 
-// StackUp implements control.Backend.
+// StackUp answers control.StartStack.
 func (a *Agent) StackUp(ctx context.Context, name string) error {
 	return stackError(a.stacks.Up(ctx, name))
 }
 
-// StackDown implements control.Backend.
+// StackDown answers control.StopStack.
 func (a *Agent) StackDown(ctx context.Context, name string) error {
 	return stackError(a.stacks.Down(ctx, name))
 }
 
-// StackUpdate implements control.Backend.
+// StackUpdate answers control.UpdateStack.
 func (a *Agent) StackUpdate(ctx context.Context, name string, o control.StackUpdateOptions) (control.StackUpdate, error) {
 	step := versions.Minor
 	if o.Major {
@@ -252,7 +252,7 @@ func (a *Agent) StackUpdate(ctx context.Context, name string, o control.StackUpd
 	return controlUpdate(r), stackError(err)
 }
 
-// StackHistory implements control.Backend.
+// StackHistory answers control.ListStackUpdates.
 func (a *Agent) StackHistory(context.Context) ([]control.StackUpdate, error) {
 	out := []control.StackUpdate{}
 	for _, r := range a.stacks.History() {
@@ -265,7 +265,7 @@ func controlUpdate(r stacks.Record) control.StackUpdate {
 	return control.StackUpdate{Time: r.Time, Stack: r.Stack, Outcome: string(r.Outcome), From: r.From, To: r.To, Detail: r.Detail, Backup: r.Backup}
 }
 
-// StackLogins implements control.Backend.
+// StackLogins answers control.ShowStackLogins.
 func (a *Agent) StackLogins(_ context.Context, name string) (control.StackLogins, error) {
 	logins, err := a.stacks.FirstLogins(name)
 	var out control.StackLogins
@@ -284,7 +284,7 @@ func (a *Agent) StackLogins(_ context.Context, name string) (control.StackLogins
 	return out, stackError(err)
 }
 
-// StackLogs implements control.Backend.
+// StackLogs answers control.ReadStackLogs.
 func (a *Agent) StackLogs(ctx context.Context, w io.Writer, name string, o control.StackLogOptions) error {
 	return stackError(a.stacks.Logs(ctx, w, name, o.Service, o.Lines, o.Follow))
 }

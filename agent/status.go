@@ -16,7 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
-// Status implements control.Backend. It waits neither for an apply nor for a part:
+// Status answers control.GetStatus. It waits neither for an apply nor for a part:
 // what it asks of a part, the part MUST answer from memory.
 func (a *Agent) Status(context.Context) (control.Status, error) {
 	current, parts := *a.current.Load(), a.parts.Status()

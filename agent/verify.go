@@ -15,7 +15,7 @@ import (
 // echoNumber is where an exchange echoes, ours as well as FreePBX.
 const echoNumber = "*43"
 
-// Verify implements control.Verifier.
+// Verify answers control.RunVerification.
 func (a *Agent) Verify(ctx context.Context) (control.Verification, error) {
 	if !a.verifying.TryLock() {
 		return control.Verification{}, &control.Error{Code: http.StatusConflict, Message: verify.ErrBusy.Error()}

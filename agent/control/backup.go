@@ -1,21 +1,25 @@
 package control
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 )
 
-// Backups lets the command that makes a backup read what the daemon uses. The
-// command makes it, not the daemon: files of containers and of the exchange can
-// only be read with more rights than the daemon has.
-type Backups interface {
-	BackupPlan(ctx context.Context) (BackupPlan, error)
-	// Hold has a part stand still until release is called.
-	Hold(ctx context.Context, part string) (h Held, release func(), err error)
-}
+// Operations for the command that makes a backup. The command makes it, not the
+// daemon: files of containers and of the exchange can only be read with more rights
+// than the daemon has.
+var (
+	GetBackupPlan = Operation[None, BackupPlan]{
+		ID: "getBackupPlan", Method: http.MethodGet, Path: "/backup", Role: Viewer,
+		Summary: "What belongs into a backup",
+	}
+	HoldForBackup = Hold[HoldRequest, Held]{
+		ID: "holdForBackup", Method: http.MethodPost, Path: "/backup/hold", Role: Admin, Order: "hold for backup",
+		Summary: "Have a part stand still while it is read",
+	}
+)
+
+func backupOperations() []Declaration { return []Declaration{GetBackupPlan, HoldForBackup} }
 
 // BackupPlan says what belongs into a backup.
 type BackupPlan struct {
@@ -34,55 +38,12 @@ type BackupOutcome struct {
 	Error string    `json:"error,omitempty"`
 }
 
+// HoldRequest says what is to stand still: leases, or stack/ and its name.
+type HoldRequest struct {
+	Part string `json:"part"`
+}
+
 // Held is something that stands still.
 type Held struct {
 	Path string `json:"path"` // where it can be read
-}
-
-func (s *Server) backupRoutes(mux *http.ServeMux) {
-	mux.Handle("GET /v1/backup", ask(s.backend.BackupPlan))
-	mux.HandleFunc("POST /v1/backup/hold/{part...}", s.hold)
-}
-
-// hold answers when the part stands still, and lets it go when the peer closes
-// the connection, however it ends.
-func (s *Server) hold(w http.ResponseWriter, r *http.Request) {
-	h, release, err := s.backend.Hold(r.Context(), r.PathValue("part"))
-	if err != nil {
-		s.log.Warn("a part does not stand still for a backup", "part", r.PathValue("part"), "err", err)
-		reply(w, nil, err)
-		return
-	}
-	defer release()
-	w.Header().Set("Content-Type", "application/json")
-	if json.NewEncoder(w).Encode(h) != nil || http.NewResponseController(w).Flush() != nil {
-		return
-	}
-	<-r.Context().Done()
-}
-
-// BackupPlan asks what belongs into a backup.
-func (c *Client) BackupPlan(ctx context.Context) (BackupPlan, error) {
-	return call[BackupPlan](ctx, c, http.MethodGet, "/v1/backup", nil)
-}
-
-// Hold has a part stand still until release is called or this process ends.
-func (c *Client) Hold(ctx context.Context, part string) (h Held, release func(), err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://sae-agent/v1/backup/hold/"+part, nil)
-	if err != nil {
-		return h, nil, err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return h, nil, c.explain(err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		err = json.NewDecoder(resp.Body).Decode(&h)
-	} else {
-		err = readError(resp)
-	}
-	if err != nil {
-		return h, nil, errors.Join(err, resp.Body.Close())
-	}
-	return h, func() { _ = resp.Body.Close() }, nil
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -33,101 +32,99 @@ func NewClient(dir string) *Client {
 	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-// Status asks how the appliance is.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
-}
-
-// Plan asks what an apply would change.
-func (c *Client) Plan(ctx context.Context) (Plan, error) {
-	return call[Plan](ctx, c, http.MethodGet, "/v1/plan", nil)
-}
-
-// Apply makes the daemon read its file and run it.
-func (c *Client) Apply(ctx context.Context, o ApplyOptions) (Plan, error) {
-	return call[Plan](ctx, c, http.MethodPost, "/v1/apply", o)
-}
-
-// Confirm keeps a change that is undone otherwise.
-func (c *Client) Confirm(ctx context.Context) error {
-	_, err := call[any](ctx, c, http.MethodPost, "/v1/confirm", nil)
-	return err
-}
-
-// Rollback makes the daemon go back to an earlier configuration.
-func (c *Client) Rollback(ctx context.Context, o RollbackOptions) (Plan, error) {
-	return call[Plan](ctx, c, http.MethodPost, "/v1/rollback", o)
-}
-
-// History lists the configurations that are kept, newest last.
-func (c *Client) History(ctx context.Context) ([]Applied, error) {
-	return call[[]Applied](ctx, c, http.MethodGet, "/v1/history", nil)
-}
-
-// Leases lists the DHCP leases, by address.
-func (c *Client) Leases(ctx context.Context) ([]Lease, error) {
-	return call[[]Lease](ctx, c, http.MethodGet, "/v1/leases", nil)
-}
-
-// Phones lists all phones, by state and MAC.
-func (c *Client) Phones(ctx context.Context) ([]Phone, error) {
-	return call[[]Phone](ctx, c, http.MethodGet, "/v1/phones", nil)
-}
-
-// Phone tells all that is known of one phone; mac may be written in any of the usual ways.
-func (c *Client) Phone(ctx context.Context, mac string) (Phone, error) {
-	return call[Phone](ctx, c, http.MethodGet, "/v1/phones/"+url.PathEscape(mac), nil)
-}
-
-// ApprovePhone gives an unknown phone its extension.
-func (c *Client) ApprovePhone(ctx context.Context, mac string, a Approval) error {
-	_, err := call[any](ctx, c, http.MethodPost, "/v1/phones/"+url.PathEscape(mac)+"/approve", a)
-	return err
-}
-
-// ForgetPhone takes an approval back.
-func (c *Client) ForgetPhone(ctx context.Context, mac string) error {
-	_, err := call[any](ctx, c, http.MethodPost, "/v1/phones/"+url.PathEscape(mac)+"/forget", nil)
-	return err
-}
-
-// RearmPhone puts the secret back into the file of a phone that has registered.
-func (c *Client) RearmPhone(ctx context.Context, mac string) error {
-	_, err := call[any](ctx, c, http.MethodPost, "/v1/phones/"+url.PathEscape(mac)+"/rearm", nil)
-	return err
-}
-
-// SoftphoneLink makes a single-use provisioning address for a softphone.
-func (c *Client) SoftphoneLink(ctx context.Context, extension string) (Link, error) {
-	return call[Link](ctx, c, http.MethodPost, "/v1/softphones/"+url.PathEscape(extension)+"/link", nil)
-}
-
-func call[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
-	var out T
-	var rd io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return out, err
-		}
-		rd = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://sae-agent"+path, rd)
+// Call has the daemon carry an operation out.
+func Call[Req, Resp any](ctx context.Context, c *Client, o Operation[Req, Resp], req Req) (out Resp, err error) {
+	body, err := c.do(ctx, o.Info(), req)
 	if err != nil {
 		return out, err
 	}
-	resp, err := c.http.Do(req)
+	defer body.Close()
+	return out, readJSON(json.NewDecoder(body), &out)
+}
+
+// CallStream passes the items of a stream to emit until the stream ends, emit fails
+// or ctx ends; the last is no error.
+func CallStream[Req, Item any](ctx context.Context, c *Client, s Stream[Req, Item], req Req, emit func(Item) error) error {
+	body, err := c.do(ctx, s.Info(), req)
 	if err != nil {
-		return out, c.explain(err)
+		return unlessInterrupted(ctx, err)
 	}
-	defer resp.Body.Close()
+	defer body.Close()
+	for dec := json.NewDecoder(body); ; {
+		var item Item
+		err := readJSON(dec, &item)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return unlessInterrupted(ctx, err)
+		}
+		if err := emit(item); err != nil {
+			return err
+		}
+	}
+}
+
+// CallText copies the text of a stream to w until it ends or ctx does; the latter is
+// no error.
+func CallText[Req any](ctx context.Context, c *Client, s TextStream[Req], req Req, w io.Writer) error {
+	body, err := c.do(ctx, s.Info(), req)
+	if err != nil {
+		return unlessInterrupted(ctx, err)
+	}
+	defer body.Close()
+	if _, err := io.Copy(w, body); err != nil {
+		return unlessInterrupted(ctx, fmt.Errorf("read the daemon's answer: %w", err))
+	}
+	return nil
+}
+
+// CallHold begins something that lasts until release is called or this process ends.
+func CallHold[Req, Resp any](ctx context.Context, c *Client, h Hold[Req, Resp], req Req) (out Resp, release func(), err error) {
+	body, err := c.do(ctx, h.Info(), req)
+	if err != nil {
+		return out, nil, err
+	}
+	if err := readJSON(json.NewDecoder(body), &out); err != nil {
+		return out, nil, errors.Join(err, body.Close())
+	}
+	return out, func() { _ = body.Close() }, nil
+}
+
+// do sends a request and returns the body of the answer, or the error that it is.
+func (c *Client) do(ctx context.Context, op Info, req any) (io.ReadCloser, error) {
+	target, body, err := encode(op, req)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, op.Method, "http://sae-agent"+target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.explain(err)
+	}
 	if resp.StatusCode != http.StatusOK {
-		return out, readError(resp)
+		defer resp.Body.Close()
+		return nil, readError(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return out, fmt.Errorf("read the daemon's answer: %w", err)
+	return resp.Body, nil
+}
+
+func readJSON(dec *json.Decoder, v any) error {
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
-	return out, nil
+	return nil
+}
+
+// unlessInterrupted returns err, or nil when it is the end of ctx.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func (c *Client) explain(err error) error {

@@ -1,4 +1,4 @@
-package control
+package control_test
 
 import (
 	"bytes"
@@ -12,268 +12,334 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/control/controltest"
+	"github.com/sae-agent/sae-agent/agent/events"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// fake answers with what the test put in and remembers what it was told.
-type fake struct {
-	released chan string
-	plan     Plan
-	err      error
-	approved map[string]Approval
-}
-
-func (f *fake) Status(context.Context) (Status, error) { return Status{Site: "sae303"}, f.err }
-func (f *fake) Plan(context.Context) (Plan, error)     { return f.plan, f.err }
-func (f *fake) Apply(_ context.Context, o ApplyOptions) (Plan, error) {
-	p := f.plan
-	if o.Confirm > 0 {
-		p.Until = time.Unix(0, 0).Add(o.Confirm).UTC()
-	}
-	return p, f.err
-}
-func (f *fake) Confirm(context.Context) error                           { return f.err }
-func (f *fake) Rollback(context.Context, RollbackOptions) (Plan, error) { return f.plan, f.err }
-func (f *fake) History(context.Context) ([]Applied, error)              { return []Applied{{Number: 7}}, f.err }
-func (f *fake) Leases(context.Context) ([]Lease, error) {
-	return []Lease{{Address: "192.168.1.10", MAC: "00:15:65:12:34:56", State: "bound"}}, f.err
-}
-func (f *fake) Phones(context.Context) ([]Phone, error) { return nil, f.err }
-func (f *fake) Phone(_ context.Context, mac string) (Phone, error) {
-	return Phone{MAC: mac}, f.err
-}
-func (f *fake) ApprovePhone(_ context.Context, mac string, a Approval) error {
-	f.approved[mac] = a
-	return f.err
-}
-func (f *fake) ForgetPhone(context.Context, string) error { return f.err }
-func (f *fake) RearmPhone(context.Context, string) error  { return f.err }
-func (f *fake) SoftphoneLink(_ context.Context, ext string) (Link, error) {
-	return Link{URL: "http://192.168.1.1:9303/linphone/" + ext}, f.err
-}
-
-func (f *fake) Verify(context.Context) (Verification, error) {
-	return Verification{Passed: true, Checks: []Checked{{Check: "call", What: "one calls the other", Outcome: Passed}}}, f.err
-}
-
-func (f *fake) BackupPlan(context.Context) (BackupPlan, error) {
-	return BackupPlan{Site: "sae303"}, f.err
-}
-
-func (f *fake) Hold(_ context.Context, part string) (Held, func(), error) {
-	if f.err != nil {
-		return Held{}, nil, f.err
-	}
-	return Held{Path: "/run/" + part}, func() { f.released <- part }, nil
-}
-
-// What stands still goes on when it is released, and when the command just dies.
-func TestHold(t *testing.T) {
-	b := &fake{released: make(chan string)}
-	c := start(t, t.TempDir(), b, slog.New(slog.DiscardHandler))
-	h, release, err := c.Hold(t.Context(), "stack/nextcloud")
-	if err != nil || h.Path != "/run/stack/nextcloud" {
-		t.Fatalf("held %+v, %v", h, err)
-	}
-	select {
-	case <-b.released:
-		t.Fatal("it was let go at once")
-	default:
-	}
-	release()
-	if part := <-b.released; part != "stack/nextcloud" {
-		t.Errorf("released %q", part)
-	}
-	ctx, die := context.WithCancel(t.Context())
-	if _, _, err := c.Hold(ctx, "leases"); err != nil {
-		t.Fatal(err)
-	}
-	die()
-	if part := <-b.released; part != "leases" {
-		t.Errorf("released %q", part)
-	}
-	b.err = &Error{Code: http.StatusConflict, Message: "an update is under way"}
-	if _, _, err := c.Hold(t.Context(), "leases"); err == nil || err.Error() != "an update is under way" {
-		t.Errorf("got %v", err)
-	}
-}
-
-// start runs a server in dir until the test ends.
-func start(t *testing.T, dir string, b Backend, log *slog.Logger) *Client {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- NewServer(dir, b, log).Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("server: %v", err)
-		}
-	})
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if c, err := net.Dial("unix", filepath.Join(dir, SocketName)); err == nil {
-			c.Close()
-			return NewClient(dir)
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the server does not answer")
-		}
-	}
-}
-
-func TestQuestionsAndOrders(t *testing.T) {
+func TestOrdersAreLogged(t *testing.T) {
 	var log bytes.Buffer
-	want := Plan{Config: []Change{{Path: "dhcp.lease_time", Old: "12h", New: "1h"}}, Machine: []string{"add 192.168.1.1/24 to ens34"}}
-	b := &fake{plan: want, approved: make(map[string]Approval)}
-	dir := t.TempDir()
-	c := start(t, dir, b, slog.New(slog.NewTextHandler(&log, nil)))
-	ctx := t.Context()
-
-	if st, err := c.Status(ctx); err != nil || st.Site != "sae303" {
-		t.Errorf("Status() = %+v, %v", st, err)
-	}
-	if l, err := c.Leases(ctx); err != nil || len(l) != 1 || l[0].MAC != "00:15:65:12:34:56" {
-		t.Errorf("Leases() = %+v, %v", l, err)
-	}
-	if p, err := c.Phone(ctx, "00:15:65:12:34:56"); err != nil || p.MAC != "00:15:65:12:34:56" {
-		t.Errorf("Phone() = %+v, %v", p, err)
-	}
-	got, err := c.Apply(ctx, ApplyOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("Apply() differs (-want +got):\n%s", d)
-	}
-	if err := c.ApprovePhone(ctx, "00:15:65:12:34:56", Approval{Extension: "102"}); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(map[string]Approval{"00:15:65:12:34:56": {Extension: "102"}}, b.approved); d != "" {
-		t.Errorf("approvals differ (-want +got):\n%s", d)
-	}
-	if l, err := c.SoftphoneLink(ctx, "100"); err != nil || l.URL != "http://192.168.1.1:9303/linphone/100" {
-		t.Errorf("SoftphoneLink() = %+v, %v", l, err)
-	}
-	if v, err := c.Verify(ctx); err != nil || !v.Passed || len(v.Checks) != 1 || v.Checks[0].Outcome != Passed {
-		t.Errorf("Verify() = %+v, %v", v, err)
-	}
-
-	if fi, err := os.Stat(filepath.Join(dir, SocketName)); err != nil || fi.Mode().Perm()&0o007 != 0 {
+	dir := controltest.ServeLog(t, slog.New(slog.NewTextHandler(&log, nil)),
+		control.Handle(control.ApprovePhone, func(_ context.Context, a control.Approval) (control.None, error) {
+			if a.Extension == "666" {
+				return control.None{}, &control.Error{Code: http.StatusConflict, Message: "taken"}
+			}
+			return control.None{}, nil
+		}),
+		control.Handle(control.ListLeases, func(context.Context, control.None) ([]control.Lease, error) { return nil, nil }),
+	)
+	c := control.NewClient(dir)
+	if fi, err := os.Stat(filepath.Join(dir, control.SocketName)); err != nil || fi.Mode().Perm()&0o007 != 0 {
 		t.Errorf("socket mode %v, %v: others may not open it", fi.Mode(), err)
 	}
-	for _, want := range []string{`order=apply`, `order="approve phone"`, fmt.Sprintf("uid=%d", os.Getuid()), "mac=00:15:65:12:34:56"} {
+	if _, err := control.Call(t.Context(), c, control.ListLeases, control.None{}); err != nil {
+		t.Error(err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("a query was logged as an order:\n%s", log.String())
+	}
+	a := control.Approval{MAC: "00:15:65:12:34:56", Extension: "102"}
+	if _, err := control.Call(t.Context(), c, control.ApprovePhone, a); err != nil {
+		t.Error(err)
+	}
+	a.Extension = "666"
+	if _, err := control.Call(t.Context(), c, control.ApprovePhone, a); err == nil || err.Error() != "taken" {
+		t.Errorf("got %v", err)
+	}
+	for _, want := range []string{`order="approve phone"`, fmt.Sprintf("uid=%d", os.Getuid()), "mac=00:15:65:12:34:56", "carried out", "failed", "err=taken"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %s:\n%s", want, log.String())
 		}
 	}
-	if strings.Contains(log.String(), "leases") {
-		t.Errorf("a question was logged as an order:\n%s", log.String())
-	}
 }
 
 func TestErrorsReachTheOperator(t *testing.T) {
-	bad := &Error{Code: http.StatusUnprocessableEntity, Message: "config.yaml has 2 errors", Details: []string{"config.yaml:3:5: …", "config.yaml:9:1: …"}}
-	b := &fake{err: fmt.Errorf("apply: %w", bad)}
-	c := start(t, t.TempDir(), b, slog.New(slog.DiscardHandler))
-	_, err := c.Apply(t.Context(), ApplyOptions{})
-	var got *Error
+	bad := &control.Error{Code: http.StatusUnprocessableEntity, Message: "config.yaml has 2 errors", Details: []string{"config.yaml:3:5: …", "config.yaml:9:1: …"}}
+	c := controltest.Client(t,
+		control.Handle(control.ApplyConfig, func(context.Context, control.ApplyOptions) (control.Plan, error) {
+			return control.Plan{}, fmt.Errorf("apply: %w", bad)
+		}),
+		control.Handle(control.GetPlan, func(context.Context, control.None) (control.Plan, error) {
+			return control.Plan{}, errors.New("disk full")
+		}),
+		control.Unavailable(control.ListLeases, "dhcp is off in the configuration"),
+	)
+	_, err := control.Call(t.Context(), c, control.ApplyConfig, control.ApplyOptions{})
+	var got *control.Error
 	if !errors.As(err, &got) {
-		t.Fatalf("Apply() error is %T: %v", err, err)
+		t.Fatalf("the error is %T: %v", err, err)
 	}
 	if d := cmp.Diff(bad, got); d != "" {
 		t.Errorf("error differs (-want +got):\n%s", d)
 	}
+	_, err = control.Call(t.Context(), c, control.GetPlan, control.None{})
+	if !errors.As(err, &got) || got.Code != http.StatusInternalServerError || got.Message != "disk full" {
+		t.Errorf("got %v", err)
+	}
+	_, err = control.Call(t.Context(), c, control.ListLeases, control.None{})
+	if !errors.As(err, &got) || got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Message, "dhcp is off in the configuration") {
+		t.Errorf("got %v", err)
+	}
+}
 
-	b.err = errors.New("disk full")
-	if _, err := c.Plan(t.Context()); err == nil || err.Error() != "disk full" {
-		t.Errorf("Plan() error = %v", err)
+// Handlers come and go while the server runs.
+func TestHandlersComeAndGo(t *testing.T) {
+	var on atomic.Bool
+	h := control.Handle(control.ListLeases, func(context.Context, control.None) ([]control.Lease, error) {
+		return []control.Lease{{Address: "192.168.1.10"}}, nil
+	})
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	s := control.NewServer(dir, func() []control.Handler {
+		if on.Load() {
+			return []control.Handler{h}
+		}
+		return nil
+	}, slog.New(slog.DiscardHandler))
+	go func() { done <- s.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	controltest.Wait(t, dir)
+	for _, want := range []bool{false, true, false} {
+		on.Store(want)
+		if _, err := control.Call(ctx, control.NewClient(dir), control.ListLeases, control.None{}); (err == nil) != want {
+			t.Errorf("with a handler %t: %v", want, err)
+		}
+	}
+}
+
+// raw sends a request as it is and returns the answer's status and text.
+func raw(t *testing.T, dir, method, target, body string) (int, string) {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, control.SocketName))
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://sae-agent"+target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
+	called := false
+	note := func() { called = true }
+	dir := controltest.Serve(t,
+		control.Handle(control.ApprovePhone, func(context.Context, control.Approval) (control.None, error) { note(); return control.None{}, nil }),
+		control.Handle(control.ConfirmConfig, func(context.Context, control.None) (control.None, error) { note(); return control.None{}, nil }),
+		control.Handle(control.TestFirewall, func(context.Context, control.FirewallQuestion) (control.FirewallAnswer, error) {
+			note()
+			return control.FirewallAnswer{}, nil
+		}),
+		control.HandleStream(control.ReadLogs, func(context.Context, control.LogsRequest, func(events.Event) error) error { note(); return nil }),
+	)
+	const approve = "/v1/phones/00:15:65:12:34:56/approve"
+	for _, c := range []struct {
+		name, method, target, body string
+		status                     int
+		say                        string
+	}{
+		{"unknown key", "POST", approve, `{"extension": "100", "modle": "T42U"}`, 400, `unknown field \"modle\"`},
+		{"parameter in the body", "POST", approve, `{"extension": "100", "mac": "x"}`, 400, `\"mac\"`},
+		{"wrong type", "POST", approve, `{"extension": 100}`, 400, `\"extension\" must be of type string, not number`},
+		{"not an object", "POST", approve, `[]`, 400, "not valid"},
+		{"not JSON", "POST", approve, `extension=100`, 400, "not valid"},
+		{"cut off", "POST", approve, `{"extension": "100"`, 400, "not valid"},
+		{"trailing data", "POST", approve, `{"extension": "100"} {}`, 400, "after its JSON object"},
+		{"too large", "POST", approve, `{"extension": "` + strings.Repeat("1", 1<<17) + `"}`, 413, "longer than"},
+		{"a body where none belongs", "POST", "/v1/confirm", `{"number": 1}`, 400, "unknown field"},
+		{"unknown parameter", "GET", "/v1/firewall/test?form=wan", "", 400, `\"form\"`},
+		{"parameter twice", "GET", "/v1/firewall/test?from=wan&from=lan", "", 400, "2 times"},
+		{"parameter out of range", "GET", "/v1/firewall/test?port=65536", "", 400, "from 0 to 65535"},
+		{"parameter of another type", "GET", "/v1/logs?follow=maybe", "", 400, "neither true nor false"},
+		{"query that cannot be read", "GET", "/v1/logs?part=%zz", "", 400, "not valid"},
+		{"another version", "GET", "/v2/status", "", 404, ""},
+		{"another method", "POST", "/v1/firewall/test", "", 405, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, text := raw(t, dir, c.method, c.target, c.body)
+			if status != c.status || !strings.Contains(text, c.say) {
+				t.Errorf("%d %s; want %d and %s", status, text, c.status, c.say)
+			}
+		})
+	}
+	if called {
+		t.Error("a handler was called")
+	}
+	if status, text := raw(t, dir, "POST", approve, ""); status != http.StatusOK || !called {
+		t.Errorf("an empty body is the zero request: %d %s", status, text)
+	}
+}
+
+// A name that would lead to another route is refused before it is sent.
+func TestNamesThatArePaths(t *testing.T) {
+	c := controltest.Client(t)
+	for _, mac := range []string{"", ".", ".."} {
+		_, err := control.Call(t.Context(), c, control.ForgetPhone, control.PhoneRequest{MAC: mac})
+		var e *control.Error
+		if !errors.As(err, &e) || e.Code != http.StatusBadRequest {
+			t.Errorf("%q: %v", mac, err)
+		}
+	}
+}
+
+// What stands still goes on when it is released, and when the command just dies.
+func TestHold(t *testing.T) {
+	released := make(chan string)
+	c := controltest.Client(t, control.HandleHold(control.HoldForBackup, func(_ context.Context, r control.HoldRequest) (control.Held, func(), error) {
+		if r.Part == "busy" {
+			return control.Held{}, nil, &control.Error{Code: http.StatusConflict, Message: "an update is under way"}
+		}
+		return control.Held{Path: "/run/" + r.Part}, func() { released <- r.Part }, nil
+	}))
+	h, release, err := control.CallHold(t.Context(), c, control.HoldForBackup, control.HoldRequest{Part: "stack/nextcloud"})
+	if err != nil || h.Path != "/run/stack/nextcloud" {
+		t.Fatalf("held %+v, %v", h, err)
+	}
+	select {
+	case <-released:
+		t.Fatal("it was let go at once")
+	default:
+	}
+	release()
+	if part := <-released; part != "stack/nextcloud" {
+		t.Errorf("released %q", part)
+	}
+	ctx, die := context.WithCancel(t.Context())
+	if _, _, err := control.CallHold(ctx, c, control.HoldForBackup, control.HoldRequest{Part: "leases"}); err != nil {
+		t.Fatal(err)
+	}
+	die()
+	if part := <-released; part != "leases" {
+		t.Errorf("released %q", part)
+	}
+	if _, _, err := control.CallHold(t.Context(), c, control.HoldForBackup, control.HoldRequest{Part: "busy"}); err == nil || err.Error() != "an update is under way" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStream(t *testing.T) {
+	c := controltest.Client(t, control.HandleStream(control.ReadLogs, func(ctx context.Context, r control.LogsRequest, emit func(events.Event) error) error {
+		if r.Part == "unknown" {
+			return &control.Error{Code: http.StatusNotFound, Message: "no such part"}
+		}
+		for _, m := range []string{"lease", "phone fetched its file"} {
+			if err := emit(events.Event{Message: m, Part: r.Part}); err != nil {
+				return err
+			}
+		}
+		if r.Part == "broken" {
+			return errors.New("disk full")
+		}
+		if r.Follow {
+			<-ctx.Done()
+		}
+		return nil
+	}))
+	var got []string
+	collect := func(e events.Event) error { got = append(got, e.Part+": "+e.Message); return nil }
+	if err := control.CallStream(t.Context(), c, control.ReadLogs, control.LogsRequest{Part: "dhcp"}, collect); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"dhcp: lease", "dhcp: phone fetched its file"}, got); d != "" {
+		t.Errorf("items differ (-want +got):\n%s", d)
+	}
+	// One that follows gets items as they come, and ends when it has enough.
+	enough := errors.New("enough")
+	n := 0
+	err := control.CallStream(t.Context(), c, control.ReadLogs, control.LogsRequest{Follow: true}, func(events.Event) error {
+		if n++; n == 2 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("after %d items: %v", n, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := control.CallStream(ctx, c, control.ReadLogs, control.LogsRequest{Follow: true}, func(events.Event) error { cancel(); return nil }); err != nil {
+		t.Errorf("interrupted: %v", err)
+	}
+	if err := control.CallStream(t.Context(), c, control.ReadLogs, control.LogsRequest{Part: "unknown"}, collect); err == nil || err.Error() != "no such part" {
+		t.Errorf("an error before the first item: %v", err)
+	}
+	// A stream that fails half-way does not look like a whole one.
+	if err := control.CallStream(t.Context(), c, control.ReadLogs, control.LogsRequest{Part: "broken"}, collect); err == nil {
+		t.Error("a broken stream ends without an error")
+	}
+}
+
+func TestTextStream(t *testing.T) {
+	c := controltest.Client(t, control.HandleText(control.ReadStackLogs, func(_ context.Context, o control.StackLogOptions, w io.Writer) error {
+		if o.Stack == "unknown" {
+			return &control.Error{Code: http.StatusNotFound, Message: "no such stack"}
+		}
+		fmt.Fprintf(w, "%s %s %d %t\n", o.Stack, o.Service, o.Lines, o.Follow)
+		if o.Stack == "broken" {
+			return errors.New("docker went away")
+		}
+		return nil
+	}))
+	var text bytes.Buffer
+	o := control.StackLogOptions{Stack: "jitsi", Service: "web", Lines: 7, Follow: true}
+	if err := control.CallText(t.Context(), c, control.ReadStackLogs, o, &text); err != nil || text.String() != "jitsi web 7 true\n" {
+		t.Errorf("got %q, %v", text.String(), err)
+	}
+	if err := control.CallText(t.Context(), c, control.ReadStackLogs, control.StackLogOptions{Stack: "unknown"}, &text); err == nil || err.Error() != "no such stack" {
+		t.Errorf("got %v", err)
+	}
+	if err := control.CallText(t.Context(), c, control.ReadStackLogs, control.StackLogOptions{Stack: "broken"}, &text); err == nil {
+		t.Error("a broken stream ends without an error")
 	}
 }
 
 func TestSecondDaemonIsRefusedAndDeadOneReplaced(t *testing.T) {
-	dir := t.TempDir()
-	b := &fake{}
-	start(t, dir, b, slog.New(slog.DiscardHandler))
-	err := NewServer(dir, b, slog.New(slog.DiscardHandler)).Run(t.Context())
+	none := func() []control.Handler { return nil }
+	dir := controltest.Serve(t)
+	err := control.NewServer(dir, none, slog.New(slog.DiscardHandler)).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "another sae-agent") {
 		t.Errorf("second daemon: %v", err)
 	}
 
 	dead := t.TempDir()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dead, SocketName), Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dead, control.SocketName), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	start(t, dead, b, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- control.NewServer(dead, none, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	controltest.Wait(t, dead)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestNoDaemonIsExplained(t *testing.T) {
-	_, err := NewClient(t.TempDir()).Status(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "sae-agent does not run") {
+	_, err := control.Call(t.Context(), control.NewClient(t.TempDir()), control.GetStatus, control.None{})
+	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "systemctl start sae-agent") {
 		t.Errorf("error = %v", err)
-	}
-}
-
-func (f *fake) Stacks(context.Context) ([]Stack, error) {
-	return []Stack{{Name: "jitsi", State: "healthy"}}, f.err
-}
-func (f *fake) StackUp(context.Context, string) error   { return f.err }
-func (f *fake) StackDown(context.Context, string) error { return f.err }
-func (f *fake) StackUpdate(_ context.Context, name string, o StackUpdateOptions) (StackUpdate, error) {
-	return StackUpdate{Stack: name, Outcome: fmt.Sprintf("updated %t", o.Major)}, f.err
-}
-func (f *fake) StackHistory(context.Context) ([]StackUpdate, error) {
-	return []StackUpdate{{Stack: "jitsi", Outcome: "updated"}}, f.err
-}
-func (f *fake) StackLogins(context.Context, string) (StackLogins, error) {
-	return StackLogins{URL: "https://192.168.1.1:7443"}, f.err
-}
-func (f *fake) StackLogs(_ context.Context, w io.Writer, name string, o StackLogOptions) error {
-	if f.err == nil {
-		fmt.Fprintf(w, "%s %s %d %t\n", name, o.Service, o.Lines, o.Follow)
-	}
-	return f.err
-}
-
-func TestStacks(t *testing.T) {
-	var log bytes.Buffer
-	b := &fake{}
-	c := start(t, t.TempDir(), b, slog.New(slog.NewTextHandler(&log, nil)))
-	ctx := t.Context()
-	if all, err := c.Stacks(ctx); err != nil || len(all) != 1 || all[0].State != "healthy" {
-		t.Errorf("Stacks() = %+v, %v", all, err)
-	}
-	if err := errors.Join(c.StackUp(ctx, "jitsi"), c.StackDown(ctx, "jitsi")); err != nil {
-		t.Error(err)
-	}
-	if u, err := c.StackUpdate(ctx, "nextcloud", StackUpdateOptions{Major: true}); err != nil || u.Outcome != "updated true" || u.Stack != "nextcloud" {
-		t.Errorf("StackUpdate() = %+v, %v", u, err)
-	}
-	if h, err := c.StackHistory(ctx); err != nil || len(h) != 1 {
-		t.Errorf("StackHistory() = %+v, %v", h, err)
-	}
-	if l, err := c.StackLogins(ctx, "nextcloud"); err != nil || l.URL == "" {
-		t.Errorf("StackLogins() = %+v, %v", l, err)
-	}
-	var lines bytes.Buffer
-	if err := c.StackLogs(ctx, &lines, "jitsi", StackLogOptions{Service: "web", Lines: 7, Follow: true}); err != nil || lines.String() != "jitsi web 7 true\n" {
-		t.Errorf("StackLogs() = %q, %v", lines.String(), err)
-	}
-	for _, order := range []string{"stack up", "stack down", "stack update", "show first passwords"} {
-		if !strings.Contains(log.String(), order) {
-			t.Errorf("the log lacks the order %q", order)
-		}
-	}
-	b.err = &Error{Code: http.StatusNotFound, Message: "no such stack"}
-	if err := c.StackLogs(ctx, &lines, "x", StackLogOptions{}); err == nil || err.Error() != "no such stack" {
-		t.Errorf("StackLogs() of no stack: %v", err)
 	}
 }

@@ -1,19 +1,36 @@
 package control
 
 import (
-	"context"
 	"net/http"
-	"net/url"
 	"time"
 )
 
-// FirewallBackend answers questions about rules and bans.
-type FirewallBackend interface {
-	Firewall(ctx context.Context) (Firewall, error)
-	FirewallTest(ctx context.Context, q FirewallQuestion) (FirewallAnswer, error)
-	Bans(ctx context.Context) ([]Ban, error)
-	AddBan(ctx context.Context, b Ban) (Ban, error)
-	RemoveBans(ctx context.Context, r BanRemoval) (BanRemoved, error)
+// Operations on rules and bans.
+var (
+	GetFirewall = Operation[None, Firewall]{
+		ID: "getFirewall", Method: http.MethodGet, Path: "/firewall", Role: Viewer,
+		Summary: "The rules that are in force",
+	}
+	TestFirewall = Operation[FirewallQuestion, FirewallAnswer]{
+		ID: "testFirewall", Method: http.MethodGet, Path: "/firewall/test", Role: Viewer,
+		Summary: "What becomes of a connection, and which rule decides",
+	}
+	ListBans = Operation[None, []Ban]{
+		ID: "listBans", Method: http.MethodGet, Path: "/bans", Role: Viewer,
+		Summary: "Who is banned now, newest first",
+	}
+	AddBan = Operation[BanRequest, Ban]{
+		ID: "addBan", Method: http.MethodPost, Path: "/bans", Role: Operator, Order: "ban",
+		Summary: "Ban a sender",
+	}
+	RemoveBans = Operation[BanRemoval, BanRemoved]{
+		ID: "removeBans", Method: http.MethodPost, Path: "/bans/remove", Role: Operator, Order: "lift bans",
+		Summary: "Lift bans, wherever they are noted",
+	}
+)
+
+func firewallOperations() []Declaration {
+	return []Declaration{GetFirewall, TestFirewall, ListBans, AddBan, RemoveBans}
 }
 
 // Firewall is how the ruleset is.
@@ -27,10 +44,10 @@ type Firewall struct {
 
 // FirewallQuestion is a connection that somebody asks about.
 type FirewallQuestion struct {
-	From     string `json:"from"`     // wan, lan, docker, trusted, or an address
-	To       string `json:"to"`       // local (default), or wan, lan, docker
-	Protocol string `json:"protocol"` // tcp, udp or icmp
-	Port     uint16 `json:"port"`
+	From     string `query:"from" json:"-"`     // wan, lan, docker, trusted, or an address
+	To       string `query:"to" json:"-"`       // local (default), or wan, lan, docker
+	Protocol string `query:"protocol" json:"-"` // tcp, udp or icmp
+	Port     uint16 `query:"port" json:"-"`
 }
 
 // FirewallAnswer is what becomes of it.
@@ -51,8 +68,17 @@ type Ban struct {
 	Since    time.Time `json:"since,omitzero"`
 	Until    time.Time `json:"until,omitzero"`
 	Times    int       `json:"times,omitempty"` // banned within a week
-	// Duration is for AddBan: how long from now; 0 grows with each ban.
+	// Duration is how long it was asked for; 0 grows with each ban.
 	Duration time.Duration `json:"duration_ns,omitempty"`
+}
+
+// BanRequest says whom to ban.
+type BanRequest struct {
+	Address  string        `json:"address"`
+	Jail     string        `json:"jail,omitempty"` // who noticed it
+	Reason   string        `json:"reason,omitempty"`
+	Attempts int           `json:"attempts,omitempty"`
+	Duration time.Duration `json:"duration_ns,omitempty"` // from now; 0 grows with each ban
 }
 
 // BanRemoval says whose ban to lift.
@@ -67,48 +93,4 @@ type BanRemoval struct {
 // BanRemoved says whose bans were lifted.
 type BanRemoved struct {
 	Addresses []string `json:"addresses"`
-}
-
-// Firewall asks for the rules that are in force.
-func (c *Client) Firewall(ctx context.Context) (Firewall, error) {
-	return call[Firewall](ctx, c, http.MethodGet, "/v1/firewall", nil)
-}
-
-// FirewallTest asks what becomes of a connection.
-func (c *Client) FirewallTest(ctx context.Context, q FirewallQuestion) (FirewallAnswer, error) {
-	return call[FirewallAnswer](ctx, c, http.MethodPost, "/v1/firewall/test", q)
-}
-
-// Bans lists who is banned now, newest first.
-func (c *Client) Bans(ctx context.Context) ([]Ban, error) {
-	return call[[]Ban](ctx, c, http.MethodGet, "/v1/bans", nil)
-}
-
-// AddBan bans a sender.
-func (c *Client) AddBan(ctx context.Context, b Ban) (Ban, error) {
-	return call[Ban](ctx, c, http.MethodPost, "/v1/bans/"+url.PathEscape(b.Address)+"/add", b)
-}
-
-// RemoveBans lifts bans, wherever they are noted.
-func (c *Client) RemoveBans(ctx context.Context, r BanRemoval) (BanRemoved, error) {
-	return call[BanRemoved](ctx, c, http.MethodPost, "/v1/bans/remove", r)
-}
-
-func (s *Server) firewallRoutes(mux *http.ServeMux) {
-	b := s.backend
-	mux.Handle("GET /v1/firewall", ask(b.Firewall))
-	mux.Handle("GET /v1/bans", ask(b.Bans))
-	test := with(func(r *http.Request, q FirewallQuestion) (any, error) { return b.FirewallTest(r.Context(), q) })
-	mux.Handle("POST /v1/firewall/test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v, err := test(r)
-		reply(w, v, err)
-	}))
-	mux.Handle("POST /v1/bans/{address}/add", s.change("ban", with(func(r *http.Request, ban Ban) (any, error) {
-		ban.Address = r.PathValue("address")
-		return b.AddBan(r.Context(), ban)
-	})))
-	mux.Handle("POST /v1/bans/remove", s.change("lift bans", with(func(r *http.Request, o BanRemoval) (any, error) {
-		return b.RemoveBans(r.Context(), o)
-	})))
 }

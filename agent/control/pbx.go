@@ -1,19 +1,27 @@
 package control
 
 import (
-	"context"
 	"net/http"
 	"time"
 )
 
-// PBX answers about the exchange. It is part of Backend.
-type PBX interface {
-	Extensions(ctx context.Context) ([]Extension, error)
-	PBXStatus(ctx context.Context) (PBXStatus, error)
-	RestartPBX(ctx context.Context, o RestartOptions) error
-	// ResyncPhones has phones fetch their files again, and waits until they have.
-	ResyncPhones(ctx context.Context, o ResyncOptions) ([]Resync, error)
-}
+// Operations on the exchange.
+var (
+	ListExtensions = Operation[None, []Extension]{
+		ID: "listExtensions", Method: http.MethodGet, Path: "/extensions", Role: Viewer,
+		Summary: "The extensions of the configuration that runs, as the exchange has them",
+	}
+	GetPBX = Operation[None, PBXStatus]{
+		ID: "getPBX", Method: http.MethodGet, Path: "/pbx", Role: Viewer,
+		Summary: "How the exchange is and what has happened to it",
+	}
+	RestartPBX = Operation[RestartOptions, None]{
+		ID: "restartPBX", Method: http.MethodPost, Path: "/pbx/restart", Role: Operator, Order: "restart pbx",
+		Summary: "Restart the exchange",
+	}
+)
+
+func pbxOperations() []Declaration { return []Declaration{ListExtensions, GetPBX, RestartPBX} }
 
 // Extension is a number of the file, as the exchange has it now.
 type Extension struct {
@@ -60,62 +68,4 @@ type PBXEvent struct {
 // RestartOptions say how to start the exchange anew.
 type RestartOptions struct {
 	Force bool `json:"force,omitempty"` // even if calls go on
-}
-
-// ResyncOptions say which phones fetch their files again.
-type ResyncOptions struct {
-	MAC  string        `json:"mac,omitempty"` // empty: all that have an extension
-	Wait time.Duration `json:"wait_ns"`       // for them to do it; at most five minutes
-}
-
-// ResyncState is how it went.
-type ResyncState string
-
-// How a resync can go.
-const (
-	ResyncDone          ResyncState = "done"           // the phone has fetched its file
-	ResyncSilent        ResyncState = "no answer"      // it was asked, and has not
-	ResyncNotRegistered ResyncState = "not registered" // it cannot be asked
-	ResyncFailed        ResyncState = "failed"         // it could not be asked
-)
-
-// Resync is how it went with one phone.
-type Resync struct {
-	MAC       string      `json:"mac"`
-	Extension string      `json:"extension"`
-	State     ResyncState `json:"state"`
-	Detail    string      `json:"detail,omitempty"`
-}
-
-func (s *Server) pbxRoutes(mux *http.ServeMux) {
-	b := s.backend
-	mux.Handle("GET /v1/extensions", ask(b.Extensions))
-	mux.Handle("GET /v1/pbx", ask(b.PBXStatus))
-	mux.Handle("POST /v1/pbx/restart", s.change("restart pbx", with(func(r *http.Request, o RestartOptions) (any, error) {
-		return nil, b.RestartPBX(r.Context(), o)
-	})))
-	mux.Handle("POST /v1/phones/resync", s.change("resync phones", with(func(r *http.Request, o ResyncOptions) (any, error) {
-		return b.ResyncPhones(r.Context(), o)
-	})))
-}
-
-// Extensions lists the extensions of the configuration that runs.
-func (c *Client) Extensions(ctx context.Context) ([]Extension, error) {
-	return call[[]Extension](ctx, c, http.MethodGet, "/v1/extensions", nil)
-}
-
-// PBXStatus asks how the exchange is.
-func (c *Client) PBXStatus(ctx context.Context) (PBXStatus, error) {
-	return call[PBXStatus](ctx, c, http.MethodGet, "/v1/pbx", nil)
-}
-
-// RestartPBX starts the exchange anew.
-func (c *Client) RestartPBX(ctx context.Context, o RestartOptions) error {
-	_, err := call[any](ctx, c, http.MethodPost, "/v1/pbx/restart", o)
-	return err
-}
-
-// ResyncPhones has phones fetch their files again, and waits until they have.
-func (c *Client) ResyncPhones(ctx context.Context, o ResyncOptions) ([]Resync, error) {
-	return call[[]Resync](ctx, c, http.MethodPost, "/v1/phones/resync", o)
 }

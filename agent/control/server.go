@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,21 +20,20 @@ import (
 // Group is the system group whose members may open the socket, besides root.
 const Group = "sae-agent"
 
-const (
-	maxBody      = 1 << 16
-	shutdownTime = 2 * time.Second
-)
+const shutdownTime = 2 * time.Second
 
 // Server answers the operator's commands.
 type Server struct {
-	dir     string
-	backend Backend
-	log     *slog.Logger
+	dir      string
+	handlers func() []Handler
+	log      *slog.Logger
 }
 
-// NewServer returns a server whose socket will be in dir, which must exist.
-func NewServer(dir string, b Backend, log *slog.Logger) *Server {
-	return &Server{dir: dir, backend: b, log: log}
+// NewServer returns a server whose socket will be in dir, which must exist. It calls
+// handlers at each request, since parts come and go: an operation without a handler
+// is answered with 503.
+func NewServer(dir string, handlers func() []Handler, log *slog.Logger) *Server {
+	return &Server{dir: dir, handlers: handlers, log: log}
 }
 
 type peerKey struct{}
@@ -53,15 +52,22 @@ func (s *Server) Run(ctx context.Context) error {
 			return context.WithValue(ctx, peerKey{}, peerUID(c))
 		},
 	}
-	stopped := context.AfterFunc(ctx, func() {
+	var closing sync.WaitGroup
+	closing.Add(1)
+	stop := context.AfterFunc(ctx, func() {
+		defer closing.Done()
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 		defer cancel()
 		if srv.Shutdown(bounded) != nil {
 			_ = srv.Close() // a command that hangs must not hold up the daemon's end
 		}
 	})
-	defer stopped()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	err = srv.Serve(l)
+	if stop() {
+		closing.Done() // it was not begun
+	}
+	closing.Wait()
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control: %w", err)
 	}
 	return nil
@@ -129,94 +135,50 @@ func peerUID(c net.Conn) int {
 	return uid
 }
 
+// routes are those of all operations, whether a handler is there now or not.
 func (s *Server) routes() http.Handler {
-	b := s.backend
 	mux := http.NewServeMux()
-	mux.Handle("GET /v1/status", ask(b.Status))
-	mux.Handle("GET /v1/plan", ask(b.Plan))
-	mux.Handle("GET /v1/leases", ask(b.Leases))
-	mux.Handle("GET /v1/phones", ask(b.Phones))
-	mux.Handle("GET /v1/phones/{mac}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, err := b.Phone(r.Context(), r.PathValue("mac"))
-		reply(w, p, err)
-	}))
-	s.pbxRoutes(mux)
-	mux.Handle("GET /v1/history", ask(b.History))
-	s.logRoutes(mux)
-	mux.Handle("POST /v1/apply", s.change("apply", with(func(r *http.Request, o ApplyOptions) (any, error) {
-		return b.Apply(r.Context(), o)
-	})))
-	mux.Handle("POST /v1/confirm", s.change("confirm", func(r *http.Request) (any, error) {
-		return nil, b.Confirm(r.Context())
-	}))
-	mux.Handle("POST /v1/rollback", s.change("rollback", with(func(r *http.Request, o RollbackOptions) (any, error) {
-		return b.Rollback(r.Context(), o)
-	})))
-	mux.Handle("POST /v1/phones/{mac}/approve", s.change("approve phone", with(func(r *http.Request, a Approval) (any, error) {
-		return nil, b.ApprovePhone(r.Context(), r.PathValue("mac"), a)
-	})))
-	mux.Handle("POST /v1/phones/{mac}/forget", s.change("forget phone", func(r *http.Request) (any, error) {
-		return nil, b.ForgetPhone(r.Context(), r.PathValue("mac"))
-	}))
-	mux.Handle("POST /v1/phones/{mac}/rearm", s.change("rearm phone", func(r *http.Request) (any, error) {
-		return nil, b.RearmPhone(r.Context(), r.PathValue("mac"))
-	}))
-	mux.Handle("POST /v1/softphones/{extension}/link", s.change("softphone link", func(r *http.Request) (any, error) {
-		return b.SoftphoneLink(r.Context(), r.PathValue("extension"))
-	}))
-	s.verifyRoutes(mux)
-	s.backupRoutes(mux)
-	s.firewallRoutes(mux)
-	s.stackRoutes(mux)
+	for _, d := range Operations() {
+		op := d.Info()
+		mux.HandleFunc(op.pattern(), func(w http.ResponseWriter, r *http.Request) { s.serve(op, w, r) })
+	}
 	return mux
 }
 
-// ask answers a question that changes nothing.
-func ask[T any](answer func(context.Context) (T, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := answer(r.Context())
-		reply(w, v, err)
-	})
-}
-
-// with decodes what an order says.
-func with[T any](do func(*http.Request, T) (any, error)) func(*http.Request) (any, error) {
-	return func(r *http.Request) (any, error) {
-		var v T
-		if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
-			return nil, &Error{Code: http.StatusBadRequest, Message: "the request is not valid JSON: " + err.Error()}
-		}
-		return do(r, v)
+// serve answers one request, and logs an order with the one who gave it.
+func (s *Server) serve(op Info, w http.ResponseWriter, r *http.Request) {
+	to := &answer{w: w}
+	err := s.carryOut(op, r, to)
+	if op.Order != "" {
+		s.logOrder(op, r, err)
 	}
-}
-
-// change carries out an order and logs who gave it.
-func (s *Server) change(what string, do func(*http.Request) (any, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v, err := do(r)
-		uid, _ := r.Context().Value(peerKey{}).(int)
-		l := s.log.With("order", what, "uid", uid)
-		if mac := r.PathValue("mac"); mac != "" {
-			l = l.With("mac", mac)
-		}
-		if err != nil {
-			l.Warn("operator's order failed", "err", err)
-		} else {
-			l.Info("operator's order carried out")
-		}
-		reply(w, v, err)
-	})
-}
-
-func reply(w http.ResponseWriter, v any, err error) {
-	code := http.StatusOK
 	if err != nil {
-		e := &Error{Code: http.StatusInternalServerError, Message: err.Error()}
-		errors.As(err, &e)
-		code, v = e.Code, e
+		to.fail(err)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // the peer may have gone; nobody to tell
+}
+
+func (s *Server) carryOut(op Info, r *http.Request, to *answer) error {
+	req, err := decode(op, to.w, r)
+	if err != nil {
+		return err
+	}
+	for _, h := range s.handlers() {
+		if h.Operation.ID == op.ID {
+			return h.serve(r.Context(), req, to)
+		}
+	}
+	return unavailable(op, "the part that answers it is off or starting, see sae-agent status")
+}
+
+func (s *Server) logOrder(op Info, r *http.Request, err error) {
+	uid, _ := r.Context().Value(peerKey{}).(int)
+	l := s.log.With("order", op.Order, "uid", uid)
+	for _, p := range parameters(op.Request, "path") {
+		l = l.With(p.name, r.PathValue(p.name))
+	}
+	if err != nil {
+		l.Warn("operator's order failed", "err", err)
+		return
+	}
+	l.Info("operator's order carried out")
 }

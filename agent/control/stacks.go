@@ -1,27 +1,50 @@
 package control
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 )
 
-// Stacks are the servers in containers.
-type Stacks interface {
-	Stacks(ctx context.Context) ([]Stack, error)
-	StackUp(ctx context.Context, name string) error
-	StackDown(ctx context.Context, name string) error
-	StackUpdate(ctx context.Context, name string, o StackUpdateOptions) (StackUpdate, error)
-	StackHistory(ctx context.Context) ([]StackUpdate, error)
-	// StackLogins gives first passwords, once.
-	StackLogins(ctx context.Context, name string) (StackLogins, error)
-	// StackLogs writes what the containers have said, and goes on doing so if asked to.
-	StackLogs(ctx context.Context, w io.Writer, name string, o StackLogOptions) error
+// Operations on stacks.
+var (
+	ListStacks = Operation[None, []Stack]{
+		ID: "listStacks", Method: http.MethodGet, Path: "/stacks", Role: Viewer,
+		Summary: "The stacks and their services",
+	}
+	StartStack = Operation[StackRequest, None]{
+		ID: "startStack", Method: http.MethodPost, Path: "/stacks/{stack}/up", Role: Operator, Order: "stack up",
+		Summary: "Start a stack that was stopped, and wait until it is healthy",
+	}
+	StopStack = Operation[StackRequest, None]{
+		ID: "stopStack", Method: http.MethodPost, Path: "/stacks/{stack}/down", Role: Operator, Order: "stack down",
+		Summary: "Stop a stack until it is started again; its data stay",
+	}
+	UpdateStack = Operation[StackUpdateOptions, StackUpdate]{
+		ID: "updateStack", Method: http.MethodPost, Path: "/stacks/{stack}/update", Role: Operator, Order: "stack update",
+		Summary: "Update a stack and wait for the outcome",
+	}
+	ListStackUpdates = Operation[None, []StackUpdate]{
+		ID: "listStackUpdates", Method: http.MethodGet, Path: "/stacks-history", Role: Viewer,
+		Summary: "The updates that were tried",
+	}
+	ShowStackLogins = Operation[StackRequest, StackLogins]{
+		ID: "showStackLogins", Method: http.MethodPost, Path: "/stacks/{stack}/logins", Role: Admin, Order: "show first passwords",
+		Summary: "The first passwords of a stack's accounts, which are shown once",
+	}
+	// An application's log may hold what only those who look after it should see.
+	ReadStackLogs = TextStream[StackLogOptions]{
+		ID: "readStackLogs", Method: http.MethodGet, Path: "/stacks/{stack}/logs", Role: Operator,
+		Summary: "What a stack's containers have said and, if asked for, what they say next",
+	}
+)
+
+func stackOperations() []Declaration {
+	return []Declaration{ListStacks, StartStack, StopStack, UpdateStack, ListStackUpdates, ShowStackLogins, ReadStackLogs}
+}
+
+// StackRequest names a stack.
+type StackRequest struct {
+	Stack string `path:"stack" json:"-"`
 }
 
 // Stack is a server in containers.
@@ -51,7 +74,8 @@ type StackService struct {
 
 // StackUpdateOptions say how far an update may go.
 type StackUpdateOptions struct {
-	Major bool `json:"major,omitempty"` // to the next major version
+	Stack string `path:"stack" json:"-"`
+	Major bool   `json:"major,omitempty"` // to the next major version
 }
 
 // StackUpdate is an update that was tried.
@@ -80,117 +104,8 @@ type StackLogin struct {
 
 // StackLogOptions say which lines of the logs are wanted.
 type StackLogOptions struct {
-	Service string // empty: all
-	Lines   int    // of each service, from the end
-	Follow  bool
+	Stack   string `path:"stack" json:"-"`
+	Service string `query:"service" json:"-"` // empty: all
+	Lines   int    `query:"lines" json:"-"`   // of each service, from the end
+	Follow  bool   `query:"follow" json:"-"`  // go on as more is said
 }
-
-func (s *Server) stackRoutes(mux *http.ServeMux) {
-	b := s.backend
-	mux.Handle("GET /v1/stacks", ask(b.Stacks))
-	mux.Handle("GET /v1/stacks-history", ask(b.StackHistory))
-	mux.HandleFunc("GET /v1/stacks/{stack}/logs", s.stackLogs)
-	mux.Handle("POST /v1/stacks/{stack}/up", s.change("stack up", func(r *http.Request) (any, error) {
-		return nil, b.StackUp(r.Context(), r.PathValue("stack"))
-	}))
-	mux.Handle("POST /v1/stacks/{stack}/down", s.change("stack down", func(r *http.Request) (any, error) {
-		return nil, b.StackDown(r.Context(), r.PathValue("stack"))
-	}))
-	mux.Handle("POST /v1/stacks/{stack}/update", s.change("stack update", with(func(r *http.Request, o StackUpdateOptions) (any, error) {
-		return b.StackUpdate(r.Context(), r.PathValue("stack"), o)
-	})))
-	mux.Handle("POST /v1/stacks/{stack}/logins", s.change("show first passwords", func(r *http.Request) (any, error) {
-		return b.StackLogins(r.Context(), r.PathValue("stack"))
-	}))
-}
-
-// stackLogs streams text: an error before the first line is an answer of its own.
-func (s *Server) stackLogs(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	o := StackLogOptions{Service: q.Get("service"), Follow: q.Has("follow")}
-	var err error
-	if o.Lines, err = strconv.Atoi(q.Get("lines")); err != nil || o.Lines < 0 {
-		reply(w, nil, &Error{Code: http.StatusBadRequest, Message: "lines must be a number"})
-		return
-	}
-	out := &flushing{w: w}
-	if err := s.backend.StackLogs(r.Context(), out, r.PathValue("stack"), o); err != nil && !out.begun && !errors.Is(err, context.Canceled) {
-		reply(w, nil, err)
-	}
-}
-
-// flushing sends every line on as it comes.
-type flushing struct {
-	w     http.ResponseWriter
-	begun bool
-}
-
-func (f *flushing) Write(b []byte) (int, error) {
-	if !f.begun {
-		f.begun = true
-		f.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	}
-	n, err := f.w.Write(b)
-	if err == nil {
-		err = http.NewResponseController(f.w).Flush()
-	}
-	return n, err
-}
-
-// Stacks asks how the stacks are.
-func (c *Client) Stacks(ctx context.Context) ([]Stack, error) {
-	return call[[]Stack](ctx, c, http.MethodGet, "/v1/stacks", nil)
-}
-
-// StackUp brings a stack up and waits until it is.
-func (c *Client) StackUp(ctx context.Context, name string) error {
-	_, err := call[any](ctx, c, http.MethodPost, stackPath(name, "up"), nil)
-	return err
-}
-
-// StackDown stops a stack until StackUp.
-func (c *Client) StackDown(ctx context.Context, name string) error {
-	_, err := call[any](ctx, c, http.MethodPost, stackPath(name, "down"), nil)
-	return err
-}
-
-// StackUpdate updates a stack and waits for the outcome.
-func (c *Client) StackUpdate(ctx context.Context, name string, o StackUpdateOptions) (StackUpdate, error) {
-	return call[StackUpdate](ctx, c, http.MethodPost, stackPath(name, "update"), o)
-}
-
-// StackHistory asks for the updates that were tried.
-func (c *Client) StackHistory(ctx context.Context) ([]StackUpdate, error) {
-	return call[[]StackUpdate](ctx, c, http.MethodGet, "/v1/stacks-history", nil)
-}
-
-// StackLogins asks for first passwords, which are told once.
-func (c *Client) StackLogins(ctx context.Context, name string) (StackLogins, error) {
-	return call[StackLogins](ctx, c, http.MethodPost, stackPath(name, "logins"), nil)
-}
-
-// StackLogs writes what the containers have said.
-func (c *Client) StackLogs(ctx context.Context, w io.Writer, name string, o StackLogOptions) error {
-	q := url.Values{"service": {o.Service}, "lines": {strconv.Itoa(o.Lines)}}
-	if o.Follow {
-		q.Set("follow", "1")
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sae-agent"+stackPath(name, "logs")+"?"+q.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.explain(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return readError(resp)
-	}
-	if _, err := io.Copy(w, resp.Body); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	return nil
-}
-
-func stackPath(name, what string) string { return "/v1/stacks/" + url.PathEscape(name) + "/" + what }

@@ -1,18 +1,20 @@
 package control
 
 import (
-	"context"
 	"net/http"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
-// Verifier tries for real what the appliance is for.
-type Verifier interface {
-	// Verify takes a minute or so. It is refused while another one runs.
-	Verify(ctx context.Context) (Verification, error)
+// RunVerification tries for real what the appliance is for. It takes a minute or
+// so, and is refused while another one runs.
+var RunVerification = Operation[None, Verification]{
+	ID: "runVerification", Method: http.MethodPost, Path: "/verify", Role: Operator, Order: "verify",
+	Summary: "Try for real what the appliance is for",
 }
+
+func verifyOperations() []Declaration { return []Declaration{RunVerification} }
 
 // Outcome is how a check ended.
 type Outcome string
@@ -40,15 +42,4 @@ type Checked struct {
 	Seen     string            `json:"seen,omitempty"`     // what was seen, or why it was not tried
 	Problems []problem.Problem `json:"problems,omitempty"` // not empty if it failed
 	Took     time.Duration     `json:"took_ns"`
-}
-
-func (s *Server) verifyRoutes(mux *http.ServeMux) {
-	mux.Handle("POST /v1/verify", s.change("verify", func(r *http.Request) (any, error) {
-		return s.backend.Verify(r.Context())
-	}))
-}
-
-// Verify makes the daemon try for real what the appliance is for.
-func (c *Client) Verify(ctx context.Context) (Verification, error) {
-	return call[Verification](ctx, c, http.MethodPost, "/v1/verify", nil)
 }

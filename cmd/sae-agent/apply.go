@@ -17,7 +17,7 @@ func newPlanCommand() *cobra.Command {
 		Short: "Show what 'apply' would change, and change nothing",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := daemon(cmd).Plan(cmd.Context())
+			p, err := ask(cmd, control.GetPlan, control.None{})
 			if err != nil {
 				return err
 			}
@@ -42,7 +42,7 @@ once by a reboot.`,
 			if o.Confirm < 0 || (cmd.Flags().Changed("confirm") && o.Confirm < time.Second) {
 				return &usageError{errors.New("--confirm is a time of a second or more, such as 2m")}
 			}
-			p, err := daemon(cmd).Apply(cmd.Context(), o)
+			p, err := ask(cmd, control.ApplyConfig, o)
 			if err != nil {
 				return err
 			}

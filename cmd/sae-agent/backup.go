@@ -48,7 +48,7 @@ backup key' shows: keep a copy of it elsewhere, or the backups are lost with the
 machine.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			plan, err := daemon(cmd).BackupPlan(cmd.Context())
+			plan, err := ask(cmd, control.GetBackupPlan, control.None{})
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func createBackup(cmd *cobra.Command, plan control.BackupPlan) (string, error) {
 		to = append(to, r)
 	}
 	hold := func(ctx context.Context, part string) (string, func(), error) {
-		h, release, err := daemon(cmd).Hold(ctx, part)
+		h, release, err := control.CallHold(ctx, daemon(cmd), control.HoldForBackup, control.HoldRequest{Part: part})
 		return h.Path, release, err
 	}
 	return backups(plan.StateDir, plan.ConfigPath).Create(cmd.Context(), plan.Dir, plan.Keep, agent.NewManifest(plan.Site, version), to, hold)
@@ -117,7 +117,7 @@ func newBackupListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
 				dir = defaultBackups
-				if plan, err := daemon(cmd).BackupPlan(cmd.Context()); err == nil {
+				if plan, err := ask(cmd, control.GetBackupPlan, control.None{}); err == nil {
 					dir = plan.Dir
 				}
 			}
@@ -163,7 +163,7 @@ the next restore. An interrupted restore is finished with '--continue'.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b := p.backups()
 			if !b.Systemd {
-				if _, err := daemon(cmd).BackupPlan(cmd.Context()); !errors.Is(err, control.ErrNoDaemon) {
+				if _, err := ask(cmd, control.GetBackupPlan, control.None{}); !errors.Is(err, control.ErrNoDaemon) {
 					return errors.New("the daemon runs: stop it first")
 				}
 			}

@@ -14,7 +14,7 @@ import (
 
 func newBansCommand() *cobra.Command {
 	list := func(cmd *cobra.Command, _ []string) error {
-		bans, err := daemon(cmd).Bans(cmd.Context())
+		bans, err := ask(cmd, control.ListBans, control.None{})
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func newBansRemoveCommand() *cobra.Command {
 			if !all {
 				r.Address = args[0]
 			}
-			removed, err := daemon(cmd).RemoveBans(cmd.Context(), r)
+			removed, err := ask(cmd, control.RemoveBans, r)
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func newBansRemoveCommand() *cobra.Command {
 }
 
 func newBansAddCommand() *cobra.Command {
-	var b control.Ban
+	var b control.BanRequest
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS",
 		Short: "Ban somebody",
@@ -95,7 +95,7 @@ phones and the addresses of operators who are logged in are never banned.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.Address = args[0]
-			done, err := daemon(cmd).AddBan(cmd.Context(), b)
+			done, err := ask(cmd, control.AddBan, b)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
@@ -45,7 +47,10 @@ full disk. Nothing is changed. The exit status is 1 when something does not work
 
 // lookAround gathers what doctor and takeover judge.
 func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
-	s := doctor.Source{Facts: doctor.Facts{ConfigPath: path}, Daemon: daemon(cmd).Status, StateDir: state}
+	s := doctor.Source{Facts: doctor.Facts{ConfigPath: path}, StateDir: state}
+	s.Daemon = func(ctx context.Context) (control.Status, error) {
+		return control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
+	}
 	data, err := os.ReadFile(path)
 	if err == nil {
 		s.Config, _, err = config.Options{ModelKnown: agent.ModelKnown}.Parse(path, data)

@@ -16,7 +16,7 @@ func newExtensionsCommand() *cobra.Command {
 		Short: "List the extensions: their phones, who is registered from where, who talks",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := daemon(cmd).Extensions(cmd.Context())
+			list, err := ask(cmd, control.ListExtensions, control.None{})
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func newFirewallShowCommand() *cobra.Command {
 		Short: "Print the rules that are in force",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := daemon(cmd).Firewall(cmd.Context())
+			f, err := ask(cmd, control.GetFirewall, control.None{})
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ PROTOCOL is tcp, udp or icmp. The exit status is 0 when it may pass, else 1.`,
 				}
 				q.Port = uint16(port)
 			}
-			answer, err := daemon(cmd).FirewallTest(cmd.Context(), q)
+			answer, err := ask(cmd, control.TestFirewall, q)
 			if err != nil {
 				return err
 			}

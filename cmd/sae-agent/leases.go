@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 func newLeasesCommand() *cobra.Command {
@@ -13,7 +15,7 @@ func newLeasesCommand() *cobra.Command {
 		Short: "List the DHCP leases",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			leases, err := daemon(cmd).Leases(cmd.Context())
+			leases, err := ask(cmd, control.ListLeases, control.None{})
 			if err != nil {
 				return err
 			}

@@ -52,13 +52,14 @@ func runLogs(cmd *cobra.Command, q logsQuery) error {
 	if err != nil {
 		return err
 	}
-	f := events.Filter{Part: q.part, MAC: src.MAC, Extension: src.Extension}
 	emit := printer(cmd, q.phone != "")
 	from := time.Now().Add(-q.since)
 	if src.Journal {
+		f := events.Filter{Part: q.part, MAC: src.MAC, Extension: src.Extension}
 		return tellJournal(cmd.Context(), f, from, q.follow, emit)
 	}
-	return daemon(cmd).Logs(cmd.Context(), f, q.follow, func(e events.Event) error {
+	r := control.LogsRequest{Part: q.part, MAC: src.MAC, Extension: src.Extension, Follow: q.follow}
+	return control.CallStream(cmd.Context(), daemon(cmd), control.ReadLogs, r, func(e events.Event) error {
 		if e.Time.Before(from) {
 			return nil
 		}
@@ -69,7 +70,7 @@ func runLogs(cmd *cobra.Command, q logsQuery) error {
 // logSource asks the daemon where events are to be read. Without a daemon, the
 // journal may tell why.
 func logSource(cmd *cobra.Command, q logsQuery) (control.LogSource, error) {
-	src, err := daemon(cmd).LogSource(cmd.Context(), q.phone)
+	src, err := ask(cmd, control.GetLogSource, control.LogSourceRequest{Phone: q.phone})
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return src, err
 	}

@@ -137,3 +137,8 @@ func daemon(cmd *cobra.Command) *control.Client {
 	dir, _ := cmd.Flags().GetString("runtime-dir")
 	return control.NewClient(dir)
 }
+
+// ask has that daemon carry an operation out.
+func ask[Req, Resp any](cmd *cobra.Command, op control.Operation[Req, Resp], req Req) (Resp, error) {
+	return control.Call(cmd.Context(), daemon(cmd), op, req)
+}

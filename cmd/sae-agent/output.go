@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 // show prints v as JSON when --json is given, else calls text.
@@ -22,15 +24,15 @@ func show(cmd *cobra.Command, v any, text func(io.Writer)) error {
 	return nil
 }
 
-// order makes a command that tells the daemon to do one thing with what its
-// argument names; as JSON it prints the name under key.
-func order(key, use, short, done string, do func(*cobra.Command, string) error) *cobra.Command {
+// order makes a command that has the daemon do one thing with what its argument
+// names; as JSON it prints the name under key.
+func order[Req any](key, use, short, done string, op control.Operation[Req, control.None], request func(name string) Req) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := do(cmd, args[0]); err != nil {
+			if _, err := ask(cmd, op, request(args[0])); err != nil {
 				return err
 			}
 			return show(cmd, map[string]string{key: args[0]}, func(w io.Writer) { fmt.Fprintln(w, done) })

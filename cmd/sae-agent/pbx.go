@@ -32,7 +32,7 @@ extensions of the file, who is registered, and what has happened to it. The exit
 status is 0 when it is well, else 1.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			st, err := daemon(cmd).PBXStatus(cmd.Context())
+			st, err := ask(cmd, control.GetPBX, control.None{})
 			if err != nil {
 				return err
 			}
@@ -90,7 +90,7 @@ func newPBXRestartCommand() *cobra.Command {
 is given: that ends them.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := daemon(cmd).RestartPBX(cmd.Context(), o); err != nil {
+			if _, err := ask(cmd, control.RestartPBX, o); err != nil {
 				return err
 			}
 			return show(cmd, struct{}{}, func(w io.Writer) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/freepbx"
@@ -279,7 +280,7 @@ func (i *installation) connected(ctx context.Context) bool {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {
-		st, err := daemon(i.cmd).PBXStatus(ctx)
+		st, err := control.Call(ctx, daemon(i.cmd), control.GetPBX, control.None{})
 		if err == nil && st.State == string(pbx.Well) {
 			return true
 		}

@@ -24,13 +24,15 @@ func newPhonesCommand() *cobra.Command {
 	return cmd
 }
 
+func phoneRequest(mac string) control.PhoneRequest { return control.PhoneRequest{MAC: mac} }
+
 func newPhonesListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List all phones and how far each one is",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			phones, err := daemon(cmd).Phones(cmd.Context())
+			phones, err := ask(cmd, control.ListPhones, control.None{})
 			if err != nil {
 				return err
 			}
@@ -61,7 +63,7 @@ func newPhonesShowCommand() *cobra.Command {
 		Short: "Show all that is known of one phone",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := daemon(cmd).Phone(cmd.Context(), args[0])
+			p, err := ask(cmd, control.GetPhone, phoneRequest(args[0]))
 			if err != nil {
 				return err
 			}
@@ -95,7 +97,8 @@ func newPhonesApproveCommand() *cobra.Command {
 			if a.Extension == "" {
 				return &usageError{fmt.Errorf("which extension? add --extension NUMBER")}
 			}
-			if err := daemon(cmd).ApprovePhone(cmd.Context(), args[0], a); err != nil {
+			a.MAC = args[0]
+			if _, err := ask(cmd, control.ApprovePhone, a); err != nil {
 				return err
 			}
 			return show(cmd, a, func(w io.Writer) {
@@ -119,13 +122,13 @@ func orWord(s, word string) string {
 func newPhonesForgetCommand() *cobra.Command {
 	return order("mac", "forget MAC", "Take an approval back",
 		"Forgotten. A phone that is in the configuration file stays; an unknown one waits for approval again.",
-		func(cmd *cobra.Command, mac string) error { return daemon(cmd).ForgetPhone(cmd.Context(), mac) })
+		control.ForgetPhone, phoneRequest)
 }
 
 func newPhonesRearmCommand() *cobra.Command {
 	return order("mac", "rearm MAC", "Put the secret back into a phone's file (secrets: once)",
 		"Rearmed. The phone gets its secret at its next fetch.",
-		func(cmd *cobra.Command, mac string) error { return daemon(cmd).RearmPhone(cmd.Context(), mac) })
+		control.RearmPhone, phoneRequest)
 }
 
 func newPhonesQRCommand() *cobra.Command {
@@ -134,7 +137,7 @@ func newPhonesQRCommand() *cobra.Command {
 		Short: "Print a link and QR code that set a softphone up (works once, for 15 minutes)",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := daemon(cmd).SoftphoneLink(cmd.Context(), args[0])
+			l, err := ask(cmd, control.LinkSoftphone, control.SoftphoneRequest{Extension: args[0]})
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ exit status is 0 when all have.`,
 			if len(args) == 1 {
 				o.MAC = args[0]
 			}
-			list, err := daemon(cmd).ResyncPhones(cmd.Context(), o)
+			list, err := ask(cmd, control.ResyncPhones, o)
 			if err != nil {
 				return err
 			}

@@ -26,7 +26,7 @@ func newConfirmCommand() *cobra.Command {
 		Short: "Keep a change that 'apply --confirm' would undo",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := daemon(cmd).Confirm(cmd.Context()); err != nil {
+			if _, err := ask(cmd, control.ConfirmConfig, control.None{}); err != nil {
 				return err
 			}
 			return show(cmd, struct{}{}, func(w io.Writer) { fmt.Fprintln(w, "Confirmed: the change stays.") })
@@ -73,7 +73,7 @@ the daemon, cards and firewall are brought in line at once, and the rest when it
 func rollback(cmd *cobra.Command, offline agent.Offline, o control.RollbackOptions) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
 	defer cancel()
-	p, err := daemon(cmd).Rollback(ctx, o)
+	p, err := control.Call(ctx, daemon(cmd), control.RollbackConfig, o)
 	if err == nil {
 		return show(cmd, p, func(w io.Writer) { printPlan(w, p, "Nothing to do.") })
 	}
@@ -95,7 +95,7 @@ func rollback(cmd *cobra.Command, offline agent.Offline, o control.RollbackOptio
 }
 
 func listHistory(cmd *cobra.Command, offline agent.Offline) error {
-	all, err := daemon(cmd).History(cmd.Context())
+	all, err := ask(cmd, control.ListHistory, control.None{})
 	if errors.Is(err, control.ErrNoDaemon) {
 		all, err = offline.History()
 	}

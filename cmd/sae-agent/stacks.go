@@ -16,7 +16,7 @@ import (
 
 func newStacksCommand() *cobra.Command {
 	list := func(cmd *cobra.Command, _ []string) error {
-		all, err := daemon(cmd).Stacks(cmd.Context())
+		all, err := ask(cmd, control.ListStacks, control.None{})
 		if err != nil {
 			return err
 		}
@@ -31,13 +31,15 @@ func newStacksCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List the stacks and their services", Args: usageArgs(cobra.NoArgs), RunE: list},
 		order("stack", "up NAME", "Bring a stack up that was stopped, and wait until it is healthy", "Up.",
-			func(cmd *cobra.Command, name string) error { return daemon(cmd).StackUp(cmd.Context(), name) }),
+			control.StartStack, stackRequest),
 		order("stack", "down NAME", "Stop a stack until 'up'; its data stay", "Stopped. Its data are kept.",
-			func(cmd *cobra.Command, name string) error { return daemon(cmd).StackDown(cmd.Context(), name) }),
+			control.StopStack, stackRequest),
 		newStacksUpdateCommand(), newStacksLogsCommand(), newStacksShowCommand(), newStacksHistoryCommand(), newInstallDockerCommand(),
 	)
 	return cmd
 }
+
+func stackRequest(name string) control.StackRequest { return control.StackRequest{Stack: name} }
 
 func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 	for i, s := range all {
@@ -89,7 +91,8 @@ what they were. An update goes on when this command is interrupted. The exit sta
 is 1 when the stack was not updated although something newer was found.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			u, err := daemon(cmd).StackUpdate(cmd.Context(), args[0], o)
+			o.Stack = args[0]
+			u, err := ask(cmd, control.UpdateStack, o)
 			if err != nil {
 				return err
 			}
@@ -128,7 +131,7 @@ func newStacksHistoryCommand() *cobra.Command {
 		Short: "List the updates that were tried",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := daemon(cmd).StackHistory(cmd.Context())
+			all, err := ask(cmd, control.ListStackUpdates, control.None{})
 			if err != nil {
 				return err
 			}
@@ -155,7 +158,8 @@ func newStacksLogsCommand() *cobra.Command {
 			if len(args) == 2 {
 				o.Service = args[1]
 			}
-			return daemon(cmd).StackLogs(cmd.Context(), cmd.OutOrStdout(), args[0], o)
+			o.Stack = args[0]
+			return control.CallText(cmd.Context(), daemon(cmd), control.ReadStackLogs, o, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().IntVarP(&o.Lines, "lines", "n", 50, "how many lines of each service")
@@ -169,7 +173,7 @@ func newStacksShowCommand() *cobra.Command {
 		Short: "Show a stack's page and, once, the first passwords of its accounts",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := daemon(cmd).StackLogins(cmd.Context(), args[0])
+			l, err := ask(cmd, control.ShowStackLogins, stackRequest(args[0]))
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ wrong, else 1. It is coloured on a terminal, unless NO_COLOR is set.`,
 			if watch {
 				return watchStatus(cmd)
 			}
-			st, err := daemon(cmd).Status(cmd.Context())
+			st, err := ask(cmd, control.GetStatus, control.None{})
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func watchStatus(cmd *cobra.Command) error {
 	defer tick.Stop()
 	for {
 		var screen bytes.Buffer // shown at once, so that it does not flicker
-		if st, err := daemon(cmd).Status(ctx); err == nil {
+		if st, err := control.Call(ctx, daemon(cmd), control.GetStatus, control.None{}); err == nil {
 			printStatusFor(&screen, w, st, time.Now())
 		} else if ctx.Err() == nil {
 			fmt.Fprintf(&screen, "sae-agent: %v\n", err)

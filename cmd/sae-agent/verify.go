@@ -20,7 +20,7 @@ phone is tried. The test accounts are removed at the end. Phones do not ring.
 It takes about a minute. The exit status is 1 when something does not work.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := daemon(cmd).Verify(cmd.Context())
+			v, err := ask(cmd, control.RunVerification, control.None{})
 			if err != nil {
 				return err
 			}

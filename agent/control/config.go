@@ -1,0 +1,78 @@
+package control
+
+import (
+	"net/http"
+	"time"
+)
+
+// Operations on the configuration.
+var (
+	GetPlan = Operation[None, Plan]{
+		ID: "getPlan", Method: http.MethodGet, Path: "/plan", Role: Viewer,
+		Summary: "What an apply would change",
+	}
+	ApplyConfig = Operation[ApplyOptions, Plan]{
+		ID: "applyConfig", Method: http.MethodPost, Path: "/apply", Role: Admin, Order: "apply",
+		Summary: "Read the configuration file and run it",
+	}
+	ConfirmConfig = Operation[None, None]{
+		ID: "confirmConfig", Method: http.MethodPost, Path: "/confirm", Role: Admin, Order: "confirm",
+		Summary: "Keep a change that is undone otherwise",
+	}
+	RollbackConfig = Operation[RollbackOptions, Plan]{
+		ID: "rollbackConfig", Method: http.MethodPost, Path: "/rollback", Role: Admin, Order: "rollback",
+		Summary: "Go back to an earlier configuration",
+	}
+	ListHistory = Operation[None, []Applied]{
+		ID: "listHistory", Method: http.MethodGet, Path: "/history", Role: Viewer,
+		Summary: "The configurations that are kept, newest last",
+	}
+)
+
+func configOperations() []Declaration {
+	return []Declaration{GetPlan, ApplyConfig, ConfirmConfig, RollbackConfig, ListHistory}
+}
+
+// ApplyOptions say how to apply.
+type ApplyOptions struct {
+	// Confirm undoes the change after this time unless it is confirmed; 0 does not.
+	Confirm time.Duration `json:"confirm_ns,omitempty"`
+}
+
+// RollbackOptions say where to go back to.
+type RollbackOptions struct {
+	// Number is the configuration to go back to; 0: the one before what runs, or
+	// before what waits for its confirmation.
+	Number int `json:"number,omitempty"`
+	// Pending goes back only if the configuration with this number still waits for
+	// its confirmation; otherwise nothing is done. The timer asks so.
+	Pending int `json:"pending,omitempty"`
+}
+
+// Applied is a configuration that ran once.
+type Applied struct {
+	Number    int       `json:"number"`
+	AppliedAt time.Time `json:"applied_at"`
+	Hash      string    `json:"hash"` // SHA-256, hexadecimal
+	Runs      bool      `json:"runs"`
+	Pending   bool      `json:"pending,omitempty"` // waits for its confirmation
+}
+
+// Plan says what an apply would change, or did change.
+type Plan struct {
+	Config  []Change `json:"config"`  // the file against the configuration that runs
+	Machine []string `json:"machine"` // links, addresses and routes, in order
+	// Firewall are the rules that come (+) and go (-).
+	Firewall []string `json:"firewall,omitempty"`
+	// Until is when the change is undone unless it is confirmed.
+	Until time.Time `json:"until,omitzero"`
+	// Warnings say what an apply could not do.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Change is one configuration value that differs. Secrets are masked.
+type Change struct {
+	Path string `json:"path"`
+	Old  string `json:"old,omitempty"`
+	New  string `json:"new,omitempty"`
+}

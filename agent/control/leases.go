@@ -1,0 +1,25 @@
+package control
+
+import (
+	"net/http"
+	"time"
+)
+
+// ListLeases lists the DHCP leases, by address.
+var ListLeases = Operation[None, []Lease]{
+	ID: "listLeases", Method: http.MethodGet, Path: "/leases", Role: Viewer,
+	Summary: "The DHCP leases, by address",
+}
+
+func leaseOperations() []Declaration { return []Declaration{ListLeases} }
+
+// Lease is an address and who has it.
+type Lease struct {
+	Address  string    `json:"address"`
+	MAC      string    `json:"mac"`
+	Hostname string    `json:"hostname,omitempty"`
+	Class    string    `json:"class,omitempty"` // vendor class, option 60
+	State    string    `json:"state"`
+	Start    time.Time `json:"start,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
+}
