@@ -29,6 +29,9 @@ import (
 // yealinkClass is how the vendor class (option 60) of a Yealink phone begins.
 const yealinkClass = "yealink"
 
+// yealinkOUI is how their MACs begin.
+var yealinkOUI = [3]byte{0x00, 0x15, 0x65}
+
 // optionVoiceVLAN is Yealink's choice for the voice VLAN, a decimal string.
 const optionVoiceVLAN = 132
 
@@ -74,7 +77,8 @@ func desiredDHCP(c *config.Config, f facts) dhcpd.Config {
 		Interface: c.LAN.Interface, ServerID: c.LAN.Address.Addr(), Subnet: c.LAN.Address.Masked(),
 		RangeFirst: c.DHCP.Range.First, RangeLast: c.DHCP.Range.Last,
 		LeaseTime: c.DHCP.LeaseTime, StrangerLeaseTime: c.DHCP.StrangerLeaseTime,
-		Known: f.approved, Force: c.DHCP.Force, Options: desiredOptions(c, f),
+		Known: f.approved, Force: c.DHCP.Force, Peers: c.DHCP.Peers, Disguise: &dhcpd.Disguise{OUI: yealinkOUI, Class: yealinkClass},
+		Options: desiredOptions(c, f),
 	}
 	for _, p := range c.Phones {
 		d.Known = append(d.Known[:len(d.Known):len(d.Known)], p.MAC)

@@ -4,11 +4,22 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
+
+// machineID names this machine (machine-id(5)); empty when it has no name.
+func machineID() string {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
 
 // noteDHCP takes an event from the DHCP server, which must not wait. What does
 // not fit is lost: events only say that something happened.

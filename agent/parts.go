@@ -171,6 +171,7 @@ func (a *Agent) buildDHCP(ctx context.Context, c dhcpd.Config) (supervisor.Part,
 	}
 	s, err := dhcpd.New(c, db, dhcpd.Options{
 		Logger: a.log.With("part", "dhcp"), OnEvent: a.noteDHCP, RecoverUntil: db.RecoverUntil(),
+		Machine: machineID(), Served: db,
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

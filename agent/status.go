@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
@@ -126,7 +127,10 @@ func (a *Agent) dhcpStatus() control.DHCPStatus {
 	st := s.Status()
 	out := control.DHCPStatus{Serving: st.Serving, Reason: st.Reason, PoolSize: st.PoolSize, PoolUsed: st.PoolUsed}
 	for _, r := range st.Rivals {
-		out.Rivals = append(out.Rivals, fmt.Sprintf("%v (%v)", r.ServerID, r.MAC))
+		out.Rivals = append(out.Rivals, r.String())
+	}
+	for _, f := range st.Foreign {
+		out.Foreign = append(out.Foreign, fmt.Sprintf("%v (chosen by %v)", f.ServerID, f.Client))
 	}
 	return out
 }
@@ -187,6 +191,18 @@ func dhcpProblems(enabled bool, d control.DHCPStatus) (out []problem.Problem) {
 			p.Fix = "stop that server, or set dhcp.enabled: false and have it send option 66"
 		}
 		out = append(out, p)
+	}
+	if d.Serving && len(d.Rivals) > 0 {
+		out = append(out, problem.Problem{
+			Severity: problem.Error, Part: "dhcp", What: "another DHCP server has come to the LAN and answers beside ours: " + strings.Join(d.Rivals, ", "),
+			Fix: "find its MAC in the switch's table and unplug it; or name it in dhcp.peers if it is meant to be there",
+		})
+	}
+	if len(d.Foreign) > 0 {
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "dhcp", What: "clients chose a DHCP server that does not answer our search: " + strings.Join(d.Foreign, ", "),
+			Fix: "look for it on the LAN: it answers some clients only, or somebody forges their messages",
+		})
 	}
 	if d.PoolSize > 0 && d.PoolUsed*10 >= d.PoolSize*9 {
 		out = append(out, problem.Problem{

@@ -82,6 +82,7 @@ func (s *Server) commit(ctx context.Context, all []pendingCommit) {
 			continue
 		}
 		s.table.stored(p.record, p.changes[0])
+		s.noteBound(p)
 		delete(s.clean, p.record.Addr) // found free once, used now
 	}
 	s.unlock()

@@ -40,6 +40,8 @@ type Config struct {
 	Options      []Option       // for every client
 	ClassOptions []ClassOptions // on top, by vendor class; the first match counts
 	Force        bool           // serve without asking whether another server is there
+	Peers        []netip.Addr   // servers of the same LAN that may answer beside us
+	Disguise     *Disguise      // of one question of every search; nil: none
 }
 
 // Reservation gives a client a fixed address, inside the range or not.

@@ -81,6 +81,7 @@ func (s *site) serve(cfg dhcpd.Config, opts dhcpd.Options) {
 		s.t.Cleanup(func() { _ = db.Close() })
 		s.store = db
 	}
+	opts.Served, _ = s.store.(dhcpd.ServedStore)
 	opts.Logger = slog.New(slog.NewTextHandler(s.t.Output(), nil))
 	opts.OnEvent = func(e dhcpd.Event) {
 		s.mu.Lock()

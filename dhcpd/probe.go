@@ -82,8 +82,12 @@ func (a *arpConn) next() (netip.Addr, net.HardwareAddr, error) {
 	}
 }
 
-// isClean reports whether an address was looked for lately. The caller holds s.mu.
+// isClean reports whether an address was looked for lately. Beside a rival every
+// address is looked for, since the rival gives out some too. The caller holds s.mu.
 func (s *Server) isClean(a netip.Addr, now time.Time) bool {
+	if len(s.rivals) > 0 {
+		return false
+	}
 	seen, ok := s.clean[a]
 	return ok && now.Sub(seen) < cleanFor
 }

@@ -1,246 +1,421 @@
 package dhcpd
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
+	"maps"
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
+)
+
+// How often other servers are searched for, from the beginning of one search to
+// that of the next.
+const (
+	silentEvery = 10 * time.Second // serve soon after the other has gone
+	besideEvery = time.Minute      // an intruder answers, or no client is ours yet
+	aloneEvery  = 10 * time.Minute
+	// hintEvery bounds the searches that messages of others cause: anybody can
+	// forge those.
+	hintEvery = time.Minute
 )
 
 const (
-	// searchTime is how long the answers of one search are waited for. A server
-	// that probes an address before it offers it (isc-dhcpd) takes a second.
-	searchTime = 4 * time.Second
-	// silentEvery and servingEvery are how often other servers are searched for.
-	silentEvery  = 30 * time.Second
-	servingEvery = 10 * time.Minute
-	// maxRivals bounds what a LAN full of forged answers can make us remember.
-	maxRivals = 16
+	// seniorFor is how long the search of another newcomer counts: one of its
+	// periods, and some more.
+	seniorFor = silentEvery + searchTime
+	// yieldTime is how long we let other newcomers go first who then do not answer.
+	yieldTime = 30 * time.Second
+	// foreignFor is how long a server is shown that clients chose and that does not
+	// answer us.
+	foreignFor = time.Hour
 )
 
-// searchAt is when a search asks, from its beginning: a single datagram may be lost.
-var searchAt = []time.Duration{0, time.Second, 2 * time.Second}
-
-// rivalConn sees every DHCP answer on the link, whoever it is for, and asks for
-// them as a client that has just been plugged in.
-type rivalConn struct {
-	ifi  *net.Interface
-	conn *packet.Conn
+// Rival is another DHCP server that answers our search.
+type Rival struct {
+	ServerID netip.Addr
+	MAC      net.HardwareAddr
+	// Port is where the network saw that machine when it was a client itself: option
+	// 82 as a switch or relay added it, in hexadecimal. Empty: it was not told.
+	Port  string
+	Since time.Time // wall clock
+	Seen  time.Time // wall clock
 }
 
-func openRivals(ifi *net.Interface) (*rivalConn, error) {
-	c, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_IP, nil)
-	if err != nil {
-		return nil, fmt.Errorf("dhcpd: packet socket on %s: %w", ifi.Name, err)
-	}
-	filter, err := bpf.Assemble(answersOnly)
-	if err == nil {
-		err = c.SetBPF(filter)
-	}
-	if err != nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("dhcpd: packet filter on %s: %w", ifi.Name, err)
-	}
-	return &rivalConn{ifi: ifi, conn: c}, nil
+// Foreign is a server that a client has chosen, says the client, and that does not
+// answer our search. It is only a hint: anybody can send such a message.
+type Foreign struct {
+	ServerID netip.Addr
+	Client   net.HardwareAddr
+	Seen     time.Time // wall clock
+	told     time.Time // wall clock, when the log was told; zero: no search was made since
 }
 
-// answersOnly lets IPv4 UDP from port 67 to port 68 through, unfragmented.
-var answersOnly = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 23, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
-	bpf.LoadAbsolute{Off: 20, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
-	bpf.LoadMemShift{Off: 14},
-	bpf.LoadIndirect{Off: 14, Size: 4},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: serverPort<<16 | clientPort, SkipTrue: 1},
-	bpf.RetConstant{Val: maxDatagram},
-	bpf.RetConstant{Val: 0},
+// rivalry is what is known of other servers. The server's mutex guards it.
+type rivalry struct {
+	rivals   map[netip.Addr]Rival
+	searches uint64
+	seenIn   map[netip.Addr]uint64 // the search that a rival has answered last
+	foreign  map[netip.Addr]Foreign
+	ports    map[mac]string // option 82 of clients
+	// earlier is what was remembered of before the start, or stored since.
+	earlier  Served
+	card     net.HardwareAddr
+	hasBound bool // a lease since the start
+	// senior is another newcomer that searches too and goes first.
+	senior     net.HardwareAddr
+	seniorSeen time.Time // server's time
+	yielding   time.Time // since when it is let go first; zero: it is not
 }
 
-func (c *rivalConn) close() error { return c.conn.Close() }
-
-// ask broadcasts a DISCOVER from our own MAC. It has the broadcast flag, so that
-// a switch brings us the answer, and asks for no address to be kept.
-func (c *rivalConn) ask() error {
-	var xid dhcpv4.TransactionID
-	_, _ = rand.Read(xid[:])
-	m, err := dhcpv4.New(
-		dhcpv4.WithTransactionID(xid), dhcpv4.WithHwAddr(c.ifi.HardwareAddr), dhcpv4.WithBroadcast(true),
-		dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask),
-	)
-	if err != nil {
-		return err
-	}
-	all := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	any4, broadcast := netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	f := frame(c.ifi.HardwareAddr, all, any4, broadcast, clientPort, serverPort, m.ToBytes())
-	_, err = c.conn.WriteTo(f, &packet.Addr{HardwareAddr: all})
-	return err
-}
-
-// next returns the next server that answers on the link and is not this machine.
-func (c *rivalConn) next() (Rival, error) {
-	buf := make([]byte, maxDatagram)
-	for {
-		n, _, err := c.conn.ReadFrom(buf)
-		if err != nil {
-			return Rival{}, err
-		}
-		if r, ok := parseAnswer(buf[:n]); ok && string(r.MAC) != string(c.ifi.HardwareAddr) {
-			return r, nil
-		}
+func newRivalry() rivalry {
+	return rivalry{
+		rivals: make(map[netip.Addr]Rival), seenIn: make(map[netip.Addr]uint64),
+		foreign: make(map[netip.Addr]Foreign), ports: make(map[mac]string),
 	}
 }
 
-// parseAnswer reads who sent a DHCP answer from its Ethernet frame.
-func parseAnswer(f []byte) (Rival, bool) {
-	const eth, udp = 14, 8
-	if len(f) < eth+20 {
-		return Rival{}, false
-	}
-	head := int(f[eth]&15) * 4
-	if len(f) < eth+head+udp || head < 20 || binary.BigEndian.Uint16(f[eth+head:]) != serverPort {
-		return Rival{}, false
-	}
-	m, err := dhcpv4.FromBytes(f[eth+head+udp:])
-	if err != nil || m.OpCode != dhcpv4.OpcodeBootReply {
-		return Rival{}, false
-	}
-	id := m.Options.Get(dhcpv4.OptionServerIdentifier)
-	if id == nil {
-		id = f[eth+12 : eth+16]
-	}
-	addr, ok := netip.AddrFromSlice(id)
-	if !ok || !addr.Is4() {
-		return Rival{}, false
-	}
-	return Rival{ServerID: addr, MAC: append(net.HardwareAddr(nil), f[6:12]...)}, true
-}
+// searchRequest is closed when a search has ended that began after it was sent.
+type searchRequest chan struct{}
 
-// watchRivals lets the server serve when no other server answers, and makes it
-// silent when one does. Answers that others get on this link count as well,
-// asked for or not.
-func (s *Server) watchRivals(ctx context.Context, c *rivalConn) error {
-	if s.plan().Force {
-		s.setServing("")
-		<-ctx.Done()
-		return nil
-	}
-	heard := make(chan error, 1)
-	go func() { heard <- s.hearRivals(ctx, c) }()
-	for {
-		s.setReason("asking whether another DHCP server is on this LAN")
-		begun := s.opts.Wall()
-		if err := s.search(ctx, c); err != nil {
-			return err
-		}
-		if ctx.Err() == nil {
-			s.judge(begun)
-		}
-		pause := servingEvery
-		if !s.Status().Serving {
-			pause = silentEvery
-		}
-		next := time.NewTimer(pause + mrand.N(pause/4)) // two of us that start together must not ask together for ever
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-heard:
-			return err
-		case <-s.suspect:
-		case <-next.C:
-		}
-		next.Stop()
-	}
-}
-
-// suspectRival has other servers searched for at once, because a client has
-// taken the offer of one. Answers to others may pass us by on a switch, but such
-// a REQUEST is broadcast. The caller holds s.mu.
-func (s *Server) suspectRival(q query, now time.Time) {
-	if !q.serverID.IsValid() || q.serverID == s.table.plan.ServerID || q.MessageType() != dhcpv4.MessageTypeRequest {
-		return
-	}
-	if now.Sub(s.suspected) < time.Minute {
-		return // a search takes seconds, and anybody can forge such a message
-	}
-	s.suspected = now
+// Search searches for other servers now, beside the searches that the server makes
+// by itself, and returns those that answer. It takes four to sixteen seconds.
+func (s *Server) Search(ctx context.Context) ([]Rival, error) {
+	done := make(searchRequest)
 	select {
-	case s.suspect <- struct{}{}:
-	default:
+	case s.requests <- done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("dhcpd: search for other servers: %w", ctx.Err())
+	}
+	select {
+	case <-done:
+		return s.Status().Rivals, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("dhcpd: search for other servers: %w", ctx.Err())
 	}
 }
 
-// search asks for other servers and waits for answers.
-func (s *Server) search(ctx context.Context, c *rivalConn) error {
-	start := time.Now()
-	for _, at := range append(searchAt[:len(searchAt):len(searchAt)], searchTime) {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Until(start.Add(at))):
+// watchRivals lets the server serve or not. Who was first stays: a server that has
+// served this LAN goes on when another one appears, and says so; one that starts
+// where another answers is silent until that one has gone.
+func (s *Server) watchRivals(ctx context.Context, c *searchConn) error {
+	heard := make(chan error, 1)
+	go func() { heard <- s.hearAnswers(ctx, c) }()
+	force := s.plan().Force
+	s.mu.RLock()
+	first := force || s.precedes()
+	s.mu.RUnlock()
+	if first {
+		s.setServing("")
+	} else {
+		s.setReason("asking whether another DHCP server is on this LAN")
+	}
+	var lastHint time.Time
+	var waiting []searchRequest
+	for search := !force; ; search = true {
+		began := time.Now()
+		if search {
+			if err := s.search(ctx, c); err != nil {
+				return err
+			}
+			for _, done := range waiting {
+				close(done)
+			}
+			waiting = nil
 		}
-		if at == searchTime {
-			return nil
+		due := began.Add(s.pause())
+		for again := false; !again; {
+			next := time.NewTimer(time.Until(due))
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-heard:
+				return err
+			case done := <-s.requests:
+				waiting, again = append(waiting, done), true
+			case <-s.suspect:
+				if at := lastHint.Add(hintEvery); at.Before(due) {
+					due, lastHint = at, maxTime(at, time.Now())
+				}
+			case <-next.C:
+				again = true
+			}
+			next.Stop()
 		}
-		if err := c.ask(); err != nil {
-			return fmt.Errorf("dhcpd: ask for other servers on %s: %w", c.ifi.Name, err)
+	}
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// pause is the time from the beginning of a search to the next one's.
+func (s *Server) pause() time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	pause := aloneEvery
+	switch {
+	case !s.serving:
+		pause = silentEvery
+	case len(s.rivals) > 0:
+		pause = besideEvery
+	case s.table.plan.Force:
+		return 365 * 24 * time.Hour // only when there is a reason
+	case !s.precedes():
+		pause = besideEvery
+	}
+	return pause + mrand.N(pause/8) // two of us that start together must not ask together for ever
+}
+
+// search asks for other servers and judges by the answers. A rival that was there
+// counts as gone when it leaves two searches in a row unanswered.
+func (s *Server) search(ctx context.Context, c *searchConn) error {
+	s.mu.RLock()
+	attempts := 1 + min(len(s.rivals), 1)
+	s.mu.RUnlock()
+	first := s.beginSearch()
+	for range attempts {
+		if err := c.run(ctx, s.plan().Disguise, func() bool { return s.answeredSince(first) }); err != nil {
+			return err
 		}
+		if ctx.Err() != nil || s.answeredSince(first) {
+			break
+		}
+	}
+	if ctx.Err() == nil {
+		s.conclude(first)
 	}
 	return nil
 }
 
-// judge forgets the servers that have not answered since the search began, and
-// serves if none is left.
-func (s *Server) judge(begun time.Time) {
+func (s *Server) beginSearch() uint64 {
 	s.mu.Lock()
-	for id, r := range s.rivals {
-		if r.Seen.Before(begun) {
-			delete(s.rivals, id)
+	defer s.mu.Unlock()
+	s.searches++
+	return s.searches
+}
+
+// answeredSince reports whether a rival has answered since a search began.
+func (s *Server) answeredSince(search uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, in := range s.seenIn {
+		if in >= search {
+			return true
 		}
 	}
+	return false
+}
+
+// conclude forgets the servers that have not answered the search, and serves if
+// none is left.
+func (s *Server) conclude(search uint64) {
+	now := s.clock.now()
+	s.mu.Lock()
+	for id, in := range s.seenIn {
+		if in < search {
+			delete(s.rivals, id)
+			delete(s.seenIn, id)
+		}
+	}
+	foreign := s.silentForeign()
 	alone := len(s.rivals) == 0
+	wait := ""
+	if alone && !s.serving && s.yields(now) {
+		wait = fmt.Sprintf("another appliance (%v) starts on this LAN too and goes first; it is searched for again every %v", s.senior, silentEvery)
+	}
 	s.unlock()
+	for _, f := range foreign {
+		s.log.Warn("a client chose a DHCP server that does not answer our search", "server", f.ServerID, "client", f.Client.String())
+	}
 	if alone {
-		s.setServing("")
+		s.setServing(wait)
 	}
 }
 
-func (s *Server) hearRivals(ctx context.Context, c *rivalConn) error {
+// yields reports whether another newcomer is let go first. Of two that start
+// together the one with the lower MAC serves; the other finds it by its next search.
+// A search can be forged, so nobody is waited for longer than yieldTime. The caller
+// holds s.mu.
+func (s *Server) yields(now time.Time) bool {
+	if s.precedes() || s.senior == nil || now.Sub(s.seniorSeen) > seniorFor {
+		return false
+	}
+	if s.yielding.IsZero() {
+		s.yielding = now
+	}
+	return now.Sub(s.yielding) < yieldTime
+}
+
+func (s *Server) hearAnswers(ctx context.Context, c *searchConn) error {
 	for {
-		r, err := c.next()
+		a, err := c.next()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("dhcpd: hear other servers on %s: %w", c.ifi.Name, err)
 		}
-		s.rivalSeen(r)
+		p := s.plan()
+		switch a.judge(p.ServerID, p.Peers) {
+		case meansRival:
+			s.rivalAnswered(a)
+		case meansSearch:
+			s.searchSoon()
+		}
 	}
 }
 
-// rivalSeen makes the server silent at once.
-func (s *Server) rivalSeen(r Rival) {
-	r.Seen = s.opts.Wall()
+// searchSoon has other servers searched for at once, or a while after the last
+// search of this kind.
+func (s *Server) searchSoon() {
+	select {
+	case s.suspect <- struct{}{}:
+	default:
+	}
+}
+
+// rivalAnswered notes a server that answers our search. Unless we were first we are
+// silent at once.
+func (s *Server) rivalAnswered(a answer) {
+	now := s.opts.Wall()
 	s.mu.Lock()
-	_, known := s.rivals[r.ServerID]
-	if known || len(s.rivals) < maxRivals {
-		s.rivals[r.ServerID] = r
+	r, known := s.rivals[a.serverID]
+	if !known && len(s.rivals) >= maxRivals {
+		s.unlock()
+		return
 	}
-	s.unlock()
-	s.setServing(fmt.Sprintf("another DHCP server answers on this LAN: %v (%v)", r.ServerID, r.MAC))
 	if !known {
-		s.tell(&Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID})
+		r = Rival{ServerID: a.serverID, Since: now}
 	}
+	r.MAC, r.Seen = a.from, now
+	if m, ok := toMAC(a.from); ok {
+		r.Port = s.ports[m]
+	}
+	s.rivals[a.serverID], s.seenIn[a.serverID] = r, s.searches
+	delete(s.foreign, a.serverID)
+	goesOn := s.table.plan.Force || s.precedes()
+	why := "another DHCP server answers on this LAN: " + sortedRivals(s.rivals)[0].String()
+	s.unlock()
+	if !goesOn {
+		s.setServing(why)
+	}
+	if !known {
+		detail := "it was here first, so ours is silent"
+		if goesOn {
+			detail = "ours was here first and goes on"
+		}
+		s.tell(&Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID, Circuit: r.Port, Detail: detail})
+	}
+}
+
+// String names the server for an operator.
+func (r Rival) String() string {
+	if r.Port != "" {
+		return fmt.Sprintf("%v (%v, at port %s)", r.ServerID, r.MAC, r.Port)
+	}
+	return fmt.Sprintf("%v (%v)", r.ServerID, r.MAC)
+}
+
+func sortedRivals(m map[netip.Addr]Rival) []Rival {
+	return slices.SortedFunc(maps.Values(m), func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
+}
+
+// hearQuery learns of other servers from what a client sends, and answers the
+// search of another appliance; done reports that the message was one. The caller
+// holds s.mu.
+func (s *Server) hearQuery(now time.Time, q query) (out []outgoing, done bool) {
+	s.notePort(q)
+	if s.searchOfAnother(now, q) {
+		if s.serving {
+			out = []outgoing{{reply: s.table.reply(q, dhcpv4.MessageTypeOffer, s.table.plan.RangeFirst), arrived: now}}
+		}
+		return out, true
+	}
+	if s.serving {
+		s.noteChoice(q)
+	}
+	return nil, false
+}
+
+// searchOfAnother reports whether a message is the search of another appliance. It
+// takes no place of the pool, so that it is answered when the pool is full, and it
+// is no client. Among newcomers the lower MAC is the senior.
+func (s *Server) searchOfAnother(now time.Time, q query) bool {
+	if q.MessageType() != dhcpv4.MessageTypeDiscover {
+		return false
+	}
+	class := q.Options.Get(dhcpv4.OptionUserClassInformation)
+	if len(class) < 1 || int(class[0]) != len(class)-1 {
+		return false
+	}
+	switch string(class[1:]) {
+	case userClassDisguise:
+	case userClassSearch:
+		if !q.giaddr.IsValid() && s.card != nil && bytes.Compare(q.ClientHWAddr, s.card) < 0 {
+			s.senior, s.seniorSeen = q.mac.hw(), now
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// notePort remembers where the network saw a client, for the day when it answers
+// as a server. The caller holds s.mu.
+func (s *Server) notePort(q query) {
+	const most = 4096
+	relay := q.Options.Get(dhcpv4.OptionRelayAgentInformation)
+	if relay == nil || len(relay) > 128 {
+		return
+	}
+	if _, known := s.ports[q.mac]; !known && len(s.ports) >= most {
+		return
+	}
+	s.ports[q.mac] = fmt.Sprintf("%x", relay)
+}
+
+// noteChoice notes that a client has taken the offer of another server. Answers to
+// others may pass us by on a switch, but such a REQUEST is broadcast. The caller
+// holds s.mu.
+func (s *Server) noteChoice(q query) {
+	p := s.table.plan
+	id := q.serverID
+	if q.MessageType() != dhcpv4.MessageTypeRequest || !id.IsValid() || id == p.ServerID || slices.Contains(p.Peers, id) || !p.Subnet.Contains(q.requested) {
+		return
+	}
+	if _, rival := s.rivals[id]; !rival {
+		if f, known := s.foreign[id]; known || len(s.foreign) < maxRivals {
+			s.foreign[id] = Foreign{ServerID: id, Client: q.mac.hw(), Seen: s.opts.Wall(), told: f.told}
+		}
+	}
+	s.searchSoon()
+}
+
+// silentForeign returns the servers that clients have chosen lately, each once in
+// foreignFor, and forgets old ones. The caller holds s.mu, after a search.
+func (s *Server) silentForeign() (out []Foreign) {
+	now := s.opts.Wall()
+	for id, f := range s.foreign {
+		if now.Sub(f.Seen) > foreignFor {
+			delete(s.foreign, id)
+			continue
+		}
+		if now.Sub(f.told) > foreignFor {
+			f.told = now
+			s.foreign[id] = f
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // setServing lets the server answer, or not for the reason given.
@@ -248,6 +423,9 @@ func (s *Server) setServing(why string) {
 	s.mu.Lock()
 	changed := s.serving != (why == "") || s.reason != why
 	s.serving, s.reason = why == "", why
+	if s.serving || len(s.rivals) > 0 {
+		s.yielding = time.Time{}
+	}
 	s.unlock()
 	switch {
 	case !changed:
@@ -258,12 +436,9 @@ func (s *Server) setServing(why string) {
 	}
 }
 
-// setReason says why the server is silent at first; it changes nothing once
-// there is a verdict.
+// setReason says why the server is silent at first.
 func (s *Server) setReason(why string) {
 	s.mu.Lock()
 	defer s.unlock()
-	if !s.serving && len(s.rivals) == 0 {
-		s.reason = why
-	}
+	s.reason = why
 }

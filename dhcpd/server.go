@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -29,6 +28,11 @@ type Options struct {
 	// store: clients that have an address keep it, and every address is looked for
 	// on the LAN before it is offered.
 	RecoverUntil time.Time
+	// Machine names this machine for good, such as /etc/machine-id. Empty: it cannot
+	// be told from others, so another server that answers at a start was first.
+	Machine string
+	// Served remembers that this LAN was served. Nil: nothing is remembered.
+	Served ServedStore
 }
 
 // Server is a DHCP server on one link.
@@ -43,6 +47,7 @@ type Server struct {
 	// probeWake tells that an OFFER waits for its address to be looked for.
 	probeWake chan struct{}
 	suspect   chan struct{} // tells that another server may be there
+	requests  chan searchRequest
 	shown     atomic.Pointer[snapshot]
 
 	mu      sync.RWMutex // guards the following
@@ -50,14 +55,12 @@ type Server struct {
 	link    *link
 	serving bool
 	reason  string // why not serving
-	rivals  map[netip.Addr]Rival
+	rivalry
 	waiting map[netip.Addr]*waitingOffer
 	clean   map[netip.Addr]time.Time // when an address was last looked for ahead of need
 	// Addresses that were just asked for, and those of the stock, oldest first.
 	asked, stocked []swept
 	lastSwept      uint32
-	// suspected is when a search was last begun because of a client's message.
-	suspected time.Time
 }
 
 // New returns a server that Run starts.
@@ -77,8 +80,8 @@ func New(cfg Config, store Store, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		store: store, opts: opts, log: opts.Logger, clock: newClock(opts.Wall), metrics: newMetrics(),
-		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), table: newTable(p), reason: "not started",
-		rivals: make(map[netip.Addr]Rival), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
+		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), requests: make(chan searchRequest), table: newTable(p), reason: "not started",
+		rivalry: newRivalry(), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
 	}
 	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())
 	s.show()
@@ -100,10 +103,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
-	rivals, err := openRivals(l.ifi)
+	rivals, err := openSearch(l.ifi)
 	if err != nil {
 		return errors.Join(err, arp.close(), l.close())
 	}
+	s.loadServed(ctx, l.ifi.HardwareAddr)
 	s.mu.Lock()
 	s.link = l
 	s.unlock()
@@ -223,11 +227,13 @@ type outgoing struct {
 // decide decides about one message and returns what may leave at once. The
 // caller holds s.mu.
 func (s *Server) decide(arrived time.Time, q query) []outgoing {
+	if out, done := s.hearQuery(arrived, q); done {
+		return out
+	}
 	if !s.serving {
 		s.metrics.drop(dropRival)
 		return nil
 	}
-	s.suspectRival(q, arrived)
 	d := s.table.handle(arrived, arrived.Before(s.recover), q)
 	if d.drop != "" {
 		s.metrics.drop(d.drop)
@@ -300,6 +306,7 @@ func (s *Server) housekeeping(ctx context.Context) error {
 			s.storeAll()
 		}
 		s.unlock()
+		s.saveServed(ctx)
 	}
 }
 
@@ -341,15 +348,9 @@ type Status struct {
 	Serving  bool
 	Reason   string // why not
 	Rivals   []Rival
+	Foreign  []Foreign
 	PoolSize int // addresses of the range that can be given out
 	PoolUsed int // of these, not free
 	Bound    int
 	Declined int
-}
-
-// Rival is another DHCP server that answers on the link.
-type Rival struct {
-	ServerID netip.Addr
-	MAC      net.HardwareAddr
-	Seen     time.Time // wall clock
 }

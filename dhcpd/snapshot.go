@@ -26,10 +26,13 @@ func (s *Server) show() {
 		},
 		states: s.table.states,
 	}
-	for _, r := range s.rivals {
-		now.Rivals = append(now.Rivals, r)
+	now.Rivals = sortedRivals(s.rivals)
+	for _, f := range s.foreign {
+		if !f.told.IsZero() {
+			now.Foreign = append(now.Foreign, f)
+		}
 	}
-	slices.SortFunc(now.Rivals, func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
+	slices.SortFunc(now.Foreign, func(a, b Foreign) int { return a.ServerID.Compare(b.ServerID) })
 	s.shown.Store(now)
 }
 

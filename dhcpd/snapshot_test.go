@@ -32,7 +32,7 @@ func TestSnapshotIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.setServing("")
-	s.rivalSeen(Rival{ServerID: tinyConfig().ServerID.Next(), MAC: carol.hw()})
+	s.rivalAnswered(answer{serverID: tinyConfig().ServerID.Next(), from: carol.hw()})
 	if st := s.Status(); st.Serving || len(st.Rivals) != 1 || st.Reason == "" {
 		t.Errorf("with a rival: %+v", st)
 	}

@@ -46,6 +46,20 @@ func (v *checker) dhcp() {
 	if v.ok("dhcp.gateway", "lan.address") {
 		v.onLAN("dhcp.gateway", d.Gateway)
 	}
+	v.dhcpPeers()
+}
+
+func (v *checker) dhcpPeers() {
+	for i, a := range v.DHCP.Peers {
+		at := fmt.Sprintf("dhcp.peers[%d]", i)
+		switch {
+		case !v.ok(at, "lan.address"):
+		case a == v.LAN.Address.Addr():
+			v.fail(at, "write the other server's address", "%s is the appliance's own address (%s)", a, v.line("lan.address"))
+		default:
+			v.onLAN(at, a)
+		}
+	}
 }
 
 func (v *checker) dhcpRange() {

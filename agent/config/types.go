@@ -103,6 +103,8 @@ type DHCP struct {
 	VoiceVLAN uint16 `yaml:"voice_vlan" example:"20"`
 	// Serve even where another DHCP server answers. Two servers on one LAN break it: only for tests.
 	Force bool `yaml:"force"`
+	// Other DHCP servers of this LAN that are meant to answer beside the appliance, such as a failover partner with a range of its own.
+	Peers []netip.Addr `yaml:"peers" example:"192.168.1.2"`
 	// Further options, to everybody or to one vendor class.
 	Options []DHCPOption `yaml:"options"`
 }

@@ -341,6 +341,19 @@ func (db *DB) Commit(ctx context.Context, changes []dhcpd.Lease) error {
 }
 
 func (db *DB) commit(ctx context.Context, changes []dhcpd.Lease) error {
+	if err := db.ready(ctx); err != nil {
+		return err
+	}
+	before := db.state
+	err := db.update(func(leases *bbolt.Bucket) error { return db.apply(leases, changes) })
+	if err != nil {
+		db.state = before
+	}
+	return err
+}
+
+// ready returns an error unless the file can be written to.
+func (db *DB) ready(ctx context.Context) error {
 	if err := errors.Join(ctx.Err(), db.usable()); err != nil {
 		return err
 	}
@@ -350,12 +363,7 @@ func (db *DB) commit(ctx context.Context, changes []dhcpd.Lease) error {
 		}
 		db.suspect = false
 	}
-	before := db.state
-	err := db.update(func(leases *bbolt.Bucket) error { return db.apply(leases, changes) })
-	if err != nil {
-		db.state = before
-	}
-	return err
+	return nil
 }
 
 // apply writes the changes and keeps db.state in step.
@@ -383,14 +391,17 @@ func (db *DB) apply(leases *bbolt.Bucket, changes []dhcpd.Lease) error {
 
 // update runs fn on the leases and stores db.state in one transaction.
 func (db *DB) update(fn func(leases *bbolt.Bucket) error) error {
-	err := guard("commit", func() error {
-		return db.bolt.Update(func(tx *bbolt.Tx) error {
-			if err := fn(tx.Bucket(leasesBucket)); err != nil {
-				return err
-			}
-			return tx.Bucket(metaBucket).Put([]byte(stateKey), db.state.encode())
-		})
+	return db.transact(func(tx *bbolt.Tx) error {
+		if err := fn(tx.Bucket(leasesBucket)); err != nil {
+			return err
+		}
+		return tx.Bucket(metaBucket).Put([]byte(stateKey), db.state.encode())
 	})
+}
+
+// transact runs fn as one transaction and notes what its failure means for the file.
+func (db *DB) transact(fn func(*bbolt.Tx) error) error {
+	err := guard("commit", func() error { return db.bolt.Update(fn) })
 	switch {
 	case errors.Is(err, ErrCorrupt):
 		db.broken = err // locks inside bbolt may still be held
