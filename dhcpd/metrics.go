@@ -113,6 +113,7 @@ func (m *metrics) all() []prometheus.Collector {
 var (
 	descServing = prometheus.NewDesc("sae_dhcp_serving", "1 while the server answers, 0 while it is silent.", nil, nil)
 	descRivals  = prometheus.NewDesc("sae_dhcp_rivals", "Other DHCP servers that answer on the LAN.", nil, nil)
+	descRival   = prometheus.NewDesc("sae_dhcp_rival_info", "1 for each other DHCP server that answers on the LAN. The port is what a switch or relay told of it (option 82), in hexadecimal.", []string{"server", "mac", "port"}, nil)
 	descForeign = prometheus.NewDesc("sae_dhcp_foreign_servers", "DHCP servers that clients chose in the last hour and that do not answer our search.", nil, nil)
 	descPool    = prometheus.NewDesc("sae_dhcp_pool_addresses", "Addresses of the range that can be given out.", nil, nil)
 	descFree    = prometheus.NewDesc("sae_dhcp_pool_free_addresses", "Addresses of the range that nobody has or had.", nil, nil)
@@ -124,7 +125,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range s.metrics.all() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{descServing, descRivals, descForeign, descPool, descFree, descLeases} {
+	for _, d := range []*prometheus.Desc{descServing, descRivals, descRival, descForeign, descPool, descFree, descLeases} {
 		ch <- d
 	}
 }
@@ -144,6 +145,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descServing, serving)
 	gauge(descRivals, len(st.Rivals))
+	for _, r := range st.Rivals {
+		gauge(descRival, 1, r.ServerID.String(), r.MAC.String(), r.Port)
+	}
 	gauge(descForeign, len(st.Foreign))
 	gauge(descPool, st.PoolSize)
 	gauge(descFree, st.PoolSize-st.PoolUsed)
