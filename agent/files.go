@@ -11,10 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/internal/linksource"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -23,7 +22,9 @@ type tftpFiles struct{ agent *Agent }
 
 // Open implements tftpd.FileSource.
 func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, error) {
-	return t.agent.openFile(ctx, phones.Request{Client: r.Client.Addr(), Name: r.Name, Transport: "tftp"})
+	return t.agent.openFile(ctx, phones.Request{
+		Client: r.Client.Addr(), Stations: t.agent.stations(r.Client.Addr(), r.Stations...), Name: r.Name, Transport: "tftp",
+	})
 }
 
 // noteTransfer logs that a phone did not take a file to its end. Others' transfers
@@ -55,6 +56,18 @@ func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, er
 	}
 	cfg := a.running.Load()
 	return a.rootDir(cfg.Provisioning.Root).Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
+}
+
+// stations are the MACs that a request came from and that its answer goes to: a
+// station that forges one frame in a phone's name must take its ARP entry over, too.
+func (a *Agent) stations(client netip.Addr, from ...net.HardwareAddr) []net.HardwareAddr {
+	if len(from) == 0 {
+		return nil
+	}
+	if to, err := linksource.Neighbour(a.running.Load().LAN.Interface, client); err == nil {
+		return append(slices.Clone(from), to.HardwareAddr())
+	}
+	return from
 }
 
 // rootDir returns the operator's directory, kept open between requests.
@@ -101,25 +114,8 @@ func (a *Agent) leasedTo(addr netip.Addr) (net.HardwareAddr, bool) {
 	if cfg.DHCP.Enabled {
 		return nil, false
 	}
-	return neighbour(cfg.LAN.Interface, addr)
-}
-
-// neighbour looks an address up in the kernel's neighbour table (ARP).
-func neighbour(ifname string, addr netip.Addr) (net.HardwareAddr, bool) {
-	link, err := netlink.LinkByName(ifname)
-	if err != nil {
-		return nil, false
-	}
-	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, false
-	}
-	for _, n := range list {
-		if a, ok := netip.AddrFromSlice(n.IP.To4()); ok && a == addr && len(n.HardwareAddr) == 6 {
-			return n.HardwareAddr, true
-		}
-	}
-	return nil, false
+	mac, err := linksource.Neighbour(cfg.LAN.Interface, addr)
+	return mac.HardwareAddr(), err == nil
 }
 
 // leftovers lists files of a phone's form in the operator's directory. They are

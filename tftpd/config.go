@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -61,6 +62,9 @@ func (c Config) withDefaults() (Config, error) {
 type Request struct {
 	Client netip.AddrPort
 	Name   string // as the client sent it
+	// Stations are the MACs of the frames that it came in: one, unless another station
+	// sends in the client's name. Only with Config.Interface.
+	Stations []net.HardwareAddr
 }
 
 // File is an open file. It is closed after the transfer.

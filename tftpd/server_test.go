@@ -143,7 +143,7 @@ func runChild() error {
 	cfg := tftpd.Config{
 		Listen: netip.MustParseAddrPort("192.168.1.1:69"), Interface: "ens34", Allow: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")},
 	}
-	s, err := tftpd.New(cfg, source(labFiles), tftpd.Options{OnTransfer: func(t tftpd.Transfer) { fmt.Println(t.Name, t.Outcome) }})
+	s, err := tftpd.New(cfg, source(labFiles), tftpd.Options{OnTransfer: func(t tftpd.Transfer) { fmt.Println(t.Name, t.Outcome, t.Stations) }})
 	if err != nil {
 		return err
 	}
@@ -195,6 +195,25 @@ func TestRealClientsReadAFile(t *testing.T) {
 	if n := strings.Count(server.Output(), "001565aabbcc.cfg served"); n != 6 {
 		t.Errorf("%d transfers were completed:\n%s", n, server.Output())
 	}
+}
+
+// Who asks is told by the frame of its request, whoever has the address.
+func TestRequestTellsItsStation(t *testing.T) {
+	t.Parallel()
+	phone, server := appliance(t)
+	own := phone.MAC("eth0").String()
+	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")
+	// The card of another machine with the same address, in the same socket.
+	phone.SetMAC("eth0", "02:00:00:00:00:66")
+	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")
+	labtest.Eventually(t, func() error {
+		for _, want := range []string{"001565aabbcc.cfg served [" + own + "]", "001565aabbcc.cfg served [02:00:00:00:00:66]"} {
+			if !strings.Contains(server.Output(), want) {
+				return fmt.Errorf("not %q", want)
+			}
+		}
+		return nil
+	})
 }
 
 func TestRealClientsAreRefused(t *testing.T) {
