@@ -74,6 +74,10 @@ type File struct {
 	content []byte // all of it, if it is in memory
 }
 
+// Content returns the file's content if all of it is in memory, else nil. It MUST NOT be
+// changed.
+func (f *File) Content() []byte { return f.content }
+
 // InMemory returns a file with this content, which MUST NOT be changed any more.
 func InMemory(content []byte) *File {
 	return &File{ReadCloser: io.NopCloser(bytes.NewReader(content)), Size: int64(len(content)), content: content}

@@ -266,7 +266,7 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := tftpd.NewDir(root)
+	dir := tftpd.NewDir(root, nil)
 	defer dir.Close()
 	for name, want := range map[string]any{
 		"ring.wav": "riff", "/ring.wav": "riff", "fw/t42.rom": "rom", `fw\t42.rom`: "rom", "./ring.wav": "riff", "inside": "riff",
@@ -293,10 +293,35 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 	}
 }
 
+// A name that is hidden is found under no other one.
+func TestDirHides(t *testing.T) {
+	root := t.TempDir()
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(root, "secret"), []byte("x"), 0o644), os.Symlink("secret", filepath.Join(root, "link")),
+		os.Symlink("link", filepath.Join(root, "secret-link")), os.WriteFile(filepath.Join(root, "open"), []byte("x"), 0o644),
+		os.Symlink("open", filepath.Join(root, "other")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := tftpd.NewDir(root, func(base string) bool { return strings.HasPrefix(base, "secret") })
+	defer dir.Close()
+	for name, want := range map[string]error{"secret": fs.ErrNotExist, "./secret": fs.ErrNotExist, "link": fs.ErrNotExist, "secret-link": fs.ErrNotExist, "open": nil, "other": nil} {
+		f, err := dir.Open(t.Context(), tftpd.Request{Name: name})
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			_ = f.Close()
+		}
+	}
+}
+
 // A directory that is made later, or replaced, is found.
 func TestDirIsReplaced(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
-	dir := tftpd.NewDir(root)
+	dir := tftpd.NewDir(root, nil)
 	defer dir.Close()
 	if _, err := dir.Open(t.Context(), tftpd.Request{Name: "a"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
