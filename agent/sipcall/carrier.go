@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
 )
 
 // carrier is what messages go through: a UDP socket, or a connection to the server.
@@ -20,6 +23,7 @@ type carrier struct {
 	ready     chan struct{}  // closed by announce
 	announce  func()
 	closed    chan struct{}
+	pool      *sip.ConnectionPool // where sipgo looks for a connection
 }
 
 func dial(ctx context.Context, cfg Config) (c *carrier, err error) {
@@ -29,7 +33,7 @@ func dial(ctx context.Context, cfg Config) (c *carrier, err error) {
 	case UDP:
 		c.packets, err = cfg.Listen(cfg.Port)
 	case TCP, TLS:
-		c.stream, err = connectStream(ctx, cfg)
+		c.stream, err = connectStream(ctx, cfg, c.retire)
 	default:
 		err = fmt.Errorf("there is no transport %q", cfg.Transport)
 	}
@@ -53,13 +57,35 @@ func (c *carrier) serve(s *sipgo.Server) {
 	defer c.announce()
 	switch c.transport { // what ends them is that the carrier is closed
 	case UDP:
-		_ = s.ServeUDP(announcer{c.packets, c.announce})
+		_ = s.ServeUDP(&announcer{PacketConn: c.packets, carrier: c, peers: make(map[string]bool)})
 	case TCP:
 		_ = s.ServeTCP(c)
 	case TLS:
 		_ = s.ServeTLS(c)
 	}
 }
+
+// retire makes what is still to be sent through the carrier fail, once that is closed. sipgo handles what it has read in
+// goroutines of its own; one that finds no connection in the pool would open one that nobody closes. sipgo removes the
+// addresses of a connection only while they are the connection's, so this must come before sipgo knows that it is closed.
+func (c *carrier) retire(addrs ...string) {
+	for _, addr := range addrs {
+		c.pool.Add(addr, retired{c.Addr()})
+	}
+}
+
+// retired is the connection of a carrier that is closed.
+type retired struct{ addr net.Addr }
+
+func (r retired) LocalAddr() net.Addr { return r.addr }
+
+func (retired) WriteMsg(sip.Message) error { return net.ErrClosed }
+
+func (retired) Ref(int) int { return 1 }
+
+func (retired) TryClose() (int, error) { return 1, nil }
+
+func (retired) Close() error { return nil }
 
 // close ends serve, and returns when sipgo uses a stream no more.
 func (c *carrier) close() error {
@@ -86,19 +112,28 @@ type stream struct {
 	local, remote net.Addr
 	left          chan struct{}
 	once          sync.Once
+	retire        func(addrs ...string)
 }
 
-func connectStream(ctx context.Context, cfg Config) (*stream, error) {
+func connectStream(ctx context.Context, cfg Config, retire func(addrs ...string)) (*stream, error) {
 	conn, err := cfg.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &stream{Conn: conn, local: conn.LocalAddr(), remote: conn.RemoteAddr(), left: make(chan struct{})}, nil
+	return &stream{Conn: conn, local: conn.LocalAddr(), remote: conn.RemoteAddr(), left: make(chan struct{}), retire: retire}, nil
 }
 
 func (s *stream) LocalAddr() net.Addr { return s.local }
 
 func (s *stream) RemoteAddr() net.Addr { return s.remote }
+
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if err != nil {
+		s.retire(s.local.String(), s.remote.String())
+	}
+	return n, err
+}
 
 func (s *stream) Close() error {
 	s.once.Do(func() { close(s.left) })
@@ -108,12 +143,20 @@ func (s *stream) Close() error {
 // announcer says when a socket is read, which sipgo does when it knows the socket.
 type announcer struct {
 	net.PacketConn
-	announce func()
+	carrier *carrier
+	peers   map[string]bool // those heard
 }
 
-func (a announcer) ReadFrom(b []byte) (int, net.Addr, error) {
-	a.announce()
-	return a.PacketConn.ReadFrom(b)
+func (a *announcer) ReadFrom(b []byte) (int, net.Addr, error) {
+	a.carrier.announce()
+	n, peer, err := a.PacketConn.ReadFrom(b)
+	if err != nil {
+		a.carrier.retire(a.LocalAddr().String())
+		a.carrier.retire(slices.Collect(maps.Keys(a.peers))...)
+		return n, peer, err
+	}
+	a.peers[peer.String()] = true
+	return n, peer, nil
 }
 
 // Accept, Close and Addr implement net.Listener, the only thing from which sipgo

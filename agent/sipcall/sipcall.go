@@ -122,6 +122,7 @@ func (p *Phone) open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, c.close())
 	}
+	c.pool = p.ua.TransportLayer().Pool(p.cfg.Transport)
 	options := []sipgo.ClientOption{sipgo.WithClientNAT(), sipgo.WithClientLogger(p.cfg.Logger)}
 	if p.cfg.Transport == UDP {
 		options = append(options, sipgo.WithClientConnectionAddr(c.local().String()))
@@ -159,9 +160,10 @@ func (p *Phone) Close() error {
 		t.audio.close()
 	}
 	p.declined()
-	// In this order: what sipgo still opens for a late message is closed with it.
-	err := errors.Join(p.carrier.close(), p.ua.Close())
+	err := p.carrier.close()
 	p.wg.Wait()
+	// Not sipgo's transports: that would empty the pool of connections, see carrier.retire.
+	p.ua.TransactionLayer().Close()
 	return err
 }
 
