@@ -17,6 +17,7 @@ const securityLog = "/var/log/asterisk/security.log"
 // bans handed to the program under test.
 func (a *appliance) fail2ban() {
 	a.t.Helper()
+	a.host.PackagedFail2ban()
 	for _, dir := range []string{"filter.d", "action.d", "sae-agent.conf"} {
 		to := "/etc/fail2ban"
 		if dir == "sae-agent.conf" {

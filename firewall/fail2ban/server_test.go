@@ -34,6 +34,7 @@ const ours = "../../packaging/fail2ban"
 
 func newServer(t *testing.T) *server {
 	s := &server{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir()}
+	s.host.PackagedFail2ban()
 	s.host.Run("cp", "-r", "/etc/fail2ban", s.path("fail2ban"))
 	s.host.Run("rm", "-f", s.path("fail2ban/jail.d/defaults-debian.conf"))
 	for _, dir := range []string{"filter.d", "action.d"} {

@@ -94,11 +94,11 @@ func startInit(files []*os.File) error {
 
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), stageEnv+"="+stageRoot)
+	cmd.Env = append(ownEnviron(os.Environ()), stageEnv+"="+stageRoot)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	if os.Geteuid() != 0 {
@@ -241,9 +241,14 @@ func enterMounts(ns int) error {
 	return nil
 }
 
-// prepare makes the fresh namespaces usable: /proc shows the lab's processes, /run is empty (no pid files, control
-// sockets or D-Bus of the machine), and the loopback interface is up.
+// prepare makes the fresh namespaces usable and independent of the machine: /proc shows the lab's processes, /run is
+// empty (no pid files, control sockets or D-Bus of the machine), the loopback interface is up, and kernel parameters,
+// host name and file mode mask are the lab's.
 func prepare() error {
+	unix.Umask(0o022)
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
@@ -259,6 +264,9 @@ func prepare() error {
 	// The names of namespaces are mounts, made before or after the mount namespaces of the hosts that shall see them.
 	if err := unix.Mount("", netnsDir, "", unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share %s: %w", netnsDir, err)
+	}
+	if err := ownSysctls(); err != nil {
+		return err
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

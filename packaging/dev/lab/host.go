@@ -50,6 +50,9 @@ func (h *Host) create(name string) error {
 		}
 		h.name = fmt.Sprintf("%s-%d", name, i)
 	}
+	if err := ownSysctls(); err != nil {
+		return err
+	}
 	var err error
 	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("netlink: %w", err)
@@ -95,8 +98,13 @@ func hostMounts() error {
 	if err := os.Remove("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile("/etc/resolv.conf", nil, 0o644)
+	if err := os.WriteFile("/etc/resolv.conf", nil, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile("/etc/hosts", []byte(hosts), 0o644)
 }
+
+const hosts = "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n::1 localhost\n"
 
 // copyOnWrite lets the host write below dir into memory, without changing what is there on the machine.
 func copyOnWrite(dir string) error {

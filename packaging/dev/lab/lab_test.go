@@ -288,6 +288,31 @@ func TestHelper(t *testing.T) {
 		if got := h.Run("ip", "netns", "identify"); got != "a\n" {
 			t.Errorf("namespace identified as %q", got)
 		}
+	case "inherit":
+		l := labtest.New(t)
+		a, b := l.Host("a"), l.Host("b")
+		l.Connect(a, "eth0", b, "eth0")
+		for file, want := range map[string]string{
+			"/proc/sys/net/ipv4/ip_forward":                    "0",
+			"/proc/sys/net/ipv4/conf/default/accept_redirects": "1",
+			"/proc/sys/net/ipv4/conf/eth0/rp_filter":           "0",
+			"/proc/sys/net/ipv4/conf/eth0/arp_ignore":          "0",
+			"/proc/sys/net/ipv4/conf/eth0/forwarding":          "0",
+			"/proc/sys/net/ipv6/conf/eth0/disable_ipv6":        "0",
+			"/proc/sys/net/ipv4/tcp_rmem":                      "4096\t131072\t6291456",
+		} {
+			if got := a.Run("cat", file); got != want+"\n" {
+				t.Errorf("%s is %q, want %s", file, got, want)
+			}
+		}
+		for _, name := range []string{"LANG", "https_proxy", "DOCKER_HOST", "NOTIFY_SOCKET"} {
+			if got, ok := os.LookupEnv(name); ok {
+				t.Errorf("%s is %q", name, got)
+			}
+		}
+		if got := a.Run("sh", "-c", `umask; getent hosts "$(uname -n)"`); !strings.HasPrefix(got, "0022\n127.0.1.1 ") {
+			t.Errorf("umask and own address: %q", got)
+		}
 	case "exit":
 		os.Exit(42)
 	case "suicide":
@@ -317,6 +342,20 @@ func TestExitStatusIsPassedOn(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: exit status %d, want %d: %s", what, got, want, out)
 		}
+	}
+}
+
+// A lab is the same on a machine that routes, filters and speaks French.
+func TestNothingIsInherited(t *testing.T) {
+	cmd := nested(t.Context(), "inherit")
+	cmd.Env = append(cmd.Env, "LANG=fr_FR.UTF-8", "https_proxy=http://192.0.2.1", "DOCKER_HOST=tcp://192.0.2.1", "NOTIFY_SOCKET=/run/notify",
+		"SAE_LAB_INHERIT=net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.default.arp_ignore=2 "+
+			"net.ipv4.conf.lo.forwarding=1 net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+	syscall.Umask(0o077)
+	out, err := cmd.CombinedOutput()
+	syscall.Umask(0o022)
+	if err != nil {
+		t.Errorf("%v:\n%s", err, out)
 	}
 }
 
