@@ -15,7 +15,7 @@ export GOFLAGS    += -buildvcs=false
 
 .PHONY: help
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: build
 build: deps-build  ## build the programs into build/
@@ -27,8 +27,16 @@ demo: deps-demo build asterisk-image  ## show phones booting, registering and ca
 	build/demo -phones $(PHONES) $(if $(ONCE),-once)
 
 .PHONY: test
-test: root deps-test build apt-repo system-image asterisk-image docker-images  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
+test: test-ready  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+
+# What the tests need: packages, programs and images.
+.PHONY: test-ready
+test-ready: root deps-test build apt-repo system-image asterisk-image docker-images
+
+.PHONY: test-suite
+test-suite: test-ready  ## all tests five times, also on busy processors and as on a router
+	packaging/dev/suite
 
 .PHONY: test-vm
 test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on an emulated machine with Debian's own kernel
@@ -75,13 +83,13 @@ apt-repo: deps-apt-repo deb  ## put the Debian packages of build/ into a signed 
 system-image:
 	packaging/dev/system/image build/_image
 
-# The real Asterisk of tests and demo.
 # What the tests of the stacks run: Docker's compose plugin, and images that play the services.
 .PHONY: docker-images
 docker-images:
 	packaging/dev/docker/compose build/_compose
 	packaging/dev/docker/images build/_images
 
+# The real Asterisk of tests and demo.
 .PHONY: asterisk-image
 asterisk-image:
 	packaging/dev/asterisk/image build/_asterisk
