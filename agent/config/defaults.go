@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// httpPort is where /metrics, provisioning and console are unless http.listen says otherwise.
+// httpPort is where /metrics and provisioning are unless http.listen says otherwise.
 const httpPort = 9303
 
 // Default returns the configuration of an empty file, before what depends on

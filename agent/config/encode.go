@@ -34,7 +34,7 @@ var comments = map[string]string{
 	"firewall":                    "What may reach the appliance.",
 	"qos":                         "Precedence of voice.",
 	"stacks":                      "Servers in containers.",
-	"http":                        "The agent's own HTTP server: /metrics, provisioning, console.",
+	"http":                        "The agent's own HTTP server: /metrics and provisioning.",
 	"logs":                        "What is remembered of what has happened.",
 }
 

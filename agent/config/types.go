@@ -37,7 +37,7 @@ type Config struct {
 	Stacks Stacks `yaml:"stacks"`
 	// Copies of configuration, state, PBX and stacks for a bad day.
 	Backup Backup `yaml:"backup"`
-	// The appliance's own HTTP server: /metrics, /healthz, provisioning, console.
+	// The appliance's own HTTP server: /metrics, /healthz and provisioning.
 	HTTP HTTP `yaml:"http"`
 	// What is remembered of what has happened.
 	Logs Logs `yaml:"logs"`

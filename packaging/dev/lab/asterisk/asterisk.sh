@@ -9,9 +9,6 @@ mount --rbind /dev "$root/dev"
 mount --rbind /proc "$root/proc"
 mount --bind "$dir/etc" "$root/etc/asterisk"
 mount --bind "$dir/run" "$root/run/asterisk"
-# It looks up the own name of the machine for each call: without it, that takes as long as a resolver is silent.
-: >>"$root/etc/hosts"
-mount --bind /etc/hosts "$root/etc/hosts"
 for d in cache lib log spool; do mount --bind "$dir/$d" "$root/var/$d/asterisk"; done
 # As on any Debian machine, its own name is in /etc/hosts: Asterisk looks for it at the begin of each call.
 mount --bind "$dir/hosts" "$root/etc/hosts"
