@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,11 +38,22 @@ type Config struct {
 	// Known are the clients whose addresses are held back from strangers.
 	Known        []net.HardwareAddr
 	Reservations []Reservation
+	// Relays are the relay agents that are answered; messages of others are dropped.
+	Relays       []Relay
 	Options      []Option       // for every client
 	ClassOptions []ClassOptions // on top, by vendor class; the first match counts
 	Force        bool           // serve without asking whether another server is there
 	Peers        []netip.Addr   // servers of the same LAN that may answer beside us
 	Disguise     *Disguise      // of one question of every search; nil: none
+}
+
+// Relay is a relay agent (RFC 1542) on the link, and the network behind it.
+type Relay struct {
+	Addr netip.Addr // what it writes into giaddr: its address in its clients' network
+	// Subnet is its clients' network, with a pool of its own and Addr as its router.
+	// Zero: the clients are of the link's own subnet and pool.
+	Subnet                netip.Prefix
+	RangeFirst, RangeLast netip.Addr // of Subnet, inclusive
 }
 
 // Reservation gives a client a fixed address, inside the range or not.
@@ -104,6 +116,8 @@ func (c Config) Validate() error {
 	if c.LeaseTime < time.Minute {
 		bad("lease time %v is under a minute", c.LeaseTime)
 	}
+	errs = append(errs, c.checkRelays()...)
+	networks := c.networks()
 	owners := make(map[netip.Addr]string)
 	macs := make(map[mac]bool)
 	for _, r := range c.Reservations {
@@ -111,8 +125,8 @@ func (c Config) Validate() error {
 		switch {
 		case !ok:
 			bad("reservation of %v: %q is no Ethernet address", r.Addr, r.MAC)
-		case !c.Subnet.Contains(r.Addr) || r.Addr == c.ServerID:
-			bad("reservation of %v for %v: not a client's address of %v", r.Addr, r.MAC, c.Subnet)
+		case networkOf(networks, r.Addr) == nil || r.Addr == c.ServerID:
+			bad("reservation of %v for %v: not a client's address of a network that is served", r.Addr, r.MAC)
 		case owners[r.Addr] != "":
 			bad("%v is reserved for both %s and %v", r.Addr, owners[r.Addr], r.MAC)
 		case macs[m]:
@@ -138,11 +152,13 @@ func toMAC(hw net.HardwareAddr) (mac, bool) {
 // plan is a Config made ready for quick answers.
 type plan struct {
 	Config
-	first, last  uint32
+	nets         []*network // the link's own is the first
+	relays       map[netip.Addr]*network
 	known        map[mac]bool
 	reserved     map[mac]Reservation
 	reservedAddr map[netip.Addr]mac
 	stranger     time.Duration
+	sets         map[optionKey]*optionSet
 }
 
 func compile(c Config) (*plan, error) {
@@ -151,12 +167,16 @@ func compile(c Config) (*plan, error) {
 	}
 	p := &plan{
 		Config:       c,
-		first:        toUint32(c.RangeFirst),
-		last:         toUint32(c.RangeLast),
+		nets:         c.networks(),
+		relays:       make(map[netip.Addr]*network),
 		known:        make(map[mac]bool),
 		reserved:     make(map[mac]Reservation),
 		reservedAddr: make(map[netip.Addr]mac),
 		stranger:     c.StrangerLeaseTime,
+		sets:         make(map[optionKey]*optionSet),
+	}
+	for _, r := range c.Relays {
+		p.relays[r.Addr] = networkOf(p.nets, r.Addr)
 	}
 	for _, hw := range c.Known {
 		if m, ok := toMAC(hw); ok {
@@ -186,37 +206,24 @@ func (p *plan) leaseTime(m mac) time.Duration {
 	return p.stranger
 }
 
-// dynamic reports whether an address is of the pool: in the range, and neither
-// ours, reserved, nor one that old clients take for a broadcast (.0 and .255).
+// dynamic reports whether an address is of a pool: in its network's range, and
+// neither ours, a relay's, reserved, nor one that old clients take for a broadcast
+// (.0 and .255).
 func (p *plan) dynamic(a netip.Addr) bool {
-	n := toUint32(a)
-	if n < p.first || n > p.last || a == p.ServerID || n&0xff == 0 || n&0xff == 0xff {
+	n := networkOf(p.nets, a)
+	if n == nil || !n.inRange(toUint32(a)) || a == p.ServerID {
 		return false
 	}
 	_, taken := p.reservedAddr[a]
-	return !taken && n != toUint32(p.Subnet.Masked().Addr()) && n != p.broadcast()
+	_, relay := p.relays[a]
+	return !taken && !relay
 }
 
-// next returns the address of the range after n, the first after the last.
-func (p *plan) next(n uint32) uint32 {
-	if n < p.first || n >= p.last {
-		return p.first
-	}
-	return n + 1
-}
-
-func (p *plan) broadcast() uint32 {
-	return toUint32(p.Subnet.Masked().Addr()) | (1<<(32-p.Subnet.Bits()) - 1)
-}
-
-// classOptions returns the options for a vendor class.
-func (p *plan) classOptions(class string) []Option {
-	for _, co := range p.ClassOptions {
-		if len(class) >= len(co.Class) && strings.EqualFold(class[:len(co.Class)], co.Class) {
-			return co.Options
-		}
-	}
-	return nil
+// class returns which of ClassOptions are for a vendor class, or -1.
+func (p *plan) class(name []byte) int {
+	return slices.IndexFunc(p.ClassOptions, func(co ClassOptions) bool {
+		return len(name) >= len(co.Class) && strings.EqualFold(string(name[:len(co.Class)]), co.Class)
+	})
 }
 
 func toUint32(a netip.Addr) uint32 {

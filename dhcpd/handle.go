@@ -2,31 +2,21 @@ package dhcpd
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// query is one message from a client and what was learned by reading it.
-type query struct {
-	*dhcpv4.DHCPv4
-	mac       mac
-	requested netip.Addr // option 50, or zero
-	serverID  netip.Addr // option 54, or zero
-	ciaddr    netip.Addr // or zero
-	giaddr    netip.Addr // or zero
-}
-
 // decision is what the server does about one message.
 type decision struct {
-	reply   *dhcpv4.DHCPv4 // nil: silence
-	record  *record        // whose change must be on disk before the reply leaves
-	gen     uint64         // of that change
-	changes []Lease        // to be stored, in order
-	probe   netip.Addr     // an address to look for on the LAN before the reply leaves
+	reply   *reply     // nil: silence
+	record  *record    // whose change must be on disk before the reply leaves
+	gen     uint64     // of that change
+	changes []Lease    // to be stored, in order
+	probe   netip.Addr // an address to look for on the LAN before the reply leaves
+	verify  netip.Addr // a leased address to look for on the LAN
 	event   *Event
 	drop    string // why there is silence, a metric's label
 }
@@ -34,10 +24,12 @@ type decision struct {
 // Reasons for silence, the label of sae_dhcp_dropped_total.
 const (
 	dropMalformed   = "malformed"
-	dropNotForUs    = "not_for_us" // another server's, another subnet's
+	dropNotForUs    = "not_for_us" // another server's
+	dropRelay       = "relay"      // a relay's that is not configured
+	dropRate        = "rate"       // one station sent too many
 	dropUnknown     = "unknown_client"
 	dropFull        = "pool_full"
-	dropNotItsOwn   = "not_its_own" // DECLINE or RELEASE of an address the client does not have
+	dropNotItsOwn   = "not_its_own" // DECLINE, RELEASE or INFORM about an address that is not the sender's
 	dropRival       = "rival"
 	dropOverload    = "overload"
 	dropStore       = "store"
@@ -46,46 +38,13 @@ const (
 
 func silence(why string) decision { return decision{drop: why} }
 
-// read checks a message before anything is decided by it.
-func read(m *dhcpv4.DHCPv4) (query, error) {
-	q := query{DHCPv4: m}
-	if m.OpCode != dhcpv4.OpcodeBootRequest {
-		return q, fmt.Errorf("opcode %v", m.OpCode)
-	}
-	if m.HWType != 1 {
-		return q, fmt.Errorf("hardware type %v", m.HWType)
-	}
-	var ok bool
-	if q.mac, ok = toMAC(m.ClientHWAddr); !ok {
-		return q, fmt.Errorf("client hardware address %v", m.ClientHWAddr)
-	}
-	for _, f := range []struct {
-		ip net.IP
-		to *netip.Addr
-	}{
-		{m.ClientIPAddr, &q.ciaddr}, {m.GatewayIPAddr, &q.giaddr},
-		{m.Options.Get(dhcpv4.OptionRequestedIPAddress), &q.requested},
-		{m.Options.Get(dhcpv4.OptionServerIdentifier), &q.serverID},
-	} {
-		if len(f.ip) == 0 || f.ip.IsUnspecified() {
-			continue
-		}
-		v4 := f.ip.To4()
-		if v4 == nil {
-			return q, fmt.Errorf("address %v", f.ip)
-		}
-		*f.to, _ = netip.AddrFromSlice(v4)
-	}
-	return q, nil
-}
-
 // handle decides about one message. It changes the table; what it puts into
 // changes must be stored before the reply leaves, or undone by t.revert.
 func (t *table) handle(now time.Time, recovering bool, q query) decision {
-	if q.giaddr.IsValid() && !t.plan.Subnet.Contains(q.giaddr) {
-		return silence(dropNotForUs) // a relay of a network that we do not serve
+	if q.net = t.plan.network(&q); q.net == nil {
+		return silence(dropRelay)
 	}
-	switch q.MessageType() {
+	switch q.kind {
 	case dhcpv4.MessageTypeDiscover:
 		return t.discover(now, q)
 	case dhcpv4.MessageTypeRequest:
@@ -104,7 +63,7 @@ func (t *table) handle(now time.Time, recovering bool, q query) decision {
 // its previous one if that is available, or the one it asks for, or a new one.
 func (t *table) discover(now time.Time, q query) decision {
 	r := t.byMAC[q.mac]
-	if r != nil && !t.usable(q.mac, r.Addr) {
+	if r != nil && !t.usable(q.net, q.mac, r.Addr) {
 		r = nil // the configuration moved it, or its reservation is free now
 	}
 	fresh := r == nil
@@ -118,8 +77,8 @@ func (t *table) discover(now time.Time, q query) decision {
 	if r.State != StateBound {
 		t.set(r, StateOffered, now.Add(offerTime))
 	}
-	d := decision{reply: t.reply(q, dhcpv4.MessageTypeOffer, r.Addr), event: q.event(EventDiscover, r.Addr)}
-	if fresh {
+	d := decision{reply: t.reply(&q, dhcpv4.MessageTypeOffer, r.Addr), event: q.event(EventDiscover, r.Addr)}
+	if fresh && q.net == t.plan.nets[0] { // behind a relay nobody would hear us ask
 		d.probe = r.Addr
 	}
 	return d
@@ -127,10 +86,9 @@ func (t *table) discover(now time.Time, q query) decision {
 
 // take finds an address for a client without one and makes it the client's.
 func (t *table) take(q query) *record {
-	addr, ok := t.wanted(q), true
-	old := t.byAddr[addr]
+	addr, old, ok := t.wanted(q), (*record)(nil), true
 	if !addr.IsValid() {
-		if addr, old, ok = t.choose(q.mac); !ok {
+		if addr, old, ok = t.choose(q.net, q.mac); !ok {
 			return nil
 		}
 	}
@@ -139,16 +97,11 @@ func (t *table) take(q query) *record {
 
 // wanted returns the address that a client asks for if it may have it at once.
 func (t *table) wanted(q query) netip.Addr {
-	for _, a := range []netip.Addr{q.requested, t.inUse[q.mac]} {
-		if t.found(q.mac, a) && t.usable(q.mac, a) {
-			return a
-		}
-	}
 	a := q.requested
-	if !a.IsValid() || !t.usable(q.mac, a) || t.byAddr[a] != nil {
+	if !a.IsValid() || !t.usable(q.net, q.mac, a) || t.byAddr[a] != nil {
 		return netip.Addr{}
 	}
-	if !t.plan.known[q.mac] && !t.strangersMayTake() {
+	if !t.plan.known[q.mac] && !t.strangersMayTake(q.net) {
 		return netip.Addr{}
 	}
 	return a
@@ -201,30 +154,28 @@ func (t *table) selecting(now time.Time, q query) decision {
 	if !addr.IsValid() {
 		addr = q.ciaddr // some clients renew with the server identifier
 	}
-	if r == nil || r.Addr != addr {
-		// The offer has run out, or was made before a restart: it holds if nobody has the address.
-		if !addr.IsValid() || t.byAddr[addr] != nil || !t.usable(q.mac, addr) {
-			return t.nak(q, addr, "not offered to this client")
-		}
-		r = t.move(q, addr)
+	if r == nil || r.Addr != addr || !t.usable(q.net, q.mac, addr) {
+		// Also when the offer has run out or was made before a restart: what holds for
+		// every way to an address (whose it is, who uses it) is decided at DISCOVER.
+		return t.nak(q, addr, "not offered to this client")
 	}
 	return t.bind(now, q, r)
 }
 
 // confirm: the client has an address and wants to keep it.
 func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr) decision {
-	if !t.plan.Subnet.Contains(addr) {
+	if !q.net.subnet.Contains(addr) {
 		return t.nak(q, addr, "wrong network")
 	}
 	r := t.byMAC[q.mac]
 	switch {
-	case r != nil && r.Addr == addr && t.usable(q.mac, addr):
+	case r != nil && r.Addr == addr && t.usable(q.net, q.mac, addr):
 		return t.bind(now, q, r)
 	case r != nil:
 		return t.nak(q, addr, fmt.Sprintf("its address is %v", r.Addr))
-	case t.found(q.mac, addr) && t.usable(q.mac, addr):
+	case recovering && t.found(q.mac, addr) && t.plan.dynamic(addr):
 		return t.bind(now, q, t.move(q, addr)) // ARP showed it at this address before it spoke to us
-	case t.byAddr[addr] != nil || !t.usable(q.mac, addr):
+	case t.byAddr[addr] != nil || !t.usable(q.net, q.mac, addr):
 		return t.nak(q, addr, "not its address")
 	case recovering:
 		return t.bind(now, q, t.move(q, addr)) // our leases were lost; the client still has its own
@@ -233,15 +184,21 @@ func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr
 	return silence(dropUnknown)
 }
 
+// found reports whether an address is out of use because this client answers there.
+func (t *table) found(m mac, addr netip.Addr) bool {
+	r := t.byAddr[addr]
+	return r != nil && r.State == StateDeclined && r.owner == m
+}
+
 // move gives the client another address than the one it has.
 func (t *table) move(q query, addr netip.Addr) *record { return t.claim(q, addr, t.byAddr[addr]) }
 
 // bind makes r the client's lease and prepares the ACK.
 func (t *table) bind(now time.Time, q query, r *record) decision {
-	r.ClientID = q.Options.Get(dhcpv4.OptionClientIdentifier)
-	r.Hostname = clean(q.HostName())
-	r.VendorClass = clean(q.ClassIdentifier())
-	r.Start = now
+	r.ClientID = slices.Clone(q.clientID)
+	r.Hostname = clean(q.hostname)
+	r.VendorClass = clean(q.class)
+	r.Start, r.via = now, q.station
 	t.set(r, StateBound, now.Add(t.plan.leaseTime(q.mac)))
 	changes := []Lease{r.lease()}
 	if r.leaves.IsValid() {
@@ -249,7 +206,7 @@ func (t *table) bind(now time.Time, q query, r *record) decision {
 		r.leaves = netip.Addr{}
 	}
 	return decision{
-		reply:   t.reply(q, dhcpv4.MessageTypeAck, r.Addr),
+		reply:   t.reply(&q, dhcpv4.MessageTypeAck, r.Addr),
 		record:  r,
 		gen:     r.gen,
 		changes: changes,
@@ -257,14 +214,22 @@ func (t *table) bind(now time.Time, q query, r *record) decision {
 	}
 }
 
-// decline: the client found somebody else at its address. Who declines an
-// address that it was not given only wants to empty the pool.
+// believeDecline is how long after its ACK a client's DECLINE is believed without
+// another look: RFC 5227 has it probe for nine seconds.
+const believeDecline = 30 * time.Second
+
+// decline: the client found somebody else at its address. Only the station that was
+// acknowledged is heard: whoever declines what he was not given wants to empty the
+// pool or to drive a phone from its address. After a while ARP must bear it out.
 func (t *table) decline(now time.Time, q query) decision {
 	r := t.byMAC[q.mac]
-	if r == nil || r.Addr != q.requested || q.serverID.IsValid() && q.serverID != t.plan.ServerID {
+	switch {
+	case r == nil || r.State != StateBound || r.Addr != q.requested || !r.heldBy(q.station) || q.serverID.IsValid() && q.serverID != t.plan.ServerID:
 		return silence(dropNotItsOwn)
-	}
-	if t.quarantineFull() {
+	case now.Sub(r.Start) > believeDecline:
+		r.doubted = now
+		return decision{verify: r.Addr}
+	case t.quarantineFull():
 		t.set(r, StateOffered, now) // let it go with the next expire
 		return silence(dropNotItsOwn)
 	}
@@ -279,7 +244,7 @@ func (t *table) quarantine(now time.Time, r *record, e *Event) decision {
 
 func (t *table) release(now time.Time, q query) decision {
 	r := t.byMAC[q.mac]
-	if r == nil || r.State != StateBound || r.Addr != q.ciaddr || q.serverID.IsValid() && q.serverID != t.plan.ServerID {
+	if r == nil || r.State != StateBound || r.Addr != q.ciaddr || !r.heldBy(q.station) || q.serverID.IsValid() && q.serverID != t.plan.ServerID {
 		return silence(dropNotItsOwn)
 	}
 	t.set(r, StateReleased, now)
@@ -288,40 +253,14 @@ func (t *table) release(now time.Time, q query) decision {
 
 // inform: the client has an address of its own and wants the options (RFC 2131 4.3.5).
 func (t *table) inform(q query) decision {
-	if !q.ciaddr.IsValid() || !t.plan.Subnet.Contains(q.ciaddr) {
-		return silence(dropNotForUs)
+	if !q.routed() || !q.net.subnet.Contains(q.ciaddr) {
+		return silence(dropNotItsOwn) // an address that is not its sender's: nobody would hear the answer
 	}
-	return decision{reply: t.reply(q, dhcpv4.MessageTypeAck, netip.Addr{})}
+	return decision{reply: t.reply(&q, dhcpv4.MessageTypeAck, netip.Addr{})}
 }
 
 func (t *table) nak(q query, addr netip.Addr, why string) decision {
 	e := q.event(EventNak, addr)
 	e.Detail = why
-	return decision{reply: t.naked(q, why), event: e}
-}
-
-func (q query) event(what EventType, addr netip.Addr) *Event {
-	e := &Event{
-		Type: what, MAC: q.mac.hw(), Addr: addr,
-		Hostname: clean(q.HostName()), VendorClass: clean(q.ClassIdentifier()),
-		ParamList: q.Options.Get(dhcpv4.OptionParameterRequestList),
-	}
-	if relay := q.Options.Get(dhcpv4.OptionRelayAgentInformation); relay != nil {
-		e.Circuit = fmt.Sprintf("%x", relay)
-	}
-	return e
-}
-
-// clean removes what a client could break a log or a terminal with, and bounds it.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' {
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) > 64 {
-		s = strings.ToValidUTF8(s[:64], "")
-	}
-	return s
+	return decision{reply: t.nakReply(&q, why), event: e}
 }

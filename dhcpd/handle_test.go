@@ -28,6 +28,13 @@ func tinyConfig() Config {
 		RangeFirst: netip.MustParseAddr("192.168.1.10"), RangeLast: netip.MustParseAddr("192.168.1.13"),
 		LeaseTime: time.Hour, Known: []net.HardwareAddr{alice.hw()},
 		Reservations: []Reservation{{MAC: bob.hw(), Addr: netip.MustParseAddr("192.168.1.50"), Hostname: "desk"}},
+		Relays: []Relay{
+			{Addr: netip.MustParseAddr("192.168.1.9")},
+			{
+				Addr: netip.MustParseAddr("10.20.0.1"), Subnet: netip.MustParsePrefix("10.20.0.0/24"),
+				RangeFirst: netip.MustParseAddr("10.20.0.100"), RangeLast: netip.MustParseAddr("10.20.0.101"),
+			},
+		},
 		Options: []Option{
 			Addrs(3, netip.MustParseAddr("192.168.1.1")), Addrs(6, netip.MustParseAddr("9.9.9.9")), Text(66, "192.168.1.1"),
 		},
@@ -53,20 +60,35 @@ func message(t testing.TB, m mac, mt dhcpv4.MessageType, mods ...dhcpv4.Modifier
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := dhcpv4.FromBytes(d.ToBytes())
-	if err != nil {
-		t.Fatal(err)
+	src := netip.IPv4Unspecified()
+	if d.ClientIPAddr != nil && mt != release {
+		src, _ = netip.AddrFromSlice(d.ClientIPAddr.To4())
 	}
-	q, err := read(parsed)
+	q, err := read(datagram{station: m, src: src, payload: d.ToBytes()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return q
 }
 
+// parseReply returns what a client reads from a reply.
+func parseReply(t testing.TB, r *reply) *dhcpv4.DHCPv4 {
+	t.Helper()
+	if r == nil {
+		t.Fatal("no reply")
+	}
+	m, err := dhcpv4.FromBytes(r.message())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func want(addr string) dhcpv4.Modifier {
 	return dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(addr)))
 }
+
+func by(relay string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(relay)) }
 
 func from(server string) dhcpv4.Modifier {
 	return dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(server)))
@@ -89,22 +111,29 @@ type step struct {
 	who        mac
 	what       dhcpv4.MessageType
 	mods       []dhcpv4.Modifier
+	by         mac // the frame's source, where it is not the client
 	recovering bool
 	want       string
 }
 
-func outcome(d decision) string {
+func outcome(t testing.TB, d decision) string {
+	t.Helper()
 	switch {
-	case d.reply == nil && d.drop != "":
+	case d.drop != "":
 		return "(" + d.drop + ")"
+	case d.verify.IsValid():
+		return "(verify)"
 	case d.reply == nil:
 		return "(done)"
-	case d.reply.MessageType() == dhcpv4.MessageTypeNak:
-		return "nak"
-	case d.reply.MessageType() == dhcpv4.MessageTypeOffer:
-		return "offer " + d.reply.YourIPAddr.String()
 	}
-	return fmt.Sprintf("ack %v %.0f", d.reply.YourIPAddr, d.reply.IPAddressLeaseTime(0).Seconds())
+	m := parseReply(t, d.reply)
+	switch m.MessageType() {
+	case dhcpv4.MessageTypeNak:
+		return "nak"
+	case dhcpv4.MessageTypeOffer:
+		return "offer " + m.YourIPAddr.String()
+	}
+	return fmt.Sprintf("ack %v %.0f", m.YourIPAddr, m.IPAddressLeaseTime(0).Seconds())
 }
 
 type mods = []dhcpv4.Modifier
@@ -124,7 +153,12 @@ func TestHandle(t *testing.T) {
 			{after: time.Second, who: dave, what: discover, mods: mods{want("192.168.1.10")}, want: "offer 192.168.1.10"},
 		},
 		"SELECTING what was never offered, and is free": {
-			{who: carol, what: request, mods: mods{from("192.168.1.1"), want("192.168.1.11")}, want: "ack 192.168.1.11 600"},
+			{who: carol, what: request, mods: mods{from("192.168.1.1"), want("192.168.1.11")}, want: "nak"},
+			{who: bob, what: request, mods: mods{from("192.168.1.1"), want("192.168.1.50")}, want: "nak"},
+		},
+		"SELECTING after the offer has run out": {
+			carolGets[0],
+			{after: time.Minute, who: carol, what: request, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "nak"},
 		},
 		"SELECTING what is offered to somebody else": {
 			carolGets[0],
@@ -170,9 +204,27 @@ func TestHandle(t *testing.T) {
 			{after: time.Minute, who: dave, what: request, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "nak"},
 			{after: 14 * time.Minute, who: dave, what: discover, mods: mods{want("192.168.1.10")}, want: "offer 192.168.1.10"},
 		},
+		"DECLINE by another station": {
+			carolGets[0], carolGets[1],
+			{who: carol, what: decline, by: dave, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "(not_its_own)"},
+			{who: carol, what: request, mods: mods{has("192.168.1.10")}, want: "ack 192.168.1.10 600"},
+		},
+		"DECLINE of what was only offered": {
+			carolGets[0],
+			{who: carol, what: decline, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "(not_its_own)"},
+		},
+		"DECLINE long after the ACK": {
+			carolGets[0], carolGets[1],
+			{after: time.Minute, who: carol, what: decline, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "(verify)"},
+		},
 		"DECLINE of what is somebody else's": {
 			carolGets[0], carolGets[1],
 			{who: dave, what: decline, mods: mods{from("192.168.1.1"), want("192.168.1.10")}, want: "(not_its_own)"},
+			{who: carol, what: request, mods: mods{has("192.168.1.10")}, want: "ack 192.168.1.10 600"},
+		},
+		"RELEASE by another station": {
+			carolGets[0], carolGets[1],
+			{who: carol, what: release, by: dave, mods: mods{from("192.168.1.1"), has("192.168.1.10")}, want: "(not_its_own)"},
 			{who: carol, what: request, mods: mods{has("192.168.1.10")}, want: "ack 192.168.1.10 600"},
 		},
 		"RELEASE": {
@@ -182,12 +234,22 @@ func TestHandle(t *testing.T) {
 			{who: carol, what: discover, want: "offer 192.168.1.10"},
 		},
 		"INFORM": {
-			{who: carol, what: inform, mods: mods{has("192.168.1.77")}, want: "ack <nil> 0"},
-			{who: carol, what: inform, mods: mods{has("10.0.0.1")}, want: "(not_for_us)"},
+			{who: carol, what: inform, mods: mods{has("192.168.1.77")}, want: "ack 0.0.0.0 0"},
+			{who: carol, what: inform, mods: mods{has("10.0.0.1")}, want: "(not_its_own)"},
 		},
 		"a REQUEST that asks for nothing": {{who: carol, what: request, want: "(malformed)"}},
 		"a relay of another network": {
-			{who: carol, what: discover, mods: mods{dhcpv4.WithGatewayIP(net.IP{10, 0, 0, 1})}, want: "(not_for_us)"},
+			{who: carol, what: discover, mods: mods{dhcpv4.WithGatewayIP(net.IP{10, 0, 0, 1})}, want: "(relay)"},
+			{who: carol, what: discover, mods: mods{dhcpv4.WithGatewayIP(net.IP{192, 168, 1, 8})}, want: "(relay)"},
+		},
+		"a network behind a relay": {
+			{who: carol, what: discover, mods: mods{by("10.20.0.1"), want("10.20.0.101")}, want: "offer 10.20.0.101"},
+			{who: carol, what: request, mods: mods{by("10.20.0.1"), from("192.168.1.1"), want("10.20.0.101")}, want: "ack 10.20.0.101 600"},
+			{who: carol, what: request, mods: mods{has("10.20.0.101")}, want: "ack 10.20.0.101 600"}, // routed
+			{who: alice, what: discover, mods: mods{by("10.20.0.1"), want("192.168.1.11")}, want: "offer 10.20.0.100"},
+			{who: dave, what: discover, mods: mods{by("10.20.0.1")}, want: "(pool_full)"},
+			{who: carol, what: discover, want: "offer 192.168.1.12"}, // carried to the LAN
+			{who: carol, what: request, mods: mods{want("10.20.0.101")}, want: "nak"},
 		},
 		"a message type that clients do not send": {{who: carol, what: dhcpv4.MessageTypeOffer, want: "(unsupported)"}},
 	} {
@@ -203,7 +265,11 @@ func play(t *testing.T, table *table, steps []step) {
 	for i, s := range steps {
 		now = now.Add(s.after)
 		table.expire(now, func(Lease) {})
-		if got := outcome(table.handle(now, s.recovering, message(t, s.who, s.what, s.mods...))); got != s.want {
+		q := message(t, s.who, s.what, s.mods...)
+		if s.by != (mac{}) {
+			q.station = s.by
+		}
+		if got := outcome(t, table.handle(now, s.recovering, q)); got != s.want {
 			t.Fatalf("step %d: %s, want %s", i, got, s.want)
 		}
 	}
@@ -239,7 +305,7 @@ func TestDecliningEverythingDoesNotEmptyThePool(t *testing.T) {
 		if d.reply == nil {
 			break
 		}
-		addr := d.reply.YourIPAddr.String()
+		addr := parseReply(t, d.reply).YourIPAddr.String()
 		table.handle(epoch, false, message(t, evil, request, from("192.168.1.1"), want(addr)))
 		table.handle(epoch, false, message(t, evil, decline, from("192.168.1.1"), want(addr)))
 	}
@@ -260,13 +326,14 @@ func TestOldestExpiredAddressFirst(t *testing.T) {
 	for i := range 4 {
 		m, addr := mac{2, 0, 0, 3, 0, byte(i)}, fmt.Sprintf("192.168.1.%d", 10+(i+2)%4)
 		now = now.Add(time.Second)
+		table.handle(now, false, message(t, m, discover, want(addr)))
 		table.handle(now, false, message(t, m, request, from("192.168.1.1"), want(addr)))
 	}
 	now = now.Add(time.Hour)
 	table.expire(now, func(Lease) {})
 	for _, wantAddr := range []string{"192.168.1.12", "192.168.1.13", "192.168.1.10"} {
 		d := table.handle(now, false, message(t, mac{2, 0, 0, 4, 0, wantAddr[len(wantAddr)-1]}, discover))
-		if got := outcome(d); got != "offer "+wantAddr {
+		if got := outcome(t, d); got != "offer "+wantAddr {
 			t.Errorf("%s, want %s", got, wantAddr)
 		}
 	}
@@ -346,6 +413,7 @@ func TestReplies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := newTestTable(t, tinyConfig())
+			table.handle(epoch, false, message(t, bob, discover))
 			table.handle(epoch, false, message(t, bob, request, from("192.168.1.1"), want("192.168.1.50")))
 			c.want.OpCode, c.want.HWType = dhcpv4.OpcodeBootReply, 1
 			c.want.ClientHWAddr, c.want.TransactionID = bob.hw(), dhcpv4.TransactionID{1, 2, 3, 4}
@@ -353,7 +421,7 @@ func TestReplies(t *testing.T) {
 				c.want.ServerIPAddr = net.IP{192, 168, 1, 1}
 			}
 			got := table.handle(epoch, false, c.query).reply
-			if diff := cmp.Diff(wire(t, c.want), wire(t, got)); diff != "" {
+			if diff := cmp.Diff(wire(t, c.want), parseReply(t, got)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -363,39 +431,30 @@ func TestReplies(t *testing.T) {
 // wire returns what a client reads from a message.
 func wire(t *testing.T, m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	t.Helper()
-	if m == nil {
-		t.Fatal("no message")
-	}
-	b, err := encode(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := dhcpv4.FromBytes(b)
+	got, err := dhcpv4.FromBytes(m.ToBytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return got
 }
 
-// A message never exceeds what the client takes (option 57), nor 576 bytes when it does not say.
+// A message never exceeds what the client takes (option 57), nor 576 bytes when it
+// does not say, nor a frame.
 func TestReplyFitsTheClient(t *testing.T) {
 	cfg := tinyConfig()
 	long := make([]byte, 400)
 	cfg.Options = append(cfg.Options, Option{43, long}, Option{114, long}, Option{224, long})
-	for limit, wantCodes := range map[int][]uint8{0: {66}, 1000: {43, 66}, 1500: {43, 66, 114}, 3000: {43, 66, 114, 224}} {
+	for limit, wantCodes := range map[int][]uint8{0: {66}, 1000: {43, 66}, 1500: {43, 66, 114}, 3000: {43, 66, 114}} {
 		table := newTestTable(t, cfg)
-		q := message(t, alice, discover)
+		var sent mods
 		if limit > 0 {
-			q.UpdateOption(dhcpv4.OptMaxMessageSize(uint16(limit)))
+			sent = append(sent, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(uint16(limit))))
 		}
-		m := table.handle(epoch, false, q).reply
-		b, err := encode(m)
-		if err != nil {
-			t.Fatal(err)
+		r := table.handle(epoch, false, message(t, alice, discover, sent...)).reply
+		if most := max(limit, 576) - 28; len(r.message()) > min(most, 1472) {
+			t.Errorf("limit %d: %d bytes", limit, len(r.message()))
 		}
-		if most := max(limit, 576) - 28; len(b) > most {
-			t.Errorf("limit %d: %d bytes", limit, len(b))
-		}
+		m := parseReply(t, r)
 		var codes []uint8
 		for _, c := range []uint8{43, 66, 114, 224} {
 			if m.Options[c] != nil {
@@ -405,5 +464,32 @@ func TestReplyFitsTheClient(t *testing.T) {
 		if diff := cmp.Diff(wantCodes, codes); diff != "" {
 			t.Errorf("limit %d: %s", limit, diff)
 		}
+	}
+}
+
+// Some embedded clients look at the first option only (RFC 2131 asks for no order).
+func TestTypeServerAndLeaseTimeComeFirst(t *testing.T) {
+	table := newTestTable(t, tinyConfig())
+	steps := []query{
+		message(t, bob, discover), message(t, bob, request, from("192.168.1.1"), want("192.168.1.50")),
+		message(t, bob, inform, has("192.168.1.50")), message(t, bob, request, want("10.0.0.1")),
+	}
+	for i, first := range [][]byte{{53, 54, 51}, {53, 54, 51}, {53, 54, 1}, {53, 54, 56}} {
+		var got []byte
+		for b := table.handle(epoch, false, steps[i]).reply.message()[optionsAt:]; len(got) < 3; b = b[2+b[1]:] {
+			got = append(got, b[0])
+		}
+		if diff := cmp.Diff(first, got); diff != "" {
+			t.Errorf("%v: %s", steps[i].kind, diff)
+		}
+	}
+}
+
+// An INFORM is answered only at the address that it came from.
+func TestInformWithAnInventedAddress(t *testing.T) {
+	q := message(t, carol, inform, has("192.168.1.77"))
+	q.src = netip.IPv4Unspecified()
+	if got := outcome(t, newTestTable(t, tinyConfig()).handle(epoch, false, q)); got != "(not_its_own)" {
+		t.Error(got)
 	}
 }

@@ -45,6 +45,7 @@ func seedConfig() dhcpd.Config {
 	return dhcpd.Config{
 		Interface: "ens34", ServerID: ip("192.168.1.1"), Subnet: netip.MustParsePrefix("192.168.1.0/24"),
 		RangeFirst: ip("192.168.1.100"), RangeLast: ip("192.168.1.200"), LeaseTime: 12 * time.Hour, Force: true,
+		Relays: []dhcpd.Relay{{Addr: ip("192.168.1.2")}},
 		Options: []dhcpd.Option{
 			dhcpd.Addrs(3, ip("192.168.1.1")), dhcpd.Addrs(6, ip("9.9.9.9"), ip("1.1.1.1")),
 			dhcpd.Text(15, "office.example"), dhcpd.Addrs(42, ip("192.168.1.1")), dhcpd.Text(66, "192.168.1.1"),

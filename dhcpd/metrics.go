@@ -24,7 +24,7 @@ var (
 	}
 	sentTypes   = []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak}
 	dropReasons = []string{
-		dropMalformed, dropNotForUs, dropUnknown, dropFull, dropNotItsOwn, dropRival, dropOverload, dropStore, dropUnsupported,
+		dropMalformed, dropNotForUs, dropRelay, dropRate, dropUnknown, dropFull, dropNotItsOwn, dropRival, dropOverload, dropStore, dropUnsupported,
 	}
 )
 
@@ -44,7 +44,7 @@ func newMetrics() *metrics {
 		}, []string{"reason"}),
 		sendErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sae_dhcp_send_errors_total",
-			Help: "Replies that the kernel refused to send.",
+			Help: "Replies that were lost because the kernel had no room for them.",
 		}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sae_dhcp_reply_seconds",
@@ -151,7 +151,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descForeign, len(st.Foreign))
 	gauge(descPool, st.PoolSize)
 	gauge(descFree, st.PoolSize-st.PoolUsed)
-	for state := StateOffered; state < stateCount; state++ {
+	for state := StateOffered; state <= StateDeclined; state++ {
 		gauge(descLeases, st.states[state], state.String())
 	}
 }

@@ -17,6 +17,8 @@ const (
 	probeWait = 100 * time.Millisecond
 	// cleanFor is how long an address that nobody claimed counts as unused.
 	cleanFor = 10 * time.Minute
+	// maxWaiting bounds the OFFERs that wait. A client whose OFFER finds no place asks again.
+	maxWaiting = 4096
 	// stock is how many addresses are looked for ahead of need, so that newcomers
 	// do not wait: the whole of a usual pool.
 	stock = 1024
@@ -98,7 +100,15 @@ func (s *Server) wait(a netip.Addr, q query, out outgoing) {
 		w.out = out // the client asked again; one answer is enough
 		return
 	}
-	s.waiting[a] = &waitingOffer{query: q, out: out}
+	if len(s.waiting) >= maxWaiting {
+		s.metrics.drop(dropOverload)
+		return
+	}
+	s.waiting[a] = &waitingOffer{query: q.clone(), out: out}
+	s.wakeProbes()
+}
+
+func (s *Server) wakeProbes() {
 	select {
 	case s.probeWake <- struct{}{}:
 	default:
@@ -137,6 +147,8 @@ func (s *Server) askForWaiting(a *arpConn) time.Duration {
 	var ask []netip.Addr
 	first := probeWait
 	s.mu.Lock()
+	ask = append(ask, s.verify...)
+	s.verify = s.verify[:0]
 	for addr, w := range s.waiting {
 		if w.due.IsZero() {
 			w.due = now.Add(probeWait)
@@ -203,9 +215,10 @@ func (s *Server) sweep(a *arpConn) {
 // has answered by now, and takes those out that were looked for long ago. The
 // caller holds s.mu.
 func (s *Server) promote(now time.Time) {
+	p := s.table.pools[0]
 	for _, w := range s.asked {
-		if s.table.free.has(w.n) {
-			s.table.ready.set(w.n)
+		if p.free.has(w.n) {
+			p.ready.set(w.n)
 			s.clean[toAddr(w.n)] = w.at
 			s.stocked = append(s.stocked, w)
 		}
@@ -214,17 +227,17 @@ func (s *Server) promote(now time.Time) {
 	for len(s.stocked) > 0 && now.Sub(s.stocked[0].at) >= cleanFor {
 		w := s.stocked[0]
 		s.stocked = s.stocked[1:]
-		s.table.ready.clear(w.n)
+		p.ready.clear(w.n)
 		delete(s.clean, toAddr(w.n))
 	}
 }
 
 // restock returns addresses to look for. The caller holds s.mu.
 func (s *Server) restock(now time.Time) (ask []netip.Addr) {
-	t := s.table
+	t := s.table.pools[0] // behind a relay nobody answers our ARP
 	missing := min(stock, t.free.count) - t.ready.count
 	for range stock + t.ready.count { // no more than once round
-		n, ok := t.free.next(t.plan.next(s.lastSwept))
+		n, ok := t.free.next(t.net.next(s.lastSwept))
 		if !ok || len(ask) >= missing {
 			break
 		}
@@ -275,27 +288,22 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 		return nil
 	case r == nil && !t.plan.dynamic(addr):
 		return nil
-	case r != nil && (r.State.outOfUse() || r.State == StateBound && w == nil):
-		return s.conflictOfLease(addr, r, claimer)
-	}
-	state, ok := t.stateFound(addr, claimer)
-	if !ok {
+	case r != nil && (r.State == StateDeclined || r.State == StateBound && w == nil):
+		return s.conflictOfLease(now, addr, r, claimer)
+	case t.quarantineFull():
 		return nil // who answers for everything only wants to empty the pool
 	}
 	delete(s.clean, addr)
 	delete(s.waiting, addr)
-	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: state}, owner: claimer}
+	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: StateDeclined}, owner: claimer}
 	if r != nil {
 		found.disk = r.disk
 		t.forget(r)
 	}
 	t.put(found)
-	e := t.foundEvent(found)
-	if state == StateDeclined {
-		s.metrics.conflicts.Inc()
-	}
-	t.set(found, state, now.Add(declineTime))
-	d := decision{gen: found.gen, changes: []Lease{found.lease()}}
+	s.metrics.conflicts.Inc()
+	e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP"}
+	d := t.quarantine(now, found, e)
 	s.queue.add(pendingCommit{record: found, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
 	if w == nil {
 		return nil
@@ -304,7 +312,14 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 }
 
 // conflictOfLease tells, once a claimer, that somebody else has a leased address too.
-func (s *Server) conflictOfLease(addr netip.Addr, r *record, claimer mac) []outgoing {
+func (s *Server) conflictOfLease(now time.Time, addr netip.Addr, r *record, claimer mac) []outgoing {
+	if r.State == StateBound && now.Sub(r.doubted) < time.Second && !s.table.quarantineFull() {
+		e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "declined by " + r.MAC.String() + ", answers to ARP"}
+		s.metrics.conflicts.Inc()
+		d := s.table.quarantine(now, r, e)
+		s.queue.add(pendingCommit{record: r, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
+		return nil
+	}
 	if r.State != StateBound || r.claimer == claimer {
 		return nil
 	}

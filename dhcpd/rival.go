@@ -335,8 +335,8 @@ func sortedRivals(m map[netip.Addr]Rival) []Rival {
 func (s *Server) hearQuery(now time.Time, q query) (out []outgoing, done bool) {
 	s.notePort(q)
 	if s.searchOfAnother(now, q) {
-		if s.serving {
-			out = []outgoing{{reply: s.table.reply(q, dhcpv4.MessageTypeOffer, s.table.plan.RangeFirst), arrived: now}}
+		if q.net = s.table.plan.network(&q); s.serving && q.net != nil {
+			out = []outgoing{{reply: s.table.reply(&q, dhcpv4.MessageTypeOffer, s.table.plan.RangeFirst), arrived: now}}
 		}
 		return out, true
 	}
@@ -353,14 +353,14 @@ func (s *Server) searchOfAnother(now time.Time, q query) bool {
 	if q.MessageType() != dhcpv4.MessageTypeDiscover {
 		return false
 	}
-	class := q.Options.Get(dhcpv4.OptionUserClassInformation)
+	class := q.userClass
 	if len(class) < 1 || int(class[0]) != len(class)-1 {
 		return false
 	}
 	switch string(class[1:]) {
 	case userClassDisguise:
 	case userClassSearch:
-		if !q.giaddr.IsValid() && s.card != nil && bytes.Compare(q.ClientHWAddr, s.card) < 0 {
+		if !q.giaddr.IsValid() && s.card != nil && bytes.Compare(q.mac[:], s.card) < 0 {
 			s.senior, s.seniorSeen = q.mac.hw(), now
 		}
 	default:
@@ -373,7 +373,7 @@ func (s *Server) searchOfAnother(now time.Time, q query) bool {
 // as a server. The caller holds s.mu.
 func (s *Server) notePort(q query) {
 	const most = 4096
-	relay := q.Options.Get(dhcpv4.OptionRelayAgentInformation)
+	relay := q.relayInfo
 	if relay == nil || len(relay) > 128 {
 		return
 	}

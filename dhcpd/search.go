@@ -213,7 +213,7 @@ func parseAnswer(f []byte) (a answer, ok bool) {
 		a.yiaddr = yiaddr
 	}
 	a.from = append(net.HardwareAddr(nil), f[6:12]...)
-	a.relayed, a.kind, a.xid, a.client = !isZero(m.GatewayIPAddr), m.MessageType(), m.TransactionID, m.ClientHWAddr
+	a.relayed, a.kind, a.xid, a.client = !m.GatewayIPAddr.IsUnspecified(), m.MessageType(), m.TransactionID, m.ClientHWAddr
 	return a, true
 }
 

@@ -88,8 +88,7 @@ func TestYieldingEnds(t *testing.T) {
 	}
 	s.card = net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	searchOf := func(m mac) bool {
-		q := query{DHCPv4: must(dhcpv4.New(dhcpv4.WithHwAddr(m.hw()), dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover),
-			dhcpv4.WithOption(dhcpv4.OptRFC3004UserClass([]string{userClassSearch})))), mac: m}
+		q := message(t, m, discover, dhcpv4.WithOption(dhcpv4.OptRFC3004UserClass([]string{userClassSearch})))
 		return s.searchOfAnother(time.Unix(100, 0), q)
 	}
 	if !searchOf(mac{2, 0, 0, 0, 0, 10}) || s.yields(time.Unix(100, 0)) {
@@ -105,11 +104,4 @@ func TestYieldingEnds(t *testing.T) {
 	if s.yields(time.Unix(132, 0)) {
 		t.Error("still yields after half a minute")
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -57,7 +55,11 @@ type Server struct {
 	reason  string // why not serving
 	rivalry
 	waiting map[netip.Addr]*waitingOffer
-	clean   map[netip.Addr]time.Time // when an address was last looked for ahead of need
+	verify  []netip.Addr // leased addresses to be looked for
+	strays  []StrayRelay // replaced, never changed
+	// strayLogged is when the log last told of one.
+	strayLogged time.Time
+	clean       map[netip.Addr]time.Time // when an address was last looked for ahead of need
 	// Addresses that were just asked for, and those of the stock, oldest first.
 	asked, stocked []swept
 	lastSwept      uint32
@@ -158,32 +160,30 @@ func (s *Server) plan() *plan {
 	return s.table.plan
 }
 
-// receive takes messages from the socket and decides about them, a batch at a time.
+// receive takes frames from the link and decides about them, a batch at a time.
 func (s *Server) receive(ctx context.Context, l *link) error {
-	msgs := make([]ipv4.Message, batchSize)
-	for i := range msgs {
-		msgs[i].Buffers = [][]byte{make([]byte, maxDatagram)}
-	}
+	limit := newLimiter()
+	queries := make([]query, 0, batchSize)
 	for {
-		n, err := l.ip4.ReadBatch(msgs, 0)
+		queries = queries[:0]
+		now := s.clock.now()
+		err := l.receive(func(frame []byte) {
+			if q, ok := s.decode(frame, now, limit); ok {
+				queries = append(queries, q)
+			}
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("dhcpd: receive on %s: %w", l.ifi.Name, err)
 		}
-		s.handleBatch(msgs[:n])
+		s.handleBatch(queries)
 	}
 }
 
-func (s *Server) handleBatch(msgs []ipv4.Message) {
+func (s *Server) handleBatch(queries []query) {
 	arrived := s.clock.now()
-	var queries []query
-	for _, m := range msgs {
-		if q, ok := s.decode(m.Buffers[0][:m.N]); ok {
-			queries = append(queries, q)
-		}
-	}
 	s.mu.Lock()
 	s.expire(arrived)
 	var now []outgoing
@@ -194,32 +194,32 @@ func (s *Server) handleBatch(msgs []ipv4.Message) {
 	s.sendAll(now)
 }
 
-// decode reads one message; what is malformed is counted and dropped.
-func (s *Server) decode(b []byte) (q query, ok bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.metrics.drop(dropMalformed)
-			ok = false
-		}
-	}()
-	m, err := dhcpv4.FromBytes(b)
-	if err != nil { // some clients forget the end option, and the library insists
-		m, err = dhcpv4.FromBytes(append(slices.Clone(b), 255))
+// decode reads one frame; what is malformed, or more than its station may send, is
+// counted and dropped. What is for another machine is none of ours.
+func (s *Server) decode(frame []byte, now time.Time, limit *limiter) (q query, ok bool) {
+	d, ok := parseFrame(frame)
+	p := s.plan()
+	if !ok || !p.isForUs(d.dst) {
+		return q, false
 	}
-	if err == nil {
-		q, err = read(m)
-	}
+	q, err := read(d)
 	if err != nil {
 		s.metrics.drop(dropMalformed)
 		return q, false
 	}
-	s.metrics.in(q.MessageType())
+	s.metrics.in(q.kind)
+	// A relay speaks for many clients, and so does the router behind it.
+	onLink := !q.giaddr.IsValid() && !(q.routed() && !p.Subnet.Contains(q.src))
+	if onLink && !limit.allow(q.station, now) {
+		s.metrics.drop(dropRate)
+		return q, false
+	}
 	return q, true
 }
 
 // outgoing is a reply that is ready to leave, with what is said about it then.
 type outgoing struct {
-	reply   *dhcpv4.DHCPv4
+	reply   *reply
 	event   *Event
 	arrived time.Time // of its question
 }
@@ -238,6 +238,9 @@ func (s *Server) decide(arrived time.Time, q query) []outgoing {
 	if d.drop != "" {
 		s.metrics.drop(d.drop)
 	}
+	if d.drop == dropRelay {
+		s.noteStrayRelay(q)
+	}
 	out := outgoing{reply: d.reply, event: d.event, arrived: arrived}
 	switch {
 	case d.record != nil:
@@ -245,6 +248,10 @@ func (s *Server) decide(arrived time.Time, q query) []outgoing {
 			s.table.revert(d.record, d.gen, arrived)
 			s.metrics.drop(dropOverload)
 		}
+		return nil
+	case d.verify.IsValid():
+		s.verify = append(s.verify, d.verify)
+		s.wakeProbes()
 		return nil
 	case d.probe.IsValid() && !s.isClean(d.probe, arrived):
 		s.wait(d.probe, q, out)
@@ -258,16 +265,25 @@ func (s *Server) sendAll(all []outgoing) {
 	s.mu.RLock()
 	l, serving := s.link, s.serving
 	s.mu.RUnlock()
+	replies := make([]*reply, 0, len(all))
 	for _, o := range all {
 		if o.reply != nil && serving {
-			if err := l.send(o.reply); err != nil {
-				s.metrics.sendErrors.Inc()
-				s.log.Debug("cannot send a reply", "mac", o.reply.ClientHWAddr.String(), "err", err)
-				continue
-			}
-			s.metrics.out(o.reply.MessageType(), s.clock.now().Sub(o.arrived))
+			replies = append(replies, o.reply)
+		}
+	}
+	sent, err := l.send(replies)
+	if lost := len(replies) - sent; lost > 0 {
+		s.metrics.sendErrors.Add(float64(lost))
+		s.log.Debug("cannot send replies", "lost", lost, "err", err)
+	}
+	for _, o := range all {
+		if o.reply != nil && serving {
+			s.metrics.out(o.reply.kind, s.clock.now().Sub(o.arrived))
 		}
 		s.tell(o.event)
+		if o.reply != nil {
+			s.table.replies.Put(o.reply)
+		}
 	}
 }
 
@@ -349,8 +365,9 @@ type Status struct {
 	Reason   string // why not
 	Rivals   []Rival
 	Foreign  []Foreign
-	PoolSize int // addresses of the range that can be given out
-	PoolUsed int // of these, not free
+	Strays   []StrayRelay // relays that are not configured, and not answered
+	PoolSize int          // addresses of the ranges that can be given out
+	PoolUsed int          // of these, not free
 	Bound    int
 	Declined int
 }

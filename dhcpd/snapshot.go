@@ -7,7 +7,7 @@ import "slices"
 // the server for him.
 type snapshot struct {
 	Status
-	states [stateCount]int // addresses by state
+	states [StateDeclined + 1]int // addresses by state
 }
 
 // unlock gives s.mu back after a change, and shows what has become of it.
@@ -18,10 +18,11 @@ func (s *Server) unlock() {
 
 // show takes a snapshot. The caller holds s.mu, or nobody else knows s yet.
 func (s *Server) show() {
+	size, free := s.table.size()
 	now := &snapshot{
 		Status: Status{
-			Serving: s.serving, Reason: s.reason, PoolSize: s.table.size,
-			PoolUsed: s.table.size - s.table.free.count,
+			Serving: s.serving, Reason: s.reason, Strays: s.strays, PoolSize: size,
+			PoolUsed: size - free,
 			Bound:    s.table.states[StateBound], Declined: s.table.states[StateDeclined],
 		},
 		states: s.table.states,

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -26,7 +27,9 @@ type record struct {
 	disk  *Lease // what the store has at this address; nil when nothing
 	// leaves is the client's earlier address, to be deleted from the store with the next change.
 	leaves  netip.Addr
-	claimer mac // who else answered for the leased address
+	via     mac       // the station whose REQUEST was acknowledged: the client, or its relay
+	claimer mac       // who else answered for the leased address
+	doubted time.Time // when the client declined it long after its ACK
 	list    *recordHeap
 	index   int // in list
 }
@@ -38,22 +41,28 @@ type table struct {
 	plan   *plan
 	byAddr map[netip.Addr]*record
 	byMAC  map[mac]*record // at most one address a client
-	free   bitmap          // addresses of the pool without a record
-	ready  bitmap          // of these, the ones that were lately looked for on the LAN and not found
+	pools  []*pool         // of the plan's networks
 	due    recordHeap      // bound, offered, declined, by Expires
+	// unplaced counts known clients that have no address yet, and no reservation.
+	unplaced int
+	states   [StateDeclined + 1]int
+	lastGen  uint64
+	replies  sync.Pool // of *reply
+}
+
+// pool is the addresses of one network that are given to whoever comes.
+type pool struct {
+	net   *network
+	free  bitmap // those without a record
+	ready bitmap // of these, the ones that were lately looked for on the LAN and not found
+	size  int
 	// Released and expired records, longest unused first. Known clients' are apart:
 	// strangers do not get them.
 	idleStranger, idleKnown recordHeap
-	// unplaced counts known clients that have no address yet, and no reservation.
-	unplaced int
-	inUse    map[mac]netip.Addr // where a client without a lease of ours was found
-	states   [stateCount]int
-	size     int // addresses of the pool
-	lastGen  uint64
 }
 
 func newTable(p *plan) *table {
-	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record), inUse: make(map[mac]netip.Addr)}
+	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record)}
 	t.setPlan(p)
 	return t
 }
@@ -61,18 +70,9 @@ func newTable(p *plan) *table {
 // setPlan puts the records under a new plan.
 func (t *table) setPlan(p *plan) {
 	t.plan = p
-	t.free, t.ready = newBitmap(p.first, p.last), newBitmap(p.first, p.last)
-	t.size = 0
-	for n := p.first; ; n++ {
-		if a := toAddr(n); p.dynamic(a) {
-			t.size++
-			if t.byAddr[a] == nil {
-				t.free.set(n)
-			}
-		}
-		if n == p.last {
-			break
-		}
+	t.pools = nil
+	for _, n := range p.nets {
+		t.pools = append(t.pools, t.newPool(n))
 	}
 	t.unplaced = 0
 	for m := range p.known {
@@ -85,29 +85,69 @@ func (t *table) setPlan(p *plan) {
 	}
 }
 
-// usable reports whether the plan lets the client m have the address.
-func (t *table) usable(m mac, a netip.Addr) bool {
-	if r, ok := t.plan.reserved[m]; ok && !t.blocked(m, r.Addr) {
-		return r.Addr == a
+func (t *table) newPool(n *network) *pool {
+	p := &pool{net: n, free: newBitmap(n.first, n.last), ready: newBitmap(n.first, n.last)}
+	for i := n.first; ; i++ {
+		if a := toAddr(i); t.plan.dynamic(a) {
+			p.size++
+			if t.byAddr[a] == nil {
+				p.free.set(i)
+			}
+		}
+		if i == n.last {
+			return p
+		}
 	}
-	return t.plan.dynamic(a)
+}
+
+// poolOf returns the pool that an address is of, or nil.
+func (t *table) poolOf(a netip.Addr) *pool {
+	if !t.plan.dynamic(a) {
+		return nil
+	}
+	return t.pools[networkOf(t.plan.nets, a).index]
+}
+
+// size is how many addresses the pools have; free is how many nobody has or had.
+func (t *table) size() (all, free int) {
+	for _, p := range t.pools {
+		all, free = all+p.size, free+p.free.count
+	}
+	return all, free
+}
+
+// usable reports whether the plan lets the client m have the address in network n.
+func (t *table) usable(n *network, m mac, a netip.Addr) bool {
+	if r, ok := t.reservation(n, m); ok {
+		return r == a
+	}
+	return n.subnet.Contains(a) && t.plan.dynamic(a)
+}
+
+// reservation returns the address that the plan has for the client m in network n,
+// if it is not blocked.
+func (t *table) reservation(n *network, m mac) (netip.Addr, bool) {
+	r, ok := t.plan.reserved[m]
+	return r.Addr, ok && n.subnet.Contains(r.Addr) && !t.blocked(m, r.Addr)
 }
 
 // blocked reports whether somebody else uses the address that is reserved for m,
 // so that an address of the pool has to do.
 func (t *table) blocked(m mac, reserved netip.Addr) bool {
 	r := t.byAddr[reserved]
-	return r != nil && (r.State == StateDeclined || r.owner != m && (r.State == StateBound || r.State == StateInUse))
+	return r != nil && (r.State == StateDeclined || r.owner != m && r.State == StateBound)
 }
 
 // put makes r the record of its address and of its owner.
 func (t *table) put(r *record) {
 	r.index = -1
 	t.byAddr[r.Addr] = r
-	t.free.clear(toUint32(r.Addr))
-	t.ready.clear(toUint32(r.Addr))
+	if p := t.poolOf(r.Addr); p != nil {
+		p.free.clear(toUint32(r.Addr))
+		p.ready.clear(toUint32(r.Addr))
+	}
 	t.states[r.State]++
-	if !r.State.outOfUse() {
+	if r.State != StateDeclined {
 		if t.byMAC[r.owner] == nil && t.needsPlace(r.owner) {
 			t.unplaced--
 		}
@@ -121,8 +161,8 @@ func (t *table) forget(r *record) {
 	r.unlist()
 	delete(t.byAddr, r.Addr)
 	t.states[r.State]--
-	if t.plan.dynamic(r.Addr) {
-		t.free.set(toUint32(r.Addr))
+	if p := t.poolOf(r.Addr); p != nil {
+		p.free.set(toUint32(r.Addr))
 	}
 	if t.byMAC[r.owner] == r {
 		delete(t.byMAC, r.owner)
@@ -155,19 +195,24 @@ func (t *table) set(r *record, s State, expires time.Time) {
 
 // quarantineFull reports whether so many addresses are out of use that no more
 // may be: declining everything is an attack.
-func (t *table) quarantineFull() bool { return t.states[StateDeclined] > t.size/4 }
+func (t *table) quarantineFull() bool {
+	all, _ := t.size()
+	return t.states[StateDeclined] > all/4
+}
 
 // file puts a record into the heap of its state.
 func (t *table) file(r *record) {
 	r.unlist()
 	switch r.State {
-	case StateBound, StateOffered, StateDeclined, StateInUse:
+	case StateBound, StateOffered, StateDeclined:
 		r.enlist(&t.due)
 	case StateReleased, StateExpired:
-		if t.plan.known[r.owner] {
-			r.enlist(&t.idleKnown)
-		} else {
-			r.enlist(&t.idleStranger)
+		switch p := t.poolOf(r.Addr); {
+		case p == nil: // a reservation's, or an earlier configuration's
+		case t.plan.known[r.owner]:
+			r.enlist(&p.idleKnown)
+		default:
+			r.enlist(&p.idleStranger)
 		}
 	}
 }
@@ -189,44 +234,50 @@ func (t *table) expire(now time.Time, ended func(Lease)) {
 	}
 }
 
-// choose finds an address for a client that has none that it may keep, and
-// returns the idle record that must make way, if any. ok is false when there is
+// choose finds an address in network n for a client that has none that it may keep,
+// and returns the idle record that must make way, if any. ok is false when there is
 // nothing for this client.
-func (t *table) choose(m mac) (a netip.Addr, old *record, ok bool) {
-	if r, reserved := t.plan.reserved[m]; reserved && !t.blocked(m, r.Addr) {
-		return r.Addr, t.byAddr[r.Addr], true
+func (t *table) choose(n *network, m mac) (a netip.Addr, old *record, ok bool) {
+	if r, reserved := t.reservation(n, m); reserved {
+		return r, t.byAddr[r], true
 	}
-	if !t.plan.known[m] && !t.strangersMayTake() {
+	if !t.plan.known[m] && !t.strangersMayTake(n) {
 		return netip.Addr{}, nil, false
 	}
-	for _, set := range []*bitmap{&t.ready, &t.free} {
-		if n, ok := set.next(t.favourite(m)); ok {
-			return toAddr(n), nil, true
+	p := t.pools[n.index]
+	for _, set := range []*bitmap{&p.ready, &p.free} {
+		if i, ok := set.next(n.favourite(m)); ok {
+			return toAddr(i), nil, true
 		}
 	}
-	for _, h := range []*recordHeap{&t.idleStranger, &t.idleKnown} {
-		if h == &t.idleKnown && !t.plan.known[m] {
+	for _, h := range []*recordHeap{&p.idleStranger, &p.idleKnown} {
+		if h == &p.idleKnown && !t.plan.known[m] {
 			break
 		}
-		if r := h.oldest(t.plan); r != nil {
-			return r.Addr, r, true
+		if len(*h) > 0 {
+			return (*h)[0].Addr, (*h)[0], true
 		}
 	}
 	return netip.Addr{}, nil, false
 }
 
-// strangersMayTake reports whether an address is left when every known client
-// has got its own.
-func (t *table) strangersMayTake() bool {
-	return t.free.count+len(t.idleStranger) > t.unplaced
+// strangersMayTake reports whether an address of network n is left when every known
+// client has got its own. Where several networks are served nobody can tell in which
+// of them a client will appear: three quarters of each are held back at most.
+func (t *table) strangersMayTake(n *network) bool {
+	p, held := t.pools[n.index], t.unplaced
+	if len(t.pools) > 1 {
+		held = min(held, p.size*3/4)
+	}
+	return p.free.count+len(p.idleStranger) > held
 }
 
 // favourite is where the search for a client's first address begins. A hash of
 // the MAC gives it the same address again even after all state was lost.
-func (t *table) favourite(m mac) uint32 {
+func (n *network) favourite(m mac) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write(m[:])
-	return t.plan.first + h.Sum32()%(t.plan.last-t.plan.first+1)
+	return n.first + h.Sum32()%(n.last-n.first+1)
 }
 
 // load takes a stored lease over. The newest of several for one client wins.
@@ -236,7 +287,7 @@ func (t *table) load(l Lease, now time.Time) {
 		return
 	}
 	r := &record{Lease: l, owner: m, disk: &l}
-	if prev := t.byMAC[m]; prev != nil && !l.State.outOfUse() {
+	if prev := t.byMAC[m]; prev != nil && l.State != StateDeclined {
 		if prev.Expires.After(l.Expires) {
 			return
 		}
@@ -261,6 +312,16 @@ func (t *table) revert(r *record, gen uint64, now time.Time) {
 	if r.disk != nil {
 		t.load(*r.disk, now)
 	}
+}
+
+// heldBy reports whether a station may give the lease up. Without its MAC, which the
+// frame tells, nobody can speak for a client. Until the first ACK since the server
+// started only the client itself can.
+func (r *record) heldBy(station mac) bool {
+	if r.via == (mac{}) {
+		return station == r.owner
+	}
+	return station == r.via
 }
 
 // lease returns a copy that shares nothing with the table.
@@ -304,19 +365,4 @@ func (h *recordHeap) Pop() any {
 	*h = old[:len(old)-1]
 	r.index = -1
 	return r
-}
-
-// oldest returns the longest unused record whose address the pool still has.
-// Records outside it (an earlier configuration's) are skipped one by one.
-func (h recordHeap) oldest(p *plan) *record {
-	if len(h) > 0 && p.dynamic(h[0].Addr) {
-		return h[0]
-	}
-	var best *record
-	for _, r := range h {
-		if p.dynamic(r.Addr) && (best == nil || r.Expires.Before(best.Expires)) {
-			best = r
-		}
-	}
-	return best
 }

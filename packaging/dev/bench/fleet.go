@@ -71,11 +71,11 @@ func startAgent(ctx context.Context, s *site) ([]*lab.Process, error) {
 	fmt.Fprintf(&c, `site: {name: bench, timezone: Europe/Paris, language: English}
 wan: {interface: %s, method: static, address: 198.51.100.2/24, gateway: 198.51.100.1, dns: [198.51.100.1]}
 lan: {interface: %s, address: %s/%d}
-dhcp: {range: %s-%s, lease_time: %s, force: true}
+dhcp: {range: %s-%s, lease_time: %s, force: true, relays: [{address: %s}]}
 provisioning: {root: %s}
 pbx: {driver: none}
 firewall: {enabled: false}
-`, wanLink, lanLink, serverAddr, subnet.Bits(), poolFirst, poolLast, leaseTime, s.root)
+`, wanLink, lanLink, serverAddr, subnet.Bits(), poolFirst, poolLast, leaseTime, relayAddr, s.root)
 	if s.leases == 0 {
 		c.WriteString("extensions:\n")
 		for _, p := range s.fleet {
