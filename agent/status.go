@@ -47,7 +47,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		phoneProblems(all),
 		troubleProblems(all),
 		a.firewallProblems(current.cfg),
-		leftoverProblems(a.folder.Leftovers(current.cfg.Provisioning.Root)),
+		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b problem.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
@@ -132,6 +132,9 @@ func (a *Agent) dhcpStatus() control.DHCPStatus {
 	for _, f := range st.Foreign {
 		out.Foreign = append(out.Foreign, fmt.Sprintf("%v (chosen by %v)", f.ServerID, f.Client))
 	}
+	for _, r := range st.Strays {
+		out.Relays = append(out.Relays, fmt.Sprintf("%v (%v)", r.Addr, r.MAC))
+	}
 	return out
 }
 
@@ -204,6 +207,12 @@ func dhcpProblems(enabled bool, d control.DHCPStatus) (out []problem.Problem) {
 			Fix: "look for it on the LAN: it answers some clients only, or somebody forges their messages",
 		})
 	}
+	if enabled && len(d.Relays) > 0 {
+		out = append(out, problem.Problem{
+			Severity: problem.Warning, Part: "dhcp", What: "clients of a DHCP relay that is not configured get no address: " + strings.Join(d.Relays, ", "),
+			Fix: "if the relay is yours, add it to dhcp.relays",
+		})
+	}
 	if d.PoolSize > 0 && d.PoolUsed*10 >= d.PoolSize*9 {
 		out = append(out, problem.Problem{
 			Severity: problem.Warning, Part: "dhcp", What: fmt.Sprintf("%d of %d addresses are used", d.PoolUsed, d.PoolSize),
@@ -250,7 +259,7 @@ func leftoverProblems(files []string) []problem.Problem {
 	}
 	return []problem.Problem{{
 		Severity: problem.Warning, Part: "files",
-		What: fmt.Sprintf("%s and %d more files with a phone's name or a password lie in the TFTP directory; they are never served, but may be read on this machine", files[0], len(files)-1),
+		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
 		Fix:  "sae-agent import reads them into a configuration; then remove them",
 	}}
 }

@@ -31,6 +31,7 @@ func (v *checker) dhcp() {
 	v.lanResolvers("dhcp.dns", d.DNS)
 	v.lanResolvers("dhcp.ntp", d.NTP)
 	v.dhcpRange()
+	v.relays()
 	for path, t := range map[string]time.Duration{"dhcp.lease_time": d.LeaseTime, "dhcp.stranger_lease_time": d.StrangerLeaseTime} {
 		zeroMeansDefault := path == "dhcp.stranger_lease_time" && t == 0
 		if v.ok(path) && !zeroMeansDefault && (t < 2*time.Minute || t > 365*24*time.Hour) {
@@ -89,6 +90,73 @@ func (v *checker) dhcpRange() {
 	v.markBad("dhcp.range")
 }
 
+// relays checks the relays and the networks behind them.
+func (v *checker) relays() {
+	if !v.ok("lan.address", "dhcp", "dhcp.relays") {
+		return
+	}
+	lan := v.LAN.Address
+	addresses, subnets := map[netip.Addr]string{}, map[netip.Prefix]string{}
+	for i, r := range v.DHCP.Relays {
+		at := fmt.Sprintf("dhcp.relays[%d]", i)
+		if !v.ok(at, at+".address", at+".subnet", at+".range") {
+			continue
+		}
+		if first, twice := addresses[r.Address]; twice {
+			v.fail(at+".address", "name each relay once", "%s is named already (%s)", r.Address, v.line(first))
+			continue
+		}
+		addresses[r.Address] = at + ".address"
+		switch {
+		case r.Address == lan.Addr():
+			v.fail(at+".address", "write the relay's address", "%s is the appliance's own address (%s)", r.Address, v.line("lan.address"))
+		case r.Subnet.IsValid() && r.Subnet.Masked() != lan.Masked():
+			v.relaySubnet(at, r, subnets)
+		case !lan.Contains(r.Address):
+			v.fail(at+".address", "add subnet and range of the network that it serves", "%s is outside the LAN %s (%s)", r.Address, lan.Masked(), v.line("lan.address"))
+		case !r.Range.IsZero():
+			v.fail(at+".range", "leave it out: the LAN's range is used", "there is no subnet that it could be of")
+		case v.DHCP.Range.Contains(r.Address):
+			v.warn(at+".address", "leave it out of the range", "%s lies in the range that DHCP gives away (%s)", r.Address, v.line("dhcp.range"))
+		}
+	}
+}
+
+// relaySubnet checks the network behind a relay.
+func (v *checker) relaySubnet(at string, r DHCPRelay, seen map[netip.Prefix]string) {
+	subnet := r.Subnet.Masked()
+	if !subnet.Addr().Is4() || subnet.Bits() < 12 || subnet.Bits() > 30 {
+		v.fail(at+".subnet", "write an IPv4 network of 12 to 30 bits", "%s is none with room for clients", r.Subnet)
+		return
+	}
+	if subnet.Overlaps(v.LAN.Address.Masked()) {
+		v.fail(at+".subnet", "write the network behind the relay", "%s overlaps the LAN %s (%s)", subnet, v.LAN.Address.Masked(), v.line("lan.address"))
+	}
+	for other, path := range seen {
+		if subnet.Overlaps(other) {
+			v.fail(at+".subnet", "give each network one relay", "%s overlaps %s (%s)", subnet, other, v.line(path))
+		}
+	}
+	seen[subnet] = at + ".subnet"
+	if !subnet.Contains(r.Address) {
+		v.fail(at+".address", "write the relay's address in "+subnet.String(), "%s is outside its clients' network", r.Address)
+	}
+	gateway := netip.PrefixFrom(r.Address, subnet.Bits())
+	switch {
+	case r.Range.IsZero():
+		v.fail(at+".range", "add range: "+SuggestRange(gateway).String(), "is missing")
+	case !subnet.Contains(r.Range.First) || !subnet.Contains(r.Range.Last):
+		v.fail(at+".range", "write for instance "+SuggestRange(gateway).String(), "%s is outside %s", r.Range, subnet)
+	case r.Range.Contains(subnet.Addr()) || r.Range.Contains(broadcast(subnet)) || r.Range.Contains(r.Address):
+		v.fail(at+".range", "write for instance "+SuggestRange(gateway).String(), "%s includes the network's, the broadcast or the relay's address", r.Range)
+	}
+}
+
+// relayed reports whether an address is of a network behind a relay.
+func (v *checker) relayed(a netip.Addr) bool {
+	return slices.ContainsFunc(v.DHCP.Relays, func(r DHCPRelay) bool { return r.Subnet.Contains(a) && r.Address != a })
+}
+
 // onLAN checks the address of another machine on the LAN, or of the appliance.
 func (v *checker) onLAN(path string, a netip.Addr) {
 	lan := v.LAN.Address
@@ -137,6 +205,7 @@ func (v *checker) reservedIP(path string, a netip.Addr, seen map[netip.Addr]stri
 		v.fail(path, "write another address", "%s is the appliance's own address (%s)", a, v.line("lan.address"))
 	case v.ok("dhcp.gateway") && a == v.DHCP.Gateway:
 		v.fail(path, "write another address", "%s is the gateway's address (%s)", a, v.line("dhcp.gateway"))
+	case v.ok("dhcp.relays") && v.relayed(a):
 	default:
 		v.onLAN(path, a)
 	}
@@ -207,6 +276,9 @@ func (v *checker) pool() {
 		return
 	}
 	free, need := v.DHCP.Range.Size(), len(v.Phones)
+	for _, r := range v.DHCP.Relays {
+		free += r.Range.Size()
+	}
 	for _, r := range v.DHCP.Reservations {
 		if v.DHCP.Range.Contains(r.IP) {
 			free--

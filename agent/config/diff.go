@@ -113,6 +113,8 @@ func identity(v reflect.Value, i int) string {
 		return e.MAC.String()
 	case Reservation:
 		return e.MAC.String()
+	case DHCPRelay:
+		return e.Address.String()
 	case DHCPOption:
 		return strings.TrimSpace(strconv.Itoa(int(e.Code)) + " " + e.Class)
 	}

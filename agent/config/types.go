@@ -91,6 +91,8 @@ type DHCP struct {
 	StrangerLeaseTime time.Duration `yaml:"stranger_lease_time" example:"10m"`
 	// Fixed addresses, inside the range or not.
 	Reservations []Reservation `yaml:"reservations"`
+	// DHCP relays (routers, switches) that pass on the requests of their networks. Those of other relays are dropped, and status names them.
+	Relays []DHCPRelay `yaml:"relays"`
 	// Default gateway of the LAN (option 3). Default: the appliance.
 	Gateway netip.Addr `yaml:"gateway" example:"192.168.1.1"`
 	// Resolvers of the LAN (option 6). Default: the WAN's resolvers.
@@ -113,10 +115,20 @@ type DHCP struct {
 type Reservation struct {
 	// The device's MAC address.
 	MAC net.HardwareAddr `yaml:"mac,required" example:"00:15:65:aa:bb:cc"`
-	// Its address, inside the LAN.
+	// Its address, inside the LAN or a relay's subnet.
 	IP netip.Addr `yaml:"ip,required" example:"192.168.1.20"`
 	// The name it is told (option 12).
 	Hostname string `yaml:"hostname" example:"desk"`
+}
+
+// DHCPRelay is a relay and the network behind it, such as a voice VLAN behind a router.
+type DHCPRelay struct {
+	// The relay's address in its clients' network. It is their gateway (option 3).
+	Address netip.Addr `yaml:"address,required" example:"192.168.20.1"`
+	// The clients' network. Left out: they are of the LAN's own network and range.
+	Subnet netip.Prefix `yaml:"subnet" example:"192.168.20.0/24"`
+	// First and last address given to whoever asks there. Required with subnet.
+	Range AddrRange `yaml:"range" example:"192.168.20.10-192.168.20.200"`
 }
 
 // DHCPOption is one option that the operator adds. Exactly one of Text, IP,
@@ -142,10 +154,8 @@ type Provisioning struct {
 	URL string `yaml:"url" example:"tftp://192.168.1.1"`
 	// Directory of the operator's own files for phones (firmware, ring tones). Files named <mac>* or y0000* are never served from it: those names are the agent's.
 	Root string `yaml:"root" example:"/tftpboot"`
-	// lease gives a phone's file to the station with its MAC, at the address that leases it; once also stops that after the phone's first registration, until 'sae-agent phones rearm'.
+	// lease gives a phone's file to the address that leases its MAC; once also stops that after the phone's first registration, until 'sae-agent phones rearm'.
 	Secrets SecretsPolicy `yaml:"secrets"`
-	// MAC addresses of bridges, repeaters and routers between phones and the appliance, whose frames have theirs in place of the phone's. Whoever is behind one is trusted by address alone.
-	Via []net.HardwareAddr `yaml:"via" example:"02:00:5e:10:00:01"`
 	// Phones that are not in the file: deny (refused), approve (shown until 'sae-agent phones approve'), auto (each gets a free number of extension_range, until the time below).
 	UnknownPhones UnknownPhones `yaml:"unknown_phones"`
 	// End of unknown_phones: auto, at most 24 hours ahead, with the offset from UTC.
@@ -212,8 +222,6 @@ type Extension struct {
 type Phone struct {
 	// The phone's MAC address, as on its label.
 	MAC net.HardwareAddr `yaml:"mac,required" example:"00:15:65:12:34:56"`
-	// Further MAC addresses of this phone, such as its Wi-Fi adapter's.
-	Also []net.HardwareAddr `yaml:"also" example:"80:5e:c0:aa:bb:cc"`
 	// The phone's model, without SIP- before it.
 	Model string `yaml:"model,required" example:"T42U"`
 	// The number it rings for, one of extensions.

@@ -69,9 +69,10 @@ type NetworkLink struct {
 // DHCPStatus is the DHCP server's state.
 type DHCPStatus struct {
 	Serving  bool     `json:"serving"`
-	Reason   string   `json:"reason,omitempty"`  // why not serving
-	Rivals   []string `json:"rivals,omitempty"`  // other DHCP servers that answer on the LAN
-	Foreign  []string `json:"foreign,omitempty"` // servers that clients chose and that do not answer us
+	Reason   string   `json:"reason,omitempty"`         // why not serving
+	Rivals   []string `json:"rivals,omitempty"`         // other DHCP servers that answer on the LAN
+	Foreign  []string `json:"foreign,omitempty"`        // servers that clients chose and that do not answer us
+	Relays   []string `json:"strange_relays,omitempty"` // relays that dhcp.relays does not name; they are not answered
 	PoolSize int      `json:"pool_size"`
 	PoolUsed int      `json:"pool_used"`
 }

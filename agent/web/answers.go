@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -36,11 +35,9 @@ func (c *Server) softphone(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Server) file(w http.ResponseWriter, r *http.Request) {
-	from, _ := clientAddr(r) // checked by onlyFrom
-	station, _ := r.Context().Value(stationKey{}).(net.HardwareAddr)
+	from, _ := clientAddr(r) // checked by onlyFromLAN
 	f, size, err := c.src.File(r.Context(), Request{
 		Client:    from,
-		Station:   station,
 		Name:      r.PathValue("file"),
 		UserAgent: r.UserAgent(),
 	})
