@@ -28,6 +28,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/phones/folder"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
@@ -42,7 +43,6 @@ import (
 	"github.com/sae-agent/sae-agent/internal/loglimit"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
-	"github.com/sae-agent/sae-agent/tftpd"
 )
 
 // lookEvery finds what no event tells: a time server that was started, summer time.
@@ -129,9 +129,7 @@ type Agent struct {
 	verifying sync.Mutex // held while the checks of verify are made
 	verified  verify.Last
 
-	rootMu   sync.Mutex // guards the following
-	root     *tftpd.Dir
-	rootPath string
+	folder folder.Folder // of the operator's files for phones
 
 	parts *supervisor.Supervisor // set once, by Run, before anybody can ask
 

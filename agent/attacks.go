@@ -17,15 +17,16 @@ import (
 
 // How many failed attempts are a ban. fail2ban's jails have the same limits.
 var (
-	// loginLimit is for wrong answers to a challenge, whose sender has received the
-	// challenge and is no forgery.
+	// loginLimit is for wrong answers to a challenge.
 	loginLimit = attacks.Limit{Attempts: 5, Within: 10 * time.Minute}
-	// scanLimit is for requests that anybody can send in another one's name.
+	// scanLimit is for requests that a phone with a wrong setting sends too.
 	scanLimit = attacks.Limit{Attempts: 20, Within: time.Minute}
 )
 
 const (
-	scanBan = 10 * time.Minute
+	// forgeableBan is for senders that may be forged: a ban that grows could be had
+	// for somebody else with a few packets.
+	forgeableBan = 10 * time.Minute
 	// slowFor is how long a machine of the LAN that fails to register is slowed down.
 	slowFor = 5 * time.Minute
 	// complainFor is how long the status tells of one that has failed.
@@ -98,7 +99,10 @@ func (a *Agent) defend(ctx context.Context, m *firewall.Manager, e pbx.SecurityE
 	b := firewall.Ban{Addr: from, Jail: jailLogin, Reason: "wrong SIP passwords"}
 	counter := a.defence.logins
 	if e.Kind != pbx.WrongSecret {
-		b.Jail, b.Reason, b.Duration, counter = jailScan, "looking for SIP extensions", scanBan, a.defence.scan
+		b.Jail, b.Reason, counter = jailScan, "looking for SIP extensions", a.defence.scan
+	}
+	if e.Kind != pbx.WrongSecret || e.Transport == "udp" {
+		b.Duration = forgeableBan
 	}
 	var tooMany bool
 	if b.Attempts, tooMany = counter.Note(from, time.Now()); !tooMany {

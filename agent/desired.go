@@ -81,7 +81,7 @@ func desiredDHCP(c *config.Config, f facts) dhcpd.Config {
 		Options: desiredOptions(c, f),
 	}
 	for _, p := range c.Phones {
-		d.Known = append(d.Known[:len(d.Known):len(d.Known)], p.MAC)
+		d.Known = append(append(d.Known[:len(d.Known):len(d.Known)], p.MAC), p.Also...)
 	}
 	for _, r := range c.DHCP.Reservations {
 		d.Reservations = append(d.Reservations, dhcpd.Reservation{MAC: r.MAC, Addr: r.IP, Hostname: r.Hostname})
@@ -206,7 +206,7 @@ func desiredPhones(c *config.Config, secrets map[string]string, f facts) phones.
 		Site: desiredSite(c, f), ModelExtra: make(map[string]map[string]string),
 		Once: c.Provisioning.Secrets == config.SecretsOnce, Unknown: phones.Policy(c.Provisioning.UnknownPhones),
 		AutoUntil: c.Provisioning.Until, AutoFirst: c.Provisioning.ExtensionRange.First, AutoLast: c.Provisioning.ExtensionRange.Last,
-		SoftphoneURL: webURL(c) + "/softphone/",
+		SoftphoneURL: webURL(c) + "/softphone/", Via: c.Provisioning.Via, NoLeases: !c.DHCP.Enabled,
 	}
 	p.Site.AdminPassword = cmp.Or(c.Provisioning.AdminPassword.Reveal(), secrets[adminSecret])
 	for _, e := range c.Extensions {
@@ -219,7 +219,7 @@ func desiredPhones(c *config.Config, secrets map[string]string, f facts) phones.
 		for _, k := range ph.Keys {
 			keys = append(keys, yealink.Key{Type: yealink.KeyType(k.Type), Value: k.Value, Label: k.Label})
 		}
-		p.Phones = append(p.Phones, phones.Phone{MAC: ph.MAC, Model: ph.Model, Extension: ph.Extension, Keys: keys, Extra: ph.Extra})
+		p.Phones = append(p.Phones, phones.Phone{MAC: ph.MAC, Also: ph.Also, Model: ph.Model, Extension: ph.Extension, Keys: keys, Extra: ph.Extra})
 	}
 	for name, m := range c.Provisioning.Models {
 		p.ModelExtra[name] = m.Extra

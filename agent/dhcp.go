@@ -62,6 +62,8 @@ func (a *Agent) logDHCP(e dhcpd.Event) {
 		log.Info("lease given back", args...)
 	case dhcpd.EventConflict:
 		log.Warn("an address is used by another machine", args...)
+	case dhcpd.EventInUse:
+		log.Info("a machine has an address of the range without a lease of ours, and keeps it", args...)
 	case dhcpd.EventFull:
 		log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
 	case dhcpd.EventRival:

@@ -47,7 +47,7 @@ func desiredFail2ban(c *config.Config, f fail2banFacts, stateDir string) fail2ba
 		}
 	}
 	out.Ignore = append(out.Ignore, f.containers...)
-	out.Jails = []fail2ban.Jail{jail("sshd", "sshd", "wrong SSH logins")}
+	out.Jails = []fail2ban.Jail{jail("sshd", "sae-agent-sshd", "wrong SSH logins")}
 	add := func(log string, jails ...fail2ban.Jail) bool {
 		if !slices.Contains(f.logs, log) {
 			return false
@@ -80,9 +80,11 @@ func jail(name, filter, reason string) fail2ban.Jail {
 // asteriskJails are those of the two modes of our filter. Who is only challenged
 // may be made up, and is banned for a short time.
 func asteriskJails(login, scan string) []fail2ban.Jail {
+	l := jail("sae-asterisk", "sae-agent-asterisk[mode="+login+"]", "wrong SIP passwords")
 	s := jail("sae-asterisk-scan", "sae-agent-asterisk[mode="+scan+"]", "looking for SIP extensions")
-	s.Retries, s.Window, s.LongestBan = scanLimit.Attempts, scanLimit.Within, s.Ban
-	return []fail2ban.Jail{jail("sae-asterisk", "sae-agent-asterisk[mode="+login+"]", "wrong SIP passwords"), s}
+	s.Retries, s.Window = scanLimit.Attempts, scanLimit.Within
+	l.LongestBan, s.LongestBan = l.Ban, s.Ban
+	return []fail2ban.Jail{l, s}
 }
 
 // fail2banFacts looks at what the jails depend on.

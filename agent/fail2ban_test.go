@@ -21,13 +21,13 @@ func TestDesiredFail2ban(t *testing.T) {
 		logs []string
 		want string // jail=filter:log
 	}{
-		"nothing to read": {nil, nil, "sshd=sshd:"},
-		"freepbx": {nil, every, "sshd=sshd: sae-asterisk=sae-agent-asterisk[mode=auth]:" + asteriskSecurity +
+		"nothing to read": {nil, nil, "sshd=sae-agent-sshd:"},
+		"freepbx": {nil, every, "sshd=sae-agent-sshd: sae-asterisk=sae-agent-asterisk[mode=auth]:" + asteriskSecurity +
 			" sae-asterisk-scan=sae-agent-asterisk[mode=scan]:" + asteriskSecurity + " sae-freepbx=sae-agent-freepbx:" + freepbxSecurity},
-		"freepbx without security events": {nil, []string{asteriskFull}, "sshd=sshd: sae-asterisk=sae-agent-asterisk[mode=notice]:" + asteriskFull +
+		"freepbx without security events": {nil, []string{asteriskFull}, "sshd=sae-agent-sshd: sae-asterisk=sae-agent-asterisk[mode=notice]:" + asteriskFull +
 			" sae-asterisk-scan=sae-agent-asterisk[mode=notice-scan]:" + asteriskFull},
 		"nextcloud, and no exchange": {[]string{here, "pbx: {driver: none}\nstacks: {nextcloud: {enabled: true}}\n" + here}, every,
-			"sshd=sshd: sae-nextcloud=sae-agent-nextcloud:" + state + "/" + nextcloudLog},
+			"sshd=sae-agent-sshd: sae-nextcloud=sae-agent-nextcloud:" + state + "/" + nextcloudLog},
 		"no firewall": {[]string{here, "firewall: {enabled: false}\n" + here}, every, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

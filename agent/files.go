@@ -6,15 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sae-agent/sae-agent/agent/phones"
-	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/internal/linksource"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -23,7 +19,9 @@ type tftpFiles struct{ agent *Agent }
 
 // Open implements tftpd.FileSource.
 func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, error) {
-	return t.agent.openFile(ctx, phones.Request{Client: r.Client.Addr(), Name: r.Name, Transport: "tftp"})
+	return t.agent.openFile(ctx, phones.Request{
+		Client: r.Client.Addr(), Stations: t.agent.stations(r.Client.Addr(), r.Stations...), Name: r.Name, Transport: "tftp",
+	})
 }
 
 // noteTransfer logs that a phone did not take a file to its end. Others' transfers
@@ -43,8 +41,7 @@ func (a *Agent) noteTransfer(t tftpd.Transfer) {
 }
 
 // openFile opens a file for a client on the LAN, whatever way it asks: a phone's
-// own, else one of the operator's directory. Names of a phone's form never come
-// from there: the manual procedure leaves files with passwords in it.
+// own, else one of the operator's directory.
 func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, error) {
 	data, err := a.phones.Open(ctx, r)
 	if err == nil {
@@ -54,19 +51,19 @@ func (a *Agent) openFile(ctx context.Context, r phones.Request) (*tftpd.File, er
 		return nil, err
 	}
 	cfg := a.running.Load()
-	return a.rootDir(cfg.Provisioning.Root).Open(ctx, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
+	return a.folder.Open(ctx, cfg.Provisioning.Root, tftpd.Request{Client: netip.AddrPortFrom(r.Client, 0), Name: belowURL(cfg.Provisioning.URL, r.Name)})
 }
 
-// rootDir returns the operator's directory, kept open between requests.
-func (a *Agent) rootDir(path string) *tftpd.Dir {
-	a.rootMu.Lock()
-	defer a.rootMu.Unlock()
-	if a.root == nil || a.rootPath != path {
-		// A directory that is not used any more is closed by its finalizer, since
-		// a request may be using it now.
-		a.root, a.rootPath = tftpd.NewDir(path), path
+// stations are the MACs that a request came from and that its answer goes to: a
+// station that forges one frame in a phone's name must take its ARP entry over, too.
+func (a *Agent) stations(client netip.Addr, from ...net.HardwareAddr) []net.HardwareAddr {
+	if len(from) == 0 {
+		return nil
 	}
-	return a.root
+	if to, err := linksource.Neighbour(a.running.Load().LAN.Interface, client); err == nil {
+		return append(slices.Clone(from), to.HardwareAddr())
+	}
+	return from
 }
 
 // belowURL removes the directory of the provisioning URL from a name: with
@@ -101,44 +98,6 @@ func (a *Agent) leasedTo(addr netip.Addr) (net.HardwareAddr, bool) {
 	if cfg.DHCP.Enabled {
 		return nil, false
 	}
-	return neighbour(cfg.LAN.Interface, addr)
+	mac, err := linksource.Neighbour(cfg.LAN.Interface, addr)
+	return mac.HardwareAddr(), err == nil
 }
-
-// neighbour looks an address up in the kernel's neighbour table (ARP).
-func neighbour(ifname string, addr netip.Addr) (net.HardwareAddr, bool) {
-	link, err := netlink.LinkByName(ifname)
-	if err != nil {
-		return nil, false
-	}
-	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, false
-	}
-	for _, n := range list {
-		if a, ok := netip.AddrFromSlice(n.IP.To4()); ok && a == addr && len(n.HardwareAddr) == 6 {
-			return n.HardwareAddr, true
-		}
-	}
-	return nil, false
-}
-
-// leftovers lists files of a phone's form in the operator's directory. They are
-// never served, but whoever can read the directory reads their passwords.
-func leftovers(root string) []string {
-	entries, err := os.ReadDir(root)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, e := range entries {
-		if kind, _ := yealink.ParseName(e.Name()); kind != yealink.NotAPhoneFile {
-			out = append(out, filepath.Join(root, e.Name()))
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Leftovers lists the files in a TFTP directory that the agent never serves,
-// because their names are of a phone's form.
-func Leftovers(root string) []string { return leftovers(root) }

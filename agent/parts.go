@@ -204,7 +204,11 @@ func (a *Agent) buildHTTP(_ context.Context, c web.Config) (supervisor.Part, err
 	s := web.New(c, web.Sources{
 		Metrics: a.registry,
 		File: func(ctx context.Context, r web.Request) (io.ReadCloser, int64, error) {
-			f, err := a.openFile(ctx, phones.Request{Client: r.Client, Name: r.Name, UserAgent: r.UserAgent, Transport: "http"})
+			pr := phones.Request{Client: r.Client, Name: r.Name, UserAgent: r.UserAgent, Transport: "http"}
+			if r.Station != nil {
+				pr.Stations = a.stations(r.Client, r.Station)
+			}
+			f, err := a.openFile(ctx, pr)
 			if err != nil {
 				return nil, 0, err
 			}

@@ -95,7 +95,7 @@ func (a *Agent) registeredPhones(st pbx.State) map[string]string {
 	for number, line := range st.Lines {
 		for _, r := range line.Registrations {
 			if mac, ok := a.leasedTo(r.Remote.Addr()); ok {
-				out[mac.String()] = number
+				out[a.phones.Phone(mac).String()] = number
 			}
 		}
 	}

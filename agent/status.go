@@ -47,7 +47,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 		phoneProblems(all),
 		troubleProblems(all),
 		a.firewallProblems(current.cfg),
-		leftoverProblems(leftovers(current.cfg.Provisioning.Root)),
+		leftoverProblems(a.folder.Leftovers(current.cfg.Provisioning.Root)),
 	)
 	slices.SortStableFunc(st.Problems, func(a, b problem.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return st, nil
@@ -259,7 +259,7 @@ func leftoverProblems(files []string) []problem.Problem {
 	}
 	return []problem.Problem{{
 		Severity: problem.Warning, Part: "files",
-		What: fmt.Sprintf("%s and %d more files of a phone's name lie in the TFTP directory; they are never served, but may hold passwords", files[0], len(files)-1),
+		What: fmt.Sprintf("%s and %d more files with a phone's name or a password lie in the TFTP directory; they are never served, but may be read on this machine", files[0], len(files)-1),
 		Fix:  "sae-agent import reads them into a configuration; then remove them",
 	}}
 }

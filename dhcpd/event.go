@@ -17,6 +17,7 @@ const (
 	EventRelease  EventType = "release"
 	EventExpire   EventType = "expire"
 	EventConflict EventType = "conflict" // DECLINE or ARP: somebody else uses the address
+	EventInUse    EventType = "in use"   // ARP: a machine has an address that is free, and no lease of ours
 	EventFull     EventType = "full"     // no address was left for a client
 	EventRival    EventType = "rival"    // another DHCP server answers
 )

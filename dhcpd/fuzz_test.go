@@ -58,7 +58,7 @@ func FuzzHandle(f *testing.F) {
 func checkTable(t *testing.T, table *table) {
 	t.Helper()
 	holders := make(map[mac]netip.Addr)
-	var states [StateDeclined + 1]int
+	var states [stateCount]int
 	for addr, r := range table.byAddr {
 		states[r.State]++
 		if r.Addr != addr {

@@ -86,7 +86,8 @@ func (t *table) discover(now time.Time, q query) decision {
 
 // take finds an address for a client without one and makes it the client's.
 func (t *table) take(q query) *record {
-	addr, old, ok := t.wanted(q), (*record)(nil), true
+	addr, ok := t.wanted(q), true
+	old := t.byAddr[addr]
 	if !addr.IsValid() {
 		if addr, old, ok = t.choose(q.net, q.mac); !ok {
 			return nil
@@ -97,6 +98,11 @@ func (t *table) take(q query) *record {
 
 // wanted returns the address that a client asks for if it may have it at once.
 func (t *table) wanted(q query) netip.Addr {
+	for _, a := range []netip.Addr{q.requested, t.inUse[q.mac]} {
+		if t.found(q.mac, a) && t.usable(q.net, q.mac, a) {
+			return a
+		}
+	}
 	a := q.requested
 	if !a.IsValid() || !t.usable(q.net, q.mac, a) || t.byAddr[a] != nil {
 		return netip.Addr{}
@@ -173,7 +179,7 @@ func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr
 		return t.bind(now, q, r)
 	case r != nil:
 		return t.nak(q, addr, fmt.Sprintf("its address is %v", r.Addr))
-	case recovering && t.found(q.mac, addr) && t.plan.dynamic(addr):
+	case t.found(q.mac, addr) && t.usable(q.net, q.mac, addr):
 		return t.bind(now, q, t.move(q, addr)) // ARP showed it at this address before it spoke to us
 	case t.byAddr[addr] != nil || !t.usable(q.net, q.mac, addr):
 		return t.nak(q, addr, "not its address")
@@ -182,12 +188,6 @@ func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr
 	}
 	// "If the DHCP server has no record of this client, then it MUST remain silent."
 	return silence(dropUnknown)
-}
-
-// found reports whether an address is out of use because this client answers there.
-func (t *table) found(m mac, addr netip.Addr) bool {
-	r := t.byAddr[addr]
-	return r != nil && r.State == StateDeclined && r.owner == m
 }
 
 // move gives the client another address than the one it has.

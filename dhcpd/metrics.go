@@ -151,7 +151,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descForeign, len(st.Foreign))
 	gauge(descPool, st.PoolSize)
 	gauge(descFree, st.PoolSize-st.PoolUsed)
-	for state := StateOffered; state <= StateDeclined; state++ {
+	for state := StateOffered; state < stateCount; state++ {
 		gauge(descLeases, st.states[state], state.String())
 	}
 }

@@ -288,22 +288,27 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 		return nil
 	case r == nil && !t.plan.dynamic(addr):
 		return nil
-	case r != nil && (r.State == StateDeclined || r.State == StateBound && w == nil):
+	case r != nil && (r.State.outOfUse() || r.State == StateBound && w == nil):
 		return s.conflictOfLease(now, addr, r, claimer)
-	case t.quarantineFull():
+	}
+	state, ok := t.stateFound(addr, claimer)
+	if !ok {
 		return nil // who answers for everything only wants to empty the pool
 	}
 	delete(s.clean, addr)
 	delete(s.waiting, addr)
-	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: StateDeclined}, owner: claimer}
+	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: state}, owner: claimer}
 	if r != nil {
 		found.disk = r.disk
 		t.forget(r)
 	}
 	t.put(found)
-	s.metrics.conflicts.Inc()
-	e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP"}
-	d := t.quarantine(now, found, e)
+	e := t.foundEvent(found)
+	if state == StateDeclined {
+		s.metrics.conflicts.Inc()
+	}
+	t.set(found, state, now.Add(declineTime))
+	d := decision{gen: found.gen, changes: []Lease{found.lease()}}
 	s.queue.add(pendingCommit{record: found, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
 	if w == nil {
 		return nil

@@ -1,6 +1,7 @@
 package dhcpd_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestAddressInUseIsNotOffered(t *testing.T) {
 	if who := r.given[ip("192.168.1.103")]; who != "" {
 		t.Errorf("the address in use was given to %s", who)
 	}
-	labtest.Eventually(t, s.saw(dhcpd.EventConflict))
+	labtest.Eventually(t, s.saw(dhcpd.EventInUse))
 }
 
 // After the leases were lost no address is used twice: who has one keeps it, and
@@ -47,5 +48,35 @@ func TestRecoveryAfterLostLeases(t *testing.T) {
 	}
 	if err := r.confirm(ip("192.168.1.104"), old.MAC("eth0")); err != nil {
 		t.Errorf("the client that has it: %v", err)
+	}
+}
+
+// The day of a takeover: clients of the server that was here before keep their
+// addresses when they renew, and no conflict is told of.
+func TestClientsOfTheFormerServerKeepTheirAddresses(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	former := s.host.Start("dnsmasq", "--keep-in-foreground", "--port=0", "--log-facility=-",
+		"--interface=ens34", "--dhcp-range=192.168.1.150,192.168.1.150,12h", "--no-ping", "--dhcp-leasefile=/run/dnsmasq.leases")
+	former.WaitOutput("DHCP, IP range")
+	phone := s.client("phone", "00:15:65:00:01:01")
+	if out := phone.Run("dhclient", "-v", "-1", "-lf", "/var/lib/dhclient.leases", "-pf", "/run/dhclient.pid", "eth0"); !strings.Contains(out, "bound to 192.168.1.150") {
+		t.Fatalf("the former server: %s", out)
+	}
+	phone.Run("sh", "-c", "kill $(cat /run/dhclient.pid)") // it keeps the address
+	if err := former.Stop(); err != nil {
+		t.Logf("dnsmasq: %v", err)
+	}
+	s.serve(seedConfig(), dhcpd.Options{})
+	labtest.Eventually(t, s.saw(dhcpd.EventInUse))
+	out := phone.Run("dhclient", "-v", "-1", "-lf", "/var/lib/dhclient.leases", "-pf", "/run/dhclient.pid", "eth0")
+	if !strings.Contains(out, "bound to 192.168.1.150") || strings.Contains(out, "DHCPNAK") {
+		t.Errorf("renewal:\n%s", out)
+	}
+	if l, ok := s.lease(hw("00:15:65:00:01:01")); !ok || l.Addr != ip("192.168.1.150") {
+		t.Errorf("lease: %+v", l)
+	}
+	if s.saw(dhcpd.EventConflict)() == nil {
+		t.Error("a client's own address was told of as a conflict")
 	}
 }

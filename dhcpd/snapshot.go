@@ -7,7 +7,7 @@ import "slices"
 // the server for him.
 type snapshot struct {
 	Status
-	states [StateDeclined + 1]int // addresses by state
+	states [stateCount]int // addresses by state
 }
 
 // unlock gives s.mu back after a change, and shows what has become of it.

@@ -17,7 +17,7 @@ func TestScrapeTakesNoLock(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(s)
 	s.mu.Lock() // never given back
-	if n, err := testutil.GatherAndCount(reg, "sae_dhcp_leases", "sae_dhcp_pool_addresses"); err != nil || n != 6 {
+	if n, err := testutil.GatherAndCount(reg, "sae_dhcp_leases", "sae_dhcp_pool_addresses"); err != nil || n != 7 {
 		t.Errorf("%d series, %v", n, err)
 	}
 	if st := s.Status(); st.PoolSize != 6 || st.Serving {

@@ -30,7 +30,13 @@ const (
 	StateReleased State = 3 // given back by its client, who gets it again if it can be
 	StateExpired  State = 4 // as released, but run out
 	StateDeclined State = 5 // somebody else uses it (DECLINE or ARP); not given out until Expires
+	StateInUse    State = 6 // the machine MAC answers there without a lease of ours; until Expires only it can get it
 )
+
+const stateCount = StateInUse + 1
+
+// outOfUse reports whether nobody leases the address, and nobody else may.
+func (s State) outOfUse() bool { return s == StateDeclined || s == StateInUse }
 
 // String returns the state's name in lower case.
 func (s State) String() string {
@@ -47,6 +53,8 @@ func (s State) String() string {
 		return "expired"
 	case StateDeclined:
 		return "declined"
+	case StateInUse:
+		return "in use"
 	}
 	return "unknown"
 }

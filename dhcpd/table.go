@@ -45,7 +45,8 @@ type table struct {
 	due    recordHeap      // bound, offered, declined, by Expires
 	// unplaced counts known clients that have no address yet, and no reservation.
 	unplaced int
-	states   [StateDeclined + 1]int
+	inUse    map[mac]netip.Addr // where a client without a lease of ours was found
+	states   [stateCount]int
 	lastGen  uint64
 	replies  sync.Pool // of *reply
 }
@@ -62,7 +63,7 @@ type pool struct {
 }
 
 func newTable(p *plan) *table {
-	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record)}
+	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record), inUse: make(map[mac]netip.Addr)}
 	t.setPlan(p)
 	return t
 }
@@ -135,7 +136,7 @@ func (t *table) reservation(n *network, m mac) (netip.Addr, bool) {
 // so that an address of the pool has to do.
 func (t *table) blocked(m mac, reserved netip.Addr) bool {
 	r := t.byAddr[reserved]
-	return r != nil && (r.State == StateDeclined || r.owner != m && r.State == StateBound)
+	return r != nil && (r.State == StateDeclined || r.owner != m && (r.State == StateBound || r.State == StateInUse))
 }
 
 // put makes r the record of its address and of its owner.
@@ -147,7 +148,7 @@ func (t *table) put(r *record) {
 		p.ready.clear(toUint32(r.Addr))
 	}
 	t.states[r.State]++
-	if r.State != StateDeclined {
+	if !r.State.outOfUse() {
 		if t.byMAC[r.owner] == nil && t.needsPlace(r.owner) {
 			t.unplaced--
 		}
@@ -204,7 +205,7 @@ func (t *table) quarantineFull() bool {
 func (t *table) file(r *record) {
 	r.unlist()
 	switch r.State {
-	case StateBound, StateOffered, StateDeclined:
+	case StateBound, StateOffered, StateDeclined, StateInUse:
 		r.enlist(&t.due)
 	case StateReleased, StateExpired:
 		switch p := t.poolOf(r.Addr); {
@@ -287,7 +288,7 @@ func (t *table) load(l Lease, now time.Time) {
 		return
 	}
 	r := &record{Lease: l, owner: m, disk: &l}
-	if prev := t.byMAC[m]; prev != nil && l.State != StateDeclined {
+	if prev := t.byMAC[m]; prev != nil && !l.State.outOfUse() {
 		if prev.Expires.After(l.Expires) {
 			return
 		}

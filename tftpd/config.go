@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -61,6 +62,9 @@ func (c Config) withDefaults() (Config, error) {
 type Request struct {
 	Client netip.AddrPort
 	Name   string // as the client sent it
+	// Stations are the MACs of the frames that it came in: one, unless another station
+	// sends in the client's name. Only with Config.Interface.
+	Stations []net.HardwareAddr
 }
 
 // File is an open file. It is closed after the transfer.
@@ -69,6 +73,10 @@ type File struct {
 	Size    int64  // in bytes, for the tsize option (RFC 2349); negative: not known
 	content []byte // all of it, if it is in memory
 }
+
+// Content returns the file's content if all of it is in memory, else nil. It MUST NOT be
+// changed.
+func (f *File) Content() []byte { return f.content }
 
 // InMemory returns a file with this content, which MUST NOT be changed any more.
 func InMemory(content []byte) *File {

@@ -23,14 +23,22 @@ const readAhead = 64 << 10
 // be replaced by another one.
 type Dir struct {
 	path string
+	hide func(base string) bool
 
 	mu   sync.Mutex // guards the following
 	root *os.Root   // nil while there is no directory
 	info fs.FileInfo
 }
 
-// NewDir returns the directory at path; Close it after use.
-func NewDir(path string) *Dir { return &Dir{path: path} }
+// NewDir returns the directory at path; Close it after use. Files that hide reports
+// true for do not exist for clients: it is asked of the last part of the name that they
+// send, and of the one that a symbolic link leads to. It may be nil.
+func NewDir(path string, hide func(base string) bool) *Dir {
+	if hide == nil {
+		hide = func(string) bool { return false }
+	}
+	return &Dir{path: path, hide: hide}
+}
 
 // Close closes the directory. Files that are open stay open.
 func (d *Dir) Close() error {
@@ -51,6 +59,9 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	if !fs.ValidPath(name) || strings.Contains(r.Name, "..") {
 		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, fs.ErrPermission)
 	}
+	if d.hide(path.Base(name)) {
+		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, fs.ErrNotExist)
+	}
 	f, err := d.open(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -65,6 +76,10 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	if err != nil {
 		_ = f.Close()
 		return nil, err
+	}
+	if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil || d.hide(path.Base(target)) {
+		_ = f.Close()
+		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, errors.Join(fs.ErrNotExist, err))
 	}
 	if info.Size() > readAhead {
 		return &File{ReadCloser: f, Size: info.Size()}, nil

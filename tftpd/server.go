@@ -16,6 +16,8 @@ import (
 	"github.com/pin/tftp/v3"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/linksource"
 )
 
 const (
@@ -88,9 +90,16 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
+	var tap *linksource.Tap
+	if s.cfg.Interface != "" {
+		if tap, err = linksource.Open(s.cfg.Interface, s.Addr().Port()); err != nil {
+			return errors.Join(fmt.Errorf("tftpd: %w", err), conn.Close(), small.Close())
+		}
+		defer tap.Close()
+	}
 	g := newGuard(s.cfg, conn.LocalAddr())
 	d := &desk{
-		Server: s, conn: conn, guard: g, largest: s.largestBlock(),
+		Server: s, conn: conn, tap: tap, guard: g, largest: s.largestBlock(),
 		sender: newSender(small, s.cfg, func(j *job, bytes int64, err error) { s.finish(g, j, bytes, err) }),
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // the sender ends later than ctx
@@ -115,6 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 type desk struct {
 	*Server
 	conn    *net.UDPConn
+	tap     *linksource.Tap // nil without an interface
 	guard   *guard
 	sender  *sender
 	largest int // block that fits the card
@@ -184,18 +194,40 @@ func (d *desk) receive(ctx context.Context) error {
 			d.ended(Transfer{Request: Request{Client: client}, Outcome: FromOutside})
 			continue
 		}
+		stations, err := d.stations(client)
+		if err != nil {
+			return err
+		}
+		if d.tap != nil && stations == nil { // its frame was lost in a flood: the client asks again
+			d.ended(Transfer{Request: Request{Client: client}, Outcome: OverLimit})
+			continue
+		}
 		rq, err := parseRequest(buf[:n])
 		if err != nil {
 			d.refuse(Transfer{Request: Request{Client: client, Name: rq.name}, Outcome: illegalOrDenied(err), Err: err}, err)
 			continue
 		}
-		j := &job{Request: Request{Client: client, Name: rq.name}, request: rq, begun: time.Now()}
+		j := &job{Request: Request{Client: client, Name: rq.name, Stations: stations}, request: rq, begun: time.Now()}
 		if why, ok := d.guard.enter(j.Request); !ok {
 			d.ended(Transfer{Request: j.Request, Outcome: why})
 			continue
 		}
 		running.Go(func() { d.begin(ctx, j) })
 	}
+}
+
+// stations returns the MACs of the frames that a datagram came in.
+func (d *desk) stations(client netip.AddrPort) (out []net.HardwareAddr, err error) {
+	if d.tap == nil {
+		return nil, nil
+	}
+	if err := d.tap.Refresh(); err != nil {
+		return nil, fmt.Errorf("tftpd: %w", err)
+	}
+	for _, mac := range d.tap.Take(client) {
+		out = append(out, mac.HardwareAddr())
+	}
+	return out, nil
 }
 
 func (s *Server) allowed(a netip.Addr) bool {

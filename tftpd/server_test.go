@@ -143,7 +143,7 @@ func runChild() error {
 	cfg := tftpd.Config{
 		Listen: netip.MustParseAddrPort("192.168.1.1:69"), Interface: "ens34", Allow: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")},
 	}
-	s, err := tftpd.New(cfg, source(labFiles), tftpd.Options{OnTransfer: func(t tftpd.Transfer) { fmt.Println(t.Name, t.Outcome) }})
+	s, err := tftpd.New(cfg, source(labFiles), tftpd.Options{OnTransfer: func(t tftpd.Transfer) { fmt.Println(t.Name, t.Outcome, t.Stations) }})
 	if err != nil {
 		return err
 	}
@@ -197,6 +197,25 @@ func TestRealClientsReadAFile(t *testing.T) {
 	}
 }
 
+// Who asks is told by the frame of its request, whoever has the address.
+func TestRequestTellsItsStation(t *testing.T) {
+	t.Parallel()
+	phone, server := appliance(t)
+	own := phone.MAC("eth0").String()
+	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")
+	// The card of another machine with the same address, in the same socket.
+	phone.SetMAC("eth0", "02:00:00:00:00:66")
+	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")
+	labtest.Eventually(t, func() error {
+		for _, want := range []string{"001565aabbcc.cfg served [" + own + "]", "001565aabbcc.cfg served [02:00:00:00:00:66]"} {
+			if !strings.Contains(server.Output(), want) {
+				return fmt.Errorf("not %q", want)
+			}
+		}
+		return nil
+	})
+}
+
 func TestRealClientsAreRefused(t *testing.T) {
 	t.Parallel()
 	phone, server := appliance(t)
@@ -247,7 +266,7 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := tftpd.NewDir(root)
+	dir := tftpd.NewDir(root, nil)
 	defer dir.Close()
 	for name, want := range map[string]any{
 		"ring.wav": "riff", "/ring.wav": "riff", "fw/t42.rom": "rom", `fw\t42.rom`: "rom", "./ring.wav": "riff", "inside": "riff",
@@ -274,10 +293,35 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 	}
 }
 
+// A name that is hidden is found under no other one.
+func TestDirHides(t *testing.T) {
+	root := t.TempDir()
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(root, "secret"), []byte("x"), 0o644), os.Symlink("secret", filepath.Join(root, "link")),
+		os.Symlink("link", filepath.Join(root, "secret-link")), os.WriteFile(filepath.Join(root, "open"), []byte("x"), 0o644),
+		os.Symlink("open", filepath.Join(root, "other")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := tftpd.NewDir(root, func(base string) bool { return strings.HasPrefix(base, "secret") })
+	defer dir.Close()
+	for name, want := range map[string]error{"secret": fs.ErrNotExist, "./secret": fs.ErrNotExist, "link": fs.ErrNotExist, "secret-link": fs.ErrNotExist, "open": nil, "other": nil} {
+		f, err := dir.Open(t.Context(), tftpd.Request{Name: name})
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			_ = f.Close()
+		}
+	}
+}
+
 // A directory that is made later, or replaced, is found.
 func TestDirIsReplaced(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
-	dir := tftpd.NewDir(root)
+	dir := tftpd.NewDir(root, nil)
 	defer dir.Close()
 	if _, err := dir.Open(t.Context(), tftpd.Request{Name: "a"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)

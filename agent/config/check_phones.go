@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"path"
@@ -26,8 +27,30 @@ func (v *checker) provisioning() {
 	}
 	v.url()
 	v.secret("provisioning.admin_password", p.AdminPassword, p.AllowWeak, "provisioning.allow_weak")
+	v.via()
 	v.codecs()
 	v.adoption()
+}
+
+// via checks what stands between phones and the appliance.
+func (v *checker) via() {
+	const at = "provisioning.via"
+	if len(v.Provisioning.Via) > 0 && v.ok(at) && !v.DHCP.Enabled {
+		v.fail(at, "remove it, or set dhcp.enabled: true", "needs the leases to tell the phones behind it apart, and dhcp.enabled is false")
+	}
+	for i, mac := range v.Provisioning.Via {
+		here := fmt.Sprintf("%s[%d]", at, i)
+		if !v.ok(here) {
+			continue
+		}
+		same := func(other net.HardwareAddr) bool { return other.String() == mac.String() }
+		switch {
+		case slices.IndexFunc(v.Provisioning.Via, same) < i:
+			v.fail(here, "remove one of the two", "%s is listed twice", mac)
+		case slices.ContainsFunc(v.Phones, func(p Phone) bool { return same(p.MAC) || slices.ContainsFunc(p.Also, same) }):
+			v.fail(here, "write the bridge's own address, or remove it", "%s is a phone's, which would be given every other phone's file", mac)
+		}
+	}
 }
 
 func (v *checker) url() {
@@ -275,12 +298,9 @@ func (v *checker) phones() {
 		if !v.ok(at) {
 			continue
 		}
-		if v.ok(at + ".mac") {
-			if first, twice := macs[p.MAC.String()]; twice {
-				v.fail(at+".mac", "remove one of the two, or mend the address", "%s is another phone already (%s)", p.MAC, v.line(first))
-			} else {
-				macs[p.MAC.String()] = at + ".mac"
-			}
+		v.phoneMAC(at+".mac", p.MAC, macs)
+		for j, mac := range p.Also {
+			v.phoneMAC(fmt.Sprintf("%s.also[%d]", at, j), mac, macs)
 		}
 		if v.ok(at + ".model") {
 			v.model(at+".model", p.Model)
@@ -289,6 +309,18 @@ func (v *checker) phones() {
 			v.phoneExtension(at+".extension", p.Extension, numbers, lines)
 		}
 	}
+}
+
+// phoneMAC checks that an address is one phone's only. seen is where each was first.
+func (v *checker) phoneMAC(path string, mac net.HardwareAddr, seen map[string]string) {
+	if !v.ok(path) {
+		return
+	}
+	if first, twice := seen[mac.String()]; twice {
+		v.fail(path, "remove one of the two, or mend the address", "%s is another phone already (%s)", mac, v.line(first))
+		return
+	}
+	seen[mac.String()] = path
 }
 
 func (v *checker) phoneExtension(path, number string, numbers []string, lines map[string]string) {

@@ -154,8 +154,10 @@ type Provisioning struct {
 	URL string `yaml:"url" example:"tftp://192.168.1.1"`
 	// Directory of the operator's own files for phones (firmware, ring tones). Files named <mac>* or y0000* are never served from it: those names are the agent's.
 	Root string `yaml:"root" example:"/tftpboot"`
-	// lease gives a phone's file to the address that leases its MAC; once also stops that after the phone's first registration, until 'sae-agent phones rearm'.
+	// lease gives a phone's file to the station with its MAC, at the address that leases it; once also stops that after the phone's first registration, until 'sae-agent phones rearm'.
 	Secrets SecretsPolicy `yaml:"secrets"`
+	// MAC addresses of bridges, repeaters and routers between phones and the appliance, whose frames have theirs in place of the phone's. Whoever is behind one is trusted by address alone.
+	Via []net.HardwareAddr `yaml:"via" example:"02:00:5e:10:00:01"`
 	// Phones that are not in the file: deny (refused), approve (shown until 'sae-agent phones approve'), auto (each gets a free number of extension_range, until the time below).
 	UnknownPhones UnknownPhones `yaml:"unknown_phones"`
 	// End of unknown_phones: auto, at most 24 hours ahead, with the offset from UTC.
@@ -222,6 +224,8 @@ type Extension struct {
 type Phone struct {
 	// The phone's MAC address, as on its label.
 	MAC net.HardwareAddr `yaml:"mac,required" example:"00:15:65:12:34:56"`
+	// Further MAC addresses of this phone, such as its Wi-Fi adapter's.
+	Also []net.HardwareAddr `yaml:"also" example:"80:5e:c0:aa:bb:cc"`
 	// The phone's model, without SIP- before it.
 	Model string `yaml:"model,required" example:"T42U"`
 	// The number it rings for, one of extensions.

@@ -167,14 +167,45 @@ func securityEvent(m ami.Message, now time.Time) (SecurityEvent, bool) {
 		return SecurityEvent{}, false
 	}
 	e := SecurityEvent{Kind: kind, Event: m.Event(), Service: m.Get("Service"), Account: plain(m.Get("AccountID")), Time: now}
-	e.Transport, e.Remote = remote(m.Get("RemoteAddress"))
+	if sender, ok := securitySender(m); ok {
+		e.Transport, e.Remote = remote(sender)
+	}
 	return e, true
+}
+
+// senderKeys are the lines of a security event around its sender, in Asterisk's order.
+var senderKeys = []string{"AccountID", "SessionID", "LocalAddress", "RemoteAddress"}
+
+// securitySender returns the sender of a security event as Asterisk wrote it. An account is what the caller says, with
+// line breaks in it if the caller escapes them (sip:1%0aRemoteAddress%3a…), so that it can make lines of its own and
+// even end the event early. It is too short (36 bytes) for all of the lines that follow it, though: an event in which
+// they are not all there, once and in their order, is of nobody.
+func securitySender(m ami.Message) (string, bool) {
+	at := 0
+	for i, f := range m {
+		for j, key := range senderKeys {
+			if !strings.EqualFold(f.Key, key) {
+				continue
+			}
+			if j != at || j > 0 && !strings.EqualFold(m[i-1].Key, senderKeys[j-1]) {
+				return "", false
+			}
+			at++
+		}
+	}
+	if at != len(senderKeys) {
+		return "", false
+	}
+	if _, local := remote(m.Get("LocalAddress")); !local.IsValid() {
+		return "", false
+	}
+	return m.Get("RemoteAddress"), true
 }
 
 // remote reads an address as security events have it: IPV4/UDP/192.168.1.20/5060.
 func remote(text string) (transport string, at netip.AddrPort) {
 	parts := strings.Split(text, "/")
-	if len(parts) != 4 {
+	if len(parts) != 4 || parts[0] != "IPV4" && parts[0] != "IPV6" {
 		return "", netip.AddrPort{}
 	}
 	addr, err := netip.ParseAddr(strings.Trim(parts[2], "[]"))

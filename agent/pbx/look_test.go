@@ -63,7 +63,8 @@ func TestLook(t *testing.T) {
 
 func TestSecurityEvent(t *testing.T) {
 	event := func(name, remote string) ami.Message {
-		return ami.Message{{Key: "Event", Value: name}, {Key: "Service", Value: "PJSIP"}, {Key: "AccountID", Value: "100"}, {Key: "RemoteAddress", Value: remote}}
+		return ami.Message{{Key: "Event", Value: name}, {Key: "Service", Value: "PJSIP"}, {Key: "AccountID", Value: "100"},
+			{Key: "SessionID", Value: "x"}, {Key: "LocalAddress", Value: "IPV4/UDP/192.0.2.1/5060"}, {Key: "RemoteAddress", Value: remote}}
 	}
 	for _, tt := range []struct {
 		m    ami.Message

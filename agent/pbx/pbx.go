@@ -164,14 +164,15 @@ const (
 // SecurityKinds are all of them.
 var SecurityKinds = []SecurityKind{WrongSecret, UnknownExtension, Forbidden, Malformed}
 
-// SecurityEvent is an attempt that the exchange has refused. Everything in it is of the one who tried, and may be
-// made up; only Remote of a TCP or TLS connection is certain to be real.
+// SecurityEvent is an attempt that the exchange has refused. Account is what the sender says. Remote is where the packet
+// came from, as far as it says so itself: only that of a TCP or TLS connection is certain to be real. Over UDP it may be
+// forged for each kind, WrongSecret too: Asterisk also refuses an answer to a challenge that it never sent.
 type SecurityEvent struct {
 	Kind      SecurityKind
 	Event     string // Asterisk's own name, such as ChallengeResponseFailed
 	Service   string // PJSIP for SIP, AMI for the manager interface
 	Account   string
-	Remote    netip.AddrPort
-	Transport string // udp, tcp, tls, ws or wss
+	Remote    netip.AddrPort // invalid when the event does not say it beyond doubt
+	Transport string         // udp, tcp, tls, ws or wss
 	Time      time.Time
 }

@@ -1,9 +1,10 @@
 // Package phones is the appliance's desk phones and softphones: which there are,
 // who may have which file, and what is in it.
 //
-// A phone's file holds its SIP secret, so it is given only to the address that
-// leases the phone's MAC. Who leases what, the package is told by a func; it knows
-// neither DHCP nor TFTP nor the configuration file.
+// A phone's file holds its SIP secret, so it is given only to the station with the
+// phone's MAC, at the address that leases it: an address alone is anybody's to take.
+// Who leases what, the package is told by a func; it knows neither DHCP nor TFTP nor
+// the configuration file.
 package phones
 
 import (
@@ -45,11 +46,17 @@ type Config struct {
 	AutoFirst, AutoLast string
 	// SoftphoneURL is where Softphone's answers are found; the token is appended.
 	SoftphoneURL string
+	// Via are the MACs of bridges, repeaters and routers that phones are behind: a frame of
+	// theirs counts as the phone's that leases the address.
+	Via []net.HardwareAddr
+	// NoLeases says that another server gives the addresses: a phone is known by its frames alone.
+	NoLeases bool
 }
 
 // Phone is a phone that somebody has named.
 type Phone struct {
 	MAC       net.HardwareAddr
+	Also      []net.HardwareAddr // its other MACs, such as a Wi-Fi adapter's
 	Model     string
 	Extension string
 	Keys      []yealink.Key
@@ -69,7 +76,10 @@ type Deps struct {
 
 // Request is one request for a file.
 type Request struct {
-	Client    netip.Addr
+	Client netip.Addr
+	// Stations are the MACs that the request came from and that its answer goes to. More
+	// than one is somebody who takes part uninvited; none gets no phone's file.
+	Stations  []net.HardwareAddr
 	Name      string
 	UserAgent string // empty over TFTP
 	Transport string // tftp, http or https: for the log

@@ -19,7 +19,7 @@ type metrics struct {
 
 var (
 	outcomes = []string{"served", "pending", "denied", "not_found"}
-	reasons  = []string{"no_lease", "another_lease", "not_a_phone", "unknown_phone"}
+	reasons  = []string{"no_lease", "another_lease", "another_station", "no_station", "not_a_phone", "unknown_phone"}
 	states   = []State{StateAbsent, StateSeen, StateProvisioned, StatePending, StateDenied}
 )
 

@@ -150,6 +150,7 @@ func (s *Service) Rearm(ctx context.Context, mac net.HardwareAddr) error {
 func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extension string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	mac = s.phoneOf(mac)
 	phone, known := s.named(mac)
 	if !known || phone.Extension != extension {
 		return nil
@@ -170,7 +171,7 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 func (s *Service) NumberOf(mac net.HardwareAddr) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	phone, _ := s.named(mac)
+	phone, _ := s.named(s.phoneOf(mac))
 	return phone.Extension
 }
 

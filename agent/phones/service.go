@@ -30,6 +30,7 @@ type Service struct {
 	mu      sync.Mutex // guards the following
 	cfg     Config
 	phones  map[string]Phone             // named in cfg, by key
+	also    map[string]net.HardwareAddr  // phones' MACs by the key of another one of theirs
 	numbers map[string]yealink.Extension // of cfg, by number
 	saved   Saved
 	seen    *roster
@@ -79,8 +80,12 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 func (s *Service) take(cfg Config) {
 	s.cfg = cfg
 	s.phones = make(map[string]Phone, len(cfg.Phones))
+	s.also = make(map[string]net.HardwareAddr)
 	for _, p := range cfg.Phones {
 		s.phones[key(p.MAC)] = p
+		for _, other := range p.Also {
+			s.also[key(other)] = p.MAC
+		}
 	}
 	s.numbers = make(map[string]yealink.Extension, len(cfg.Extensions))
 	for _, e := range cfg.Extensions {
@@ -138,12 +143,12 @@ func (s *Service) metCommon(mac net.HardwareAddr, model string, r Request) {
 
 // own answers for <mac>.cfg.
 func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]byte, error) {
-	holder, ok := s.deps.LeasedTo(r.Client)
-	if !ok || holder.String() != mac.String() {
-		return nil, s.refuse(r, mac, holder)
-	}
+	holder, _ := s.deps.LeasedTo(r.Client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if why := s.notThePhone(r, mac, holder); why != nil {
+		return nil, s.refuse(r, mac, *why)
+	}
 	p := s.meet(mac)
 	if p == nil {
 		s.metrics.deny("not_a_phone")
@@ -164,26 +169,6 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	s.bootReaches(p, stageFile, p.last)
 	s.log.Info("phone fetched its file", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
 	return s.render(phone), nil
-}
-
-// refuse tells nobody but the operator why a file was not given.
-func (s *Service) refuse(r Request, mac, holder net.HardwareAddr) error {
-	who, reason := "a machine without a lease of ours", "no_lease"
-	if holder != nil {
-		who, reason = holder.String(), "another_lease"
-	}
-	s.metrics.deny(reason)
-	s.log.Warn("refused a phone's file to somebody else", "mac", mac.String(), "address", r.Client, "lease_of", who, "over", r.Transport)
-	s.mu.Lock()
-	if _, known := s.named(mac); known {
-		p := s.seen.get(mac)
-		if p == nil {
-			p = s.seen.add(mac) // it has not been here itself
-		}
-		s.alert(p, fmt.Sprintf("its file was asked for from %v by %s, and refused", r.Client, who))
-	}
-	s.mu.Unlock()
-	return fmt.Errorf("phones: %s is not %v's file: %w", yealink.FileName(mac), r.Client, fs.ErrPermission)
 }
 
 // unknown answers a phone that nobody has named. The caller holds s.mu.
@@ -260,6 +245,7 @@ type Sighting struct {
 func (s *Service) Seen(g Sighting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	g.MAC = s.phoneOf(g.MAC)
 	p := s.meet(g.MAC)
 	if p == nil {
 		if len(g.Class) < 7 || !strings.EqualFold(g.Class[:7], "yealink") {
@@ -278,7 +264,7 @@ func (s *Service) Seen(g Sighting) {
 		p.addr = g.Addr
 		s.bootReaches(p, stageLease, g.At)
 	}
-	if g.Other != nil {
+	if g.Other != nil && !s.speaksFor(g.Other, g.MAC) {
 		s.alert(p, fmt.Sprintf("%v answers at its address %v too", g.Other, g.Addr))
 	}
 	if g.Circuit != "" && p.circuit != "" && g.Circuit != p.circuit {

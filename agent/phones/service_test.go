@@ -47,6 +47,7 @@ type office struct {
 	t      *testing.T
 	now    time.Time
 	leases map[netip.Addr]net.HardwareAddr
+	frames map[netip.Addr][]net.HardwareAddr // whose frames come from an address, where it is not who leases it
 	path   string
 	change int
 }
@@ -91,7 +92,11 @@ func (o *office) open(change func(*phones.Config)) {
 }
 
 func (o *office) get(from, name string) (string, error) {
-	b, err := o.Open(o.t.Context(), phones.Request{Client: addr(from), Name: name, Transport: "tftp"})
+	stations, ok := o.frames[addr(from)]
+	if m := o.leases[addr(from)]; m != nil && !ok {
+		stations = []net.HardwareAddr{m}
+	}
+	b, err := o.Open(o.t.Context(), phones.Request{Client: addr(from), Stations: stations, Name: name, Transport: "tftp"})
 	return string(b), err
 }
 
@@ -107,6 +112,7 @@ func (o *office) status(m net.HardwareAddr) phones.Status {
 // A phone's file is given to the address that leases its MAC, and to nobody else.
 func TestOnlyThePhoneGetsItsFile(t *testing.T) {
 	o := newOffice(t, nil)
+	o.frames = map[netip.Addr][]net.HardwareAddr{addr("77"): {laptop}}
 	for name, c := range map[string]struct {
 		from, file string
 		err        error

@@ -2,7 +2,8 @@
 // answers to REGISTER as they pass through the LAN card. It works with any
 // exchange on this machine that speaks SIP over UDP, and needs nothing of it.
 //
-// It hears and never speaks. It knows nothing of who a phone is.
+// It hears and never speaks, and believes only what this machine sends. It knows
+// nothing of who a phone is.
 package sipwatch
 
 import (
@@ -78,10 +79,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 // answers lets unfragmented UDP from the exchange through that begins as a SIP
-// response does.
+// response does, and that this machine sends itself: what comes in with the
+// exchange's address as its sender is somebody's forgery. The kernel, not the
+// frame, says which way it goes.
 func answers(server netip.AddrPort) []bpf.Instruction {
 	addr := server.Addr().As4()
 	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 14},
 		bpf.LoadAbsolute{Off: 12, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 12},
 		bpf.LoadAbsolute{Off: 23, Size: 1},

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mdlayher/packet"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
@@ -65,8 +67,36 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What the exchange sends is seen as it leaves; what others send, or from another
-// port, is not.
+// datagram returns an IPv4 packet with a UDP datagram, without checksums: no stack reads it.
+func datagram(from, to netip.AddrPort, text string) []byte {
+	p := make([]byte, 20+udpLen, 20+udpLen+len(text))
+	p[0], p[8], p[9] = 0x45, 64, 17
+	binary.BigEndian.PutUint16(p[2:], uint16(cap(p)))
+	copy(p[12:], from.Addr().AsSlice())
+	copy(p[16:], to.Addr().AsSlice())
+	binary.BigEndian.PutUint16(p[20:], from.Port())
+	binary.BigEndian.PutUint16(p[22:], to.Port())
+	binary.BigEndian.PutUint16(p[24:], uint16(udpLen+len(text)))
+	return append(p, text...)
+}
+
+// sendFrame sends a packet of any sender's to a station.
+func sendFrame(ifname string, to net.HardwareAddr, p []byte) error {
+	ifi, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return err
+	}
+	conn, err := packet.Listen(ifi, packet.Datagram, unix.ETH_P_IP, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.WriteTo(p, &packet.Addr{HardwareAddr: to})
+	return err
+}
+
+// What the exchange sends is seen as it leaves; what others send, in its name too, or
+// from another port, is not.
 func TestWatch(t *testing.T) {
 	l := labtest.New(t)
 	server, phone := l.Host("server"), l.Host("phone")
@@ -89,9 +119,15 @@ func TestWatch(t *testing.T) {
 			return err
 		})
 	}
+	forge := func(text string) {
+		phone.Do(func() error {
+			return sendFrame("eth0", server.MAC("ens34"), datagram(netip.MustParseAddrPort("192.168.1.1:5060"), netip.MustParseAddrPort("192.168.1.20:5060"), text))
+		})
+	}
 	labtest.Eventually(t, func() error {
 		send(server, "192.168.1.1:5061", "192.168.1.20:5060", strings.ReplaceAll(accepted, "sip:100@", "sip:666@"))
 		send(phone, "192.168.1.20:5060", "192.168.1.1:5060", strings.ReplaceAll(accepted, "sip:100@", "sip:667@"))
+		forge(strings.ReplaceAll(accepted, "sip:100@", "sip:668@"))
 		send(server, "192.168.1.1:5060", "192.168.1.20:5060", accepted)
 		select {
 		case r := <-seen:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -35,9 +36,11 @@ func (c *Server) softphone(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Server) file(w http.ResponseWriter, r *http.Request) {
-	from, _ := clientAddr(r) // checked by onlyFromLAN
+	from, _ := clientAddr(r) // checked by onlyFrom
+	station, _ := r.Context().Value(stationKey{}).(net.HardwareAddr)
 	f, size, err := c.src.File(r.Context(), Request{
 		Client:    from,
+		Station:   station,
 		Name:      r.PathValue("file"),
 		UserAgent: r.UserAgent(),
 	})

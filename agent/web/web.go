@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/linksource"
 )
 
 const shutdownTime = 2 * time.Second
@@ -39,7 +42,10 @@ type Config struct {
 
 // Request is one request for a phone's file.
 type Request struct {
-	Client    netip.Addr
+	Client netip.Addr
+	// Station is the MAC of the frame that opened the connection; nil if there is none:
+	// over loopback, and while the kernel answers a flood of SYNs without noting them.
+	Station   net.HardwareAddr
 	Name      string // the path without its first slash
 	UserAgent string
 }
@@ -116,18 +122,35 @@ func (c *Server) Run(ctx context.Context) error {
 	}
 	var all []serving
 	srv := newServer(ctx, c.Handler(), c.log)
+	srv.ConnContext = withStation
 	for _, l := range listeners {
 		all = append(all, serving{srv, func() error { return srv.Serve(l) }})
 	}
 	return serve(ctx, all)
 }
 
-func freebind(_, _ string, conn syscall.RawConn) error {
+func freebind(network, address string, conn syscall.RawConn) error {
 	var serr error
 	err := conn.Control(func(fd uintptr) {
 		serr = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
 	})
-	return errors.Join(err, serr)
+	return errors.Join(err, serr, linksource.SaveSYN(network, address, conn))
+}
+
+// stationKey is where a connection's context has its station.
+type stationKey struct{}
+
+// withStation notes which station opened a connection.
+func withStation(ctx context.Context, c net.Conn) context.Context {
+	conn := linksource.TCPConn(c)
+	if conn == nil {
+		return ctx
+	}
+	mac, err := linksource.Station(conn, conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
+	if err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, stationKey{}, mac.HardwareAddr())
 }
 
 // Handler returns the routes, behind the check of where clients come from.

@@ -16,9 +16,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
+
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }
 
 func newTest(t *testing.T, health ...string) *Server {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/phones/folder"
 )
 
 // Where things are, unless a flag says otherwise.
@@ -70,7 +71,7 @@ func check(path string, data []byte) (checkResult, error) {
 		return r, nil
 	}
 	if err == nil {
-		r.Leftovers = agent.Leftovers(cfg.Provisioning.Root)
+		r.Leftovers = new(folder.Folder).Leftovers(cfg.Provisioning.Root)
 	}
 	return r, err
 }
@@ -83,7 +84,7 @@ func printCheck(w io.Writer, path string, data []byte, r checkResult) {
 		fmt.Fprintf(w, "warning: %s\n%s", d, config.Excerpt(data, d))
 	}
 	for _, f := range r.Leftovers {
-		fmt.Fprintf(w, "warning: %s has the name of a phone's file: it is never served, but may hold a password; 'sae-agent import' reads it, then remove it\n", f)
+		fmt.Fprintf(w, "warning: %s has a phone's name or a password in it: it is never served; 'sae-agent import' reads phones' files, then remove it\n", f)
 	}
 	if r.Valid {
 		fmt.Fprintf(w, "%s is valid.\n", path)

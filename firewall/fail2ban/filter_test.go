@@ -42,7 +42,7 @@ func TestFilters(t *testing.T) {
 	}{
 		{"freepbx_security.log", "sae-agent-freepbx", []string{"203.0.113.9", "203.0.113.10", "2001:db8::9", "203.0.113.11"}},
 		{"nextcloud.log", "sae-agent-nextcloud", []string{"203.0.113.9", "203.0.113.10", "203.0.113.12", "2001:db8::9"}},
-		{"sshd.log", "sshd", []string{"203.0.113.9", "203.0.113.10", "203.0.113.12", "2001:db8::9"}},
+		{"sshd.log", "sae-agent-sshd", []string{"203.0.113.9", "203.0.113.10", "203.0.113.12", "2001:db8::9"}},
 		{"asterisk-22/security.log", "sae-agent-asterisk", []string{wan, wan, wan6}},
 		{"asterisk-22/security.log", "sae-agent-asterisk[mode=scan]", []string{wan, wan6, wan}},
 		{"asterisk-22/full.log", "sae-agent-asterisk[mode=notice]", []string{wan, wan, wan6}},

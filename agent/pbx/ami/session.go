@@ -3,6 +3,7 @@ package ami
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"strconv"
@@ -18,10 +19,14 @@ type session struct {
 	booted  chan struct{} // closed by FullyBooted
 	done    chan struct{} // closed when the connection has ended
 
+	// prefix begins each ActionID. A caller can make Asterisk write short lines of the caller's own, an account with line
+	// breaks in it: they must not pass for the answer to an action.
+	prefix string
+
 	write sync.Mutex // held while an action is written
 
 	mu      sync.Mutex // guards the following
-	last    uint64     // ActionID given out last
+	last    uint64     // number of the ActionID given out last
 	waiting map[string]*answer
 	err     error // why it has ended
 	ready   bool  // booted is closed
@@ -46,7 +51,7 @@ func newSession(conn net.Conn, onEvent func(Message)) *session {
 		onEvent = func(Message) {}
 	}
 	return &session{
-		conn: conn, onEvent: onEvent, waiting: make(map[string]*answer),
+		conn: conn, onEvent: onEvent, prefix: rand.Text()[:12] + "-", waiting: make(map[string]*answer),
 		greeted: make(chan struct{}), booted: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -171,7 +176,7 @@ func (s *session) send(ctx context.Context, a Action, isList bool) result {
 	w := &answer{action: a.Name, isList: isList, result: make(chan result, 1)}
 	s.mu.Lock()
 	s.last++
-	id := strconv.FormatUint(s.last, 10)
+	id := s.prefix + strconv.FormatUint(s.last, 10)
 	s.waiting[id] = w
 	s.mu.Unlock()
 	defer func() {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"path"
 	"strings"
+	"unicode"
 )
 
 // FileKind is what a phone wants of a name.
@@ -55,6 +56,31 @@ func ParseName(name string) (kind FileKind, mac net.HardwareAddr) {
 		return PhoneFile, b
 	}
 	return OtherFile, b
+}
+
+// IsPhones reports whether a name is of a phone's form, or was written by a person who
+// meant one: with blanks, or with what separates the digits of a MAC. Such files hold
+// passwords, in manual set-ups and their backups.
+func IsPhones(name string) bool {
+	if kind, _ := ParseName(name); kind != NotAPhoneFile {
+		return true
+	}
+	base := strings.ToLower(path.Base(strings.ReplaceAll(name, `\`, "/")))
+	digits := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":-_.", r) {
+			return -1
+		}
+		return r
+	}, base)
+	if strings.HasPrefix(digits, "y0000") {
+		return true
+	}
+	if len(digits) < 12 {
+		return false
+	}
+	mac, err := hex.DecodeString(digits[:12])
+	// Dates are digits, too: those of a ring tone are no phone's.
+	return err == nil && (IsYealink(mac) || strings.HasSuffix(base, ".cfg") || strings.HasSuffix(base, ".boot"))
 }
 
 // FileName is the name of a phone's own file.
