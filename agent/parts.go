@@ -19,6 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/sipwatch"
 	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
+	"github.com/sae-agent/sae-agent/agent/takeover"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
@@ -168,6 +169,12 @@ func (a *Agent) buildDHCP(ctx context.Context, c dhcpd.Config) (supervisor.Part,
 	db, err := leasedb.Open(ctx, a.state("leases.db"), opts)
 	if err != nil {
 		return nil, err
+	}
+	switch n, err := takeover.Adopt(ctx, a.state(takeover.LeasesFile), db, c.Subnet, time.Now()); {
+	case err != nil:
+		a.log.Error("the leases of the former server are not taken over", "err", err)
+	case n > 0:
+		a.log.Info("leases of the former server taken over", "leases", n)
 	}
 	s, err := dhcpd.New(c, db, dhcpd.Options{
 		Logger: a.log.With("part", "dhcp"), OnEvent: a.noteDHCP, RecoverUntil: db.RecoverUntil(),

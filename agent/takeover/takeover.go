@@ -19,6 +19,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 )
 
 // Kind is what a step does.
@@ -83,6 +84,10 @@ type Machine struct {
 	Files   map[string]string           // content of the files of ifupdown, by path
 
 	Firewall Firewall
+
+	// Leases are those of the DHCP servers, and LeasesPath is where ours looks for them.
+	Leases     []leasefile.Lease
+	LeasesPath string
 }
 
 // Client is a DHCP client's process.
@@ -105,7 +110,7 @@ func KnownUnits() []string { return append([]string{networkManager, networkd}, s
 // Plan lists what to do. Nothing is to be done twice: what is as it should be has
 // no step.
 func Plan(m Machine) []Step {
-	return slices.Concat(planServers(m), planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m), planFirewall(m))
+	return slices.Concat(planLeases(m), planServers(m), planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m), planFirewall(m))
 }
 
 func planServers(m Machine) (out []Step) {

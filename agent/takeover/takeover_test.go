@@ -3,6 +3,8 @@ package takeover
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 )
 
 var both = []string{"ens33", "ens34"}
@@ -76,6 +79,23 @@ func TestPlan(t *testing.T) {
 				"stop and mask isc-dhcp-server.service: sae-agent serves DHCP and TFTP",
 				"stop and mask tftpd-hpa.service: sae-agent serves DHCP and TFTP",
 			},
+		},
+		"servers with leases": {
+			Machine{
+				Units:      map[string]runner.UnitState{"isc-dhcp-server.service": running},
+				Leases:     []leasefile.Lease{{Addr: netip.MustParseAddr("192.168.1.50"), MAC: net.HardwareAddr{0, 0x15, 0x65, 0, 0, 1}}},
+				LeasesPath: "/var/lib/sae-agent/former-leases.json",
+			},
+			[]string{
+				"write /var/lib/sae-agent/former-leases.json: 1 clients of the former server keep their addresses",
+				"stop and mask isc-dhcp-server.service: sae-agent serves DHCP and TFTP",
+			},
+		},
+		"leases of a server that was stopped before": {
+			Machine{
+				Units:  map[string]runner.UnitState{"isc-dhcp-server.service": {Masked: true}},
+				Leases: []leasefile.Lease{{Addr: netip.MustParseAddr("192.168.1.50"), MAC: net.HardwareAddr{0, 0x15, 0x65, 0, 0, 1}}},
+			}, nil,
 		},
 		"NetworkManager": {
 			Machine{Cards: both, Units: map[string]runner.UnitState{networkManager: running, networkd: off}},

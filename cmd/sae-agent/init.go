@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/setup"
+	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 )
 
 // configMode lets the group sae-agent read the file, which may hold secrets.
@@ -83,6 +85,11 @@ over is said. Nothing that is read is changed.`,
 			if err != nil {
 				return err
 			}
+			found, err := leasefile.Read("/", time.Now())
+			if err != nil {
+				more = append(more, err.Error())
+			}
+			more = append(more, setup.LeaseNotes(c, found)...)
 			if c.DHCP.Enabled {
 				more = append(more, "dhcp.enabled is true: run 'sae-agent takeover' before, so that the old server ends.")
 			}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 	"github.com/sae-agent/sae-agent/agent/takeover"
 )
 
@@ -32,7 +35,8 @@ func newTakeoverCommand() *cobra.Command {
 		Long: `Show what stands in the appliance's way on this machine, ask, and remove it:
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
-sae-agent. FreePBX's own firewall is disabled, when ours is to filter. '--undo' gives everything back.`,
+sae-agent. FreePBX's own firewall is disabled, when ours is to filter. The clients of
+isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
@@ -46,7 +50,7 @@ sae-agent. FreePBX's own firewall is disabled, when ours is to filter. '--undo' 
 			if err != nil {
 				return err
 			}
-			return takeOver(cmd, t, facts, yes)
+			return takeOver(cmd, t, facts, state, yes)
 		},
 	}
 	f := cmd.Flags()
@@ -57,7 +61,7 @@ sae-agent. FreePBX's own firewall is disabled, when ours is to filter. '--undo' 
 	return cmd
 }
 
-func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, yes bool) error {
+func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state string, yes bool) error {
 	if facts.Config == nil {
 		return fmt.Errorf("the configuration says which cards are for sae-agent, but it cannot be read: %w", facts.ConfigErr)
 	}
@@ -69,6 +73,16 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, yes b
 		return err
 	} else if active && facts.Config.Firewall.Enabled {
 		if m.Firewall, err = takeover.LookAtFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
+			return err
+		}
+	}
+	if facts.Config.DHCP.Enabled {
+		found, err := leasefile.Read(t.Root, time.Now())
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "some leases of the former server cannot be read: %v\n", err)
+		}
+		m.Leases = slices.DeleteFunc(leasefile.Merge(found), func(l leasefile.Lease) bool { return !facts.Config.LAN.Address.Masked().Contains(l.Addr) })
+		if m.LeasesPath, err = filepath.Abs(filepath.Join(state, takeover.LeasesFile)); err != nil {
 			return err
 		}
 	}
