@@ -83,7 +83,6 @@ func (s *Server) commit(ctx context.Context, all []pendingCommit) {
 		}
 		s.table.stored(p.record, p.changes[0])
 		s.noteBound(p)
-		delete(s.clean, p.record.Addr) // found free once, used now
 	}
 	s.unlock()
 	if err != nil {

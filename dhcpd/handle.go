@@ -15,8 +15,9 @@ type decision struct {
 	record  *record    // whose change must be on disk before the reply leaves
 	gen     uint64     // of that change
 	changes []Lease    // to be stored, in order
-	probe   netip.Addr // an address to look for on the LAN before the reply leaves
-	verify  netip.Addr // a leased address to look for on the LAN
+	probe   netip.Addr // the client's new address, which nobody else may have
+	sure    bool       // that was looked for lately, or ours to give all the time
+	verify  netip.Addr // a leased or unknown address to look for on the LAN
 	event   *Event
 	drop    string // why there is silence, a metric's label
 }
@@ -66,20 +67,26 @@ func (t *table) discover(now time.Time, q query) decision {
 	if r != nil && !t.usable(q.net, q.mac, r.Addr) {
 		r = nil // the configuration moved it, or its reservation is free now
 	}
-	fresh := r == nil
-	if fresh {
+	if r == nil {
 		if r = t.take(q); r == nil {
 			d := silence(dropFull)
 			d.event = q.event(EventFull, netip.Addr{})
 			return d
 		}
 	}
+	d := t.checked(now, q, r)
 	if r.State != StateBound {
 		t.set(r, StateOffered, now.Add(offerTime))
 	}
-	d := decision{reply: t.reply(&q, dhcpv4.MessageTypeOffer, r.Addr), event: q.event(EventDiscover, r.Addr)}
-	if fresh && q.net == t.plan.nets[0] { // behind a relay nobody would hear us ask
-		d.probe = r.Addr
+	d.reply, d.event = t.reply(&q, dhcpv4.MessageTypeOffer, r.Addr), q.event(EventDiscover, r.Addr)
+	return d
+}
+
+// checked says whether the address must be looked for before the client gets it.
+// Behind a relay nobody would hear us ask.
+func (t *table) checked(now time.Time, q query, r *record) (d decision) {
+	if r.State != StateBound && q.net == t.plan.nets[0] {
+		d.probe, d.sure = r.Addr, now.Sub(r.checked) < cleanFor
 	}
 	return d
 }
@@ -129,6 +136,9 @@ func (t *table) claim(q query, addr netip.Addr, old *record) *record {
 	}
 	r.Addr, r.MAC = addr, q.mac.hw()
 	r.State = StateOffered
+	if old == nil && networkOf(t.plan.nets, addr) == t.plan.nets[0] {
+		r.checked = t.stock.take(toUint32(addr))
+	}
 	t.put(r)
 	return r
 }
@@ -176,6 +186,10 @@ func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr
 	r := t.byMAC[q.mac]
 	switch {
 	case r != nil && r.Addr == addr && t.usable(q.net, q.mac, addr):
+		if d := t.checked(now, q, r); d.probe.IsValid() && !d.sure {
+			t.set(r, StateOffered, now.Add(offerTime)) // its lease has ended: decided again after the probe
+			return d
+		}
 		return t.bind(now, q, r)
 	case r != nil:
 		return t.nak(q, addr, fmt.Sprintf("its address is %v", r.Addr))
@@ -186,8 +200,13 @@ func (t *table) confirm(now time.Time, recovering bool, q query, addr netip.Addr
 	case recovering:
 		return t.bind(now, q, t.move(q, addr)) // our leases were lost; the client still has its own
 	}
-	// "If the DHCP server has no record of this client, then it MUST remain silent."
-	return silence(dropUnknown)
+	// "If the DHCP server has no record of this client, then it MUST remain silent." It
+	// may be a former server's; once ARP has shown it there, it keeps the address.
+	d := silence(dropUnknown)
+	if q.net == t.plan.nets[0] {
+		d.verify = addr
+	}
+	return d
 }
 
 // move gives the client another address than the one it has.
@@ -248,6 +267,7 @@ func (t *table) release(now time.Time, q query) decision {
 		return silence(dropNotItsOwn)
 	}
 	t.set(r, StateReleased, now)
+	r.checked = now
 	return decision{record: r, gen: r.gen, changes: []Lease{r.lease()}, event: q.event(EventRelease, r.Addr)}
 }
 

@@ -2,9 +2,13 @@ package dhcpd
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/arp"
@@ -15,19 +19,22 @@ import (
 const (
 	// probeWait is how long an OFFER waits for somebody to claim its address.
 	probeWait = 100 * time.Millisecond
-	// cleanFor is how long an address that nobody claimed counts as unused.
-	cleanFor = 10 * time.Minute
 	// maxWaiting bounds the OFFERs that wait. A client whose OFFER finds no place asks again.
-	maxWaiting = 4096
-	// stock is how many addresses are looked for ahead of need, so that newcomers
-	// do not wait: the whole of a usual pool.
-	stock = 1024
+	maxWaiting = 8192
+	// maxVerify bounds the addresses to look for that no OFFER waits for, and
+	// verifyEach how many of them a sweep takes: anybody can cause these probes.
+	maxVerify  = 64
+	verifyEach = 4
+	// doubtFor is how long an address may be shown in use after its client declined it.
+	doubtFor = 5 * time.Second
 )
 
 // waitingOffer is an OFFER that leaves when nobody has claimed its address.
 type waitingOffer struct {
 	query query
-	out   outgoing
+	out   outgoing // without a reply: the query is decided about again
+	addr  netip.Addr
+	asked bool
 	due   time.Time
 }
 
@@ -35,6 +42,8 @@ type waitingOffer struct {
 type arpConn struct {
 	ifi  *net.Interface
 	conn *packet.Conn
+	fd   syscall.RawConn
+	out  *batch
 }
 
 func openARP(ifi *net.Interface) (*arpConn, error) {
@@ -42,28 +51,39 @@ func openARP(ifi *net.Interface) (*arpConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcpd: ARP socket on %s: %w", ifi.Name, err)
 	}
-	return &arpConn{ifi: ifi, conn: c}, nil
+	fd, err := c.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("dhcpd: ARP socket on %s: %w", ifi.Name, err), c.Close())
+	}
+	return &arpConn{ifi: ifi, conn: c, fd: fd, out: newBatch(batchSize)}, nil
 }
 
 func (a *arpConn) close() error { return a.conn.Close() }
 
-// probe asks who has addr, without an address of our own (RFC 5227 2.1.1).
-func (a *arpConn) probe(addr netip.Addr) error {
-	broadcast := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	p, err := arp.NewPacket(arp.OperationRequest, a.ifi.HardwareAddr, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), addr)
-	if err != nil {
-		return err
+// probe asks who has each address, without an address of our own (RFC 5227 2.1.1).
+func (a *arpConn) probe(addrs []netip.Addr) error {
+	var err error
+	for chunk := range slices.Chunk(addrs, batchSize) {
+		for i, addr := range chunk {
+			a.out.put(i, probeFrame(mac(a.ifi.HardwareAddr), addr))
+		}
+		_, e := a.out.send(a.fd, len(chunk))
+		err = errors.Join(err, e)
 	}
-	body, err := p.MarshalBinary()
-	if err != nil {
-		return err
-	}
-	f := make([]byte, 0, 14+len(body))
-	f = append(f, broadcast...)
-	f = append(f, a.ifi.HardwareAddr...)
-	f = append(f, 0x08, 0x06)
-	_, err = a.conn.WriteTo(append(f, body...), &packet.Addr{HardwareAddr: broadcast})
 	return err
+}
+
+// probeFrame is an ARP request to everybody from nobody.
+func probeFrame(from mac, addr netip.Addr) []byte {
+	f := make([]byte, ethLen+28)
+	copy(f, broadcastMAC[:])
+	copy(f[6:], from[:])
+	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_ARP)
+	copy(f[14:], []byte{0, 1, 8, 0, 6, 4, 0, byte(arp.OperationRequest)}) // Ethernet and IPv4
+	copy(f[22:], from[:])
+	target := addr.As4()
+	copy(f[38:], target[:])
+	return f
 }
 
 // next returns the next claim of an address by another machine.
@@ -84,16 +104,6 @@ func (a *arpConn) next() (netip.Addr, net.HardwareAddr, error) {
 	}
 }
 
-// isClean reports whether an address was looked for lately. Beside a rival every
-// address is looked for, since the rival gives out some too. The caller holds s.mu.
-func (s *Server) isClean(a netip.Addr, now time.Time) bool {
-	if len(s.rivals) > 0 {
-		return false
-	}
-	seen, ok := s.clean[a]
-	return ok && now.Sub(seen) < cleanFor
-}
-
 // wait keeps an OFFER back until its address was looked for. The caller holds s.mu.
 func (s *Server) wait(a netip.Addr, q query, out outgoing) {
 	if w := s.waiting[a]; w != nil {
@@ -104,7 +114,9 @@ func (s *Server) wait(a netip.Addr, q query, out outgoing) {
 		s.metrics.drop(dropOverload)
 		return
 	}
-	s.waiting[a] = &waitingOffer{query: q.clone(), out: out}
+	w := &waitingOffer{query: q.clone(), out: out, addr: a}
+	s.waiting[a] = w
+	s.parked = append(s.parked, w)
 	s.wakeProbes()
 }
 
@@ -120,134 +132,91 @@ func (s *Server) wakeProbes() {
 func (s *Server) probeLoop(ctx context.Context, a *arpConn) error {
 	heard := make(chan error, 1)
 	go func() { heard <- s.hearClaims(ctx, a) }()
-	sweep := time.NewTicker(probeWait)
+	sweep, release := time.NewTimer(0), time.NewTimer(time.Hour)
 	defer sweep.Stop()
-	release := time.NewTimer(time.Hour)
 	defer release.Stop()
 	for {
 		select {
 		case err := <-heard:
 			return err
 		case <-s.probeWake:
-			release.Reset(min(s.askForWaiting(a), probeWait))
+			s.probeWaiting(a)
+			release.Reset(s.releaseOffers())
 		case <-release.C:
-			if next := s.releaseOffers(); next > 0 {
-				release.Reset(next)
-			}
+			release.Reset(s.releaseOffers())
 		case <-sweep.C:
-			s.sweep(a)
+			sweep.Reset(s.sweep(a))
 		}
 	}
 }
 
-// askForWaiting sends a probe for every OFFER that has none yet, and returns
-// when the first of all is due.
-func (s *Server) askForWaiting(a *arpConn) time.Duration {
-	now := s.clock.now()
-	var ask []netip.Addr
-	first := probeWait
+// probeWaiting sends a probe for every OFFER that has none yet.
+func (s *Server) probeWaiting(a *arpConn) {
 	s.mu.Lock()
-	ask = append(ask, s.verify...)
-	s.verify = s.verify[:0]
-	for addr, w := range s.waiting {
-		if w.due.IsZero() {
-			w.due = now.Add(probeWait)
-			ask = append(ask, addr)
-		}
-		first = min(first, w.due.Sub(now))
+	due := s.clock.now().Add(probeWait)
+	var ask []netip.Addr
+	for i := len(s.parked) - 1; i >= 0 && !s.parked[i].asked; i-- {
+		s.parked[i].asked, s.parked[i].due = true, due
+		ask = append(ask, s.parked[i].addr)
 	}
 	s.unlock()
-	s.probeAll(a, ask)
-	return max(first, time.Millisecond)
+	s.probe(a, ask)
 }
 
-func (s *Server) probeAll(a *arpConn, addrs []netip.Addr) {
-	for _, addr := range addrs {
-		if err := a.probe(addr); err != nil {
-			s.log.Debug("cannot send an ARP probe", "address", addr, "err", err)
-		}
+func (s *Server) probe(a *arpConn, addrs []netip.Addr) {
+	if err := a.probe(addrs); err != nil {
+		s.log.Debug("cannot send ARP probes", "addresses", len(addrs), "err", err)
 	}
 }
 
 // releaseOffers lets the OFFERs leave whose addresses nobody claimed in time,
-// and returns how long until the next is due; zero when none waits.
+// and returns how long until the next is due.
 func (s *Server) releaseOffers() time.Duration {
-	now := s.clock.now()
 	var out []outgoing
-	var next time.Duration
 	s.mu.Lock()
-	for addr, w := range s.waiting {
-		switch left := w.due.Sub(now); {
-		case w.due.IsZero(): // its probe is about to be sent
-		case left <= 0:
-			delete(s.waiting, addr)
-			s.clean[addr] = now
-			out = append(out, w.out)
-		case next == 0 || left < next:
-			next = left
+	now := s.clock.now()
+	for len(s.parked) > 0 && s.parked[0].asked && !s.parked[0].due.After(now) {
+		w := s.parked[0]
+		s.parked[0] = nil
+		s.parked = s.parked[1:]
+		if s.waiting[w.addr] != w {
+			continue // claimed
 		}
+		delete(s.waiting, w.addr)
+		if r := s.table.byAddr[w.addr]; r != nil {
+			r.checked = now
+		}
+		if w.out.reply != nil {
+			out = append(out, w.out)
+		} else {
+			out = append(out, s.decide(now, w.query)...)
+		}
+	}
+	next := probeWait
+	if len(s.parked) > 0 && s.parked[0].asked {
+		next = max(s.parked[0].due.Sub(now), time.Millisecond)
 	}
 	s.unlock()
 	s.sendAll(out)
 	return next
 }
 
-// swept is an address that was looked for ahead of need.
-type swept struct {
-	n  uint32
-	at time.Time
-}
-
-// sweep keeps a stock of free addresses that nobody answers for.
-func (s *Server) sweep(a *arpConn) {
-	now := s.clock.now()
-	var ask []netip.Addr
+// sweep keeps a stock of free addresses that nobody answers for, from the start on,
+// and returns when to do so again. Behind a relay nobody would hear us ask.
+func (s *Server) sweep(a *arpConn) time.Duration {
 	s.mu.Lock()
-	if s.serving {
-		s.promote(now)
-		ask = s.restock(now)
-	}
+	k := &s.table.stock
+	ask := k.sweep(s.clock.now(), s.table.pools[0], len(s.waiting))
+	n := min(verifyEach, len(s.verify))
+	ask = append(ask, s.verify[:n]...)
+	s.verify = append(s.verify[:0], s.verify[n:]...)
+	busy := len(s.waiting) > 0 || k.rate > 1
 	s.unlock()
-	s.probeAll(a, ask)
-}
-
-// promote puts the addresses of the last sweep into the stock, since who has one
-// has answered by now, and takes those out that were looked for long ago. The
-// caller holds s.mu.
-func (s *Server) promote(now time.Time) {
-	p := s.table.pools[0]
-	for _, w := range s.asked {
-		if p.free.has(w.n) {
-			p.ready.set(w.n)
-			s.clean[toAddr(w.n)] = w.at
-			s.stocked = append(s.stocked, w)
-		}
+	s.probe(a, ask)
+	if busy {
+		return busyEvery
 	}
-	s.asked = s.asked[:0]
-	for len(s.stocked) > 0 && now.Sub(s.stocked[0].at) >= cleanFor {
-		w := s.stocked[0]
-		s.stocked = s.stocked[1:]
-		p.ready.clear(w.n)
-		delete(s.clean, toAddr(w.n))
-	}
-}
-
-// restock returns addresses to look for. The caller holds s.mu.
-func (s *Server) restock(now time.Time) (ask []netip.Addr) {
-	t := s.table.pools[0] // behind a relay nobody answers our ARP
-	missing := min(stock, t.free.count) - t.ready.count
-	for range stock + t.ready.count { // no more than once round
-		n, ok := t.free.next(t.net.next(s.lastSwept))
-		if !ok || len(ask) >= missing {
-			break
-		}
-		s.lastSwept = n
-		if !t.ready.has(n) {
-			s.asked = append(s.asked, swept{n, now})
-			ask = append(ask, toAddr(n))
-		}
-	}
-	return ask
+	return sweepEvery
 }
 
 // hearClaims takes addresses out of use that other machines answer for.
@@ -295,7 +264,6 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 	if !ok {
 		return nil // who answers for everything only wants to empty the pool
 	}
-	delete(s.clean, addr)
 	delete(s.waiting, addr)
 	found := &record{Lease: Lease{Addr: addr, MAC: claimer.hw(), State: state}, owner: claimer}
 	if r != nil {
@@ -318,7 +286,7 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 
 // conflictOfLease tells, once a claimer, that somebody else has a leased address too.
 func (s *Server) conflictOfLease(now time.Time, addr netip.Addr, r *record, claimer mac) []outgoing {
-	if r.State == StateBound && now.Sub(r.doubted) < time.Second && !s.table.quarantineFull() {
+	if r.State == StateBound && now.Sub(r.doubted) < doubtFor && !s.table.quarantineFull() {
 		e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "declined by " + r.MAC.String() + ", answers to ARP"}
 		s.metrics.conflicts.Inc()
 		d := s.table.quarantine(now, r, e)

@@ -59,10 +59,7 @@ type Server struct {
 	strays  []StrayRelay // replaced, never changed
 	// strayLogged is when the log last told of one.
 	strayLogged time.Time
-	clean       map[netip.Addr]time.Time // when an address was last looked for ahead of need
-	// Addresses that were just asked for, and those of the stock, oldest first.
-	asked, stocked []swept
-	lastSwept      uint32
+	parked      []*waitingOffer // those of waiting in the order in which they came
 }
 
 // New returns a server that Run starts.
@@ -83,7 +80,7 @@ func New(cfg Config, store Store, opts Options) (*Server, error) {
 	s := &Server{
 		store: store, opts: opts, log: opts.Logger, clock: newClock(opts.Wall), metrics: newMetrics(),
 		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), requests: make(chan searchRequest), table: newTable(p), reason: "not started",
-		rivalry: newRivalry(), waiting: make(map[netip.Addr]*waitingOffer), clean: make(map[netip.Addr]time.Time),
+		rivalry: newRivalry(), waiting: make(map[netip.Addr]*waitingOffer),
 	}
 	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())
 	s.show()
@@ -250,10 +247,11 @@ func (s *Server) decide(arrived time.Time, q query) []outgoing {
 		}
 		return nil
 	case d.verify.IsValid():
-		s.verify = append(s.verify, d.verify)
-		s.wakeProbes()
+		if len(s.verify) < maxVerify {
+			s.verify = append(s.verify, d.verify)
+		}
 		return nil
-	case d.probe.IsValid() && !s.isClean(d.probe, arrived):
+	case d.probe.IsValid() && (!d.sure || len(s.rivals) > 0): // a rival gives out addresses, too
 		s.wait(d.probe, q, out)
 		return nil
 	}

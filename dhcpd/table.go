@@ -29,6 +29,7 @@ type record struct {
 	leaves  netip.Addr
 	via     mac       // the station whose REQUEST was acknowledged: the client, or its relay
 	claimer mac       // who else answered for the leased address
+	checked time.Time // until when the address was held by us, or when it was looked for
 	doubted time.Time // when the client declined it long after its ACK
 	list    *recordHeap
 	index   int // in list
@@ -48,6 +49,7 @@ type table struct {
 	inUse    map[mac]netip.Addr // where a client without a lease of ours was found
 	states   [stateCount]int
 	lastGen  uint64
+	stock    stock
 	replies  sync.Pool // of *reply
 }
 
@@ -75,6 +77,7 @@ func (t *table) setPlan(p *plan) {
 	for _, n := range p.nets {
 		t.pools = append(t.pools, t.newPool(n))
 	}
+	t.stock = stock{at: make(map[uint32]time.Time), left: t.pools[0].size}
 	t.unplaced = 0
 	for m := range p.known {
 		if _, reserved := p.reserved[m]; !reserved && t.byMAC[m] == nil {
@@ -226,6 +229,7 @@ func (t *table) expire(now time.Time, ended func(Lease)) {
 		switch {
 		case r.State == StateBound:
 			t.set(r, StateExpired, r.Expires)
+			r.checked = now
 			ended(r.Lease)
 		case r.State == StateOffered && r.disk != nil && r.disk.State != StateDeclined && bytes.Equal(r.disk.MAC, r.MAC):
 			t.set(r, StateExpired, r.disk.Expires) // it was this client's before the offer
