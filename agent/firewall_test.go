@@ -2,14 +2,12 @@ package agent
 
 import (
 	"net/netip"
-	"os"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
 // firewallSites are edits of the site's file.
@@ -36,18 +34,7 @@ func TestDesiredFirewall(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		got, path := firewall.Render(c), "testdata/firewall-"+name+".nft"
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (go test ./agent -update):\n%s", path, diff)
-		}
+		golden.Equal(t, path, got)
 	}
 }
 

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,10 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -25,16 +21,16 @@ import (
 	"github.com/sae-agent/sae-agent/agent/services"
 	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/verify"
+	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/firewall/fail2ban"
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/netcfg"
 	"github.com/sae-agent/sae-agent/netcfg/qos"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
-
-var update = flag.Bool("update", false, "write generated files anew")
 
 // docs/metrics.md lists every metric; it is made from the collectors.
 func TestMetricsPageIsCurrent(t *testing.T) {
@@ -52,18 +48,7 @@ This page is made from the code.
 		}
 	}
 	path := "../docs/metrics.md"
-	if *update {
-		if err := os.WriteFile(path, page.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), page.String()); diff != "" {
-		t.Errorf("docs/metrics.md is not current (go test ./agent -update):\n%s", diff)
-	}
+	golden.Equal(t, path, page.Bytes())
 }
 
 type titled struct {

@@ -1,18 +1,14 @@
 package firewall
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files")
 
 func prefixes(list ...string) (out []netip.Prefix) {
 	for _, s := range list {
@@ -67,18 +63,7 @@ func TestRender(t *testing.T) {
 			}
 			got := Render(c)
 			path := filepath.Join("testdata", name+".nft")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("%s (go test -update):\n%s", path, diff)
-			}
+			golden.Equal(t, path, got)
 			check := exec.Command("nft", "--check", "--file", "-")
 			check.Stdin = strings.NewReader(got)
 			if out, err := check.CombinedOutput(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
 // known plays the list of models.
@@ -44,7 +46,7 @@ func TestBadFiles(t *testing.T) {
 				write(&out, data, kind, list)
 			}
 			write(&out, data, "warning", warnings)
-			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", []byte(out.String()))
+			golden.Equal(t, strings.TrimSuffix(file, ".yaml")+".txt", []byte(out.String()))
 		})
 	}
 }

@@ -1,32 +1,14 @@
 package config
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares got with a file of testdata, or writes it.
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", path, diff)
-	}
-}
 
 func TestMarshalIsCleanAndParsesBack(t *testing.T) {
 	files, err := filepath.Glob("testdata/good/*.yaml")
@@ -47,7 +29,7 @@ func TestMarshalIsCleanAndParsesBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, file+".golden", out)
+			golden.Equal(t, file+".golden", out)
 			back, err := Parse("written", out)
 			if err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/man"
 )
 
@@ -34,9 +35,9 @@ func TestSchemaAndReferenceAreCurrent(t *testing.T) {
 	if err := enc.Encode(schema); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "../../packaging/config.schema.json", b.Bytes())
-	golden(t, "../../docs/configuration.md", reference(comments))
-	golden(t, "../../packaging/man/sae-agent.yaml.5", manual(comments))
+	golden.Equal(t, "../../packaging/config.schema.json", b.Bytes())
+	golden.Equal(t, "../../docs/configuration.md", reference(comments))
+	golden.Equal(t, "../../packaging/man/sae-agent.yaml.5", manual(comments))
 }
 
 // readComments returns the comments of the fields in types.go, by "Type.Field".

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -15,7 +14,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -25,9 +23,9 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-)
 
-var update = flag.Bool("update", false, "write the golden list")
+	"github.com/sae-agent/sae-agent/internal/golden"
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -202,18 +200,7 @@ func TestOperationsGolden(t *testing.T) {
 		}
 	}
 	path := filepath.Join("testdata", "operations.golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := gocmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("the declared operations changed; if that is meant, run with -update (-want +got):\n%s", d)
-	}
+	golden.Equal(t, path, b.String())
 }
 
 // Whatever an operation's request says arrives, and so does all of its answer.

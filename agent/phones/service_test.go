@@ -3,7 +3,6 @@ package phones_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -21,9 +20,8 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -323,7 +321,7 @@ func TestSoftphone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "linphone.xml", file)
+	golden.Equal(t, "testdata/linphone.xml", file)
 	if _, err := o.Softphone(token); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a second time: %v", err)
 	}
@@ -334,23 +332,6 @@ func TestSoftphone(t *testing.T) {
 	}
 	if _, err := o.SoftphoneLink("777"); !errors.Is(err, phones.ErrNoExtension) {
 		t.Error(err)
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, got, 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Error(diff)
 	}
 }
 

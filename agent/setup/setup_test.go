@@ -1,40 +1,20 @@
 package setup
 
 import (
-	"flag"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
 func TestMain(m *testing.M) { lab.Main(m) }
-
-func golden(t *testing.T, name string, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 // text is a configuration as it is written, with its notes; it must load.
 func text(t *testing.T, c *config.Config, notes []string) string {
@@ -70,7 +50,7 @@ func TestDraft(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "draft-"+name+".golden", text(t, c, notes))
+			golden.Equal(t, "testdata/draft-"+name+".golden", text(t, c, notes))
 		})
 	}
 	if _, _, err := Draft(Machine{Cards: []Card{card("ens33", "", true, "")}}); err == nil || !strings.Contains(err.Error(), "two are needed") {
@@ -88,7 +68,7 @@ func TestImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Provisioning.Root = "/tftpboot" // it was read from where the tests are
-	golden(t, "import.golden", text(t, c, notes))
+	golden.Equal(t, "testdata/import.golden", text(t, c, notes))
 }
 
 func TestParseDHCPDErrors(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
@@ -129,5 +130,5 @@ func TestCallTable(t *testing.T) {
 	if err := printCalls(&b, append(calls, calls[0]), 2); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "calls.golden", b.String())
+	golden.Equal(t, "testdata/calls.golden", b.String())
 }

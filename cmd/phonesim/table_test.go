@@ -3,36 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Error(diff)
-	}
-}
 
 // some is a fleet with a phone in each state.
 func some() []sim.Result {
@@ -55,7 +32,7 @@ func TestTable(t *testing.T) {
 	if err := errors.Join(printTable(&b, some(), maxRows), printSummary(&b, sum)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "table.golden", b.String())
+	golden.Equal(t, "testdata/table.golden", b.String())
 }
 
 func TestTableOfManyShowsThoseThatFailed(t *testing.T) {
@@ -63,7 +40,7 @@ func TestTableOfManyShowsThoseThatFailed(t *testing.T) {
 	if err := printTable(&b, some(), 3); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "many.golden", b.String())
+	golden.Equal(t, "testdata/many.golden", b.String())
 }
 
 func TestScreen(t *testing.T) {
@@ -106,7 +83,7 @@ func TestLines(t *testing.T) {
 	}
 	fleet[3].State, fleet[3].Addr = sim.Pending, "192.168.1.13"
 	l.show(fleet, sim.Summary{})
-	golden(t, "lines.golden", b.String())
+	golden.Equal(t, "testdata/lines.golden", b.String())
 }
 
 func TestLinesOfManyTellThoseThatFailed(t *testing.T) {

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"flag"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/man"
 )
-
-var update = flag.Bool("update", false, "write generated files anew")
 
 // The manual page sae-agent(8) is made from the commands.
 func TestManualIsCurrent(t *testing.T) {
@@ -41,18 +37,7 @@ func TestManualIsCurrent(t *testing.T) {
 	p.Text("sae-agent.yaml(5), phonesim(1)")
 
 	const path = "../../packaging/man/sae-agent.8"
-	if *update {
-		if err := os.WriteFile(path, p.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(p.Bytes())); diff != "" {
-		t.Errorf("%s is not current (go test ./cmd/sae-agent -update):\n%s", path, diff)
-	}
+	golden.Equal(t, path, p.Bytes())
 }
 
 func addCommands(p *man.Page, parent *cobra.Command) {

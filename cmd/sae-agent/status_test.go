@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
 var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -44,21 +42,7 @@ func TestStatusScreen(t *testing.T) {
 	var plain bytes.Buffer
 	printStatus(&plain, st, statusTime)
 	const path = "testdata/status.golden"
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, plain.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), plain.String()); diff != "" {
-		t.Errorf("go test ./cmd/sae-agent -run StatusScreen -update:\n%s", diff)
-	}
+	golden.Equal(t, path, plain.Bytes())
 }
 
 func TestVerdict(t *testing.T) {

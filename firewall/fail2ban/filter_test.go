@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
@@ -127,7 +128,7 @@ func (e *exchange) log(name, text, sample string) []string {
 		e.t.Fatal(err)
 	}
 	lines := slices.DeleteFunc(strings.SplitAfter(string(data), "\n"), func(l string) bool { return !strings.Contains(l, text) })
-	if updating() {
+	if golden.Update() {
 		if err := os.WriteFile(filepath.Join("testdata/asterisk-22", sample), []byte(strings.Join(lines, "")), 0o644); err != nil {
 			e.t.Fatal(err)
 		}

@@ -1,17 +1,13 @@
 package fail2ban
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write generated files anew")
 
 // office are the jails of an appliance where all is there.
 func office() Config {
@@ -39,18 +35,7 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := Render(cfg)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("not as in %s (go test ./firewall/fail2ban -update):\n%s", path, diff)
-	}
+	golden.Equal(t, path, got)
 }
 
 // Nothing that could end a line or an argument of the file gets into it.

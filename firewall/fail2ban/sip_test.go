@@ -1,7 +1,6 @@
 package fail2ban_test
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"regexp"
@@ -10,9 +9,6 @@ import (
 )
 
 func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
-
-// updating reports whether the samples are to be written anew.
-func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
 // register is an attempt to register.
 type register struct {

@@ -2,8 +2,6 @@ package qos
 
 import (
 	"encoding/binary"
-	"flag"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,9 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-)
 
-var update = flag.Bool("update", false, "write generated files anew")
+	"github.com/sae-agent/sae-agent/internal/golden"
+)
 
 func must(t *testing.T, bitsPerSecond uint64, missing ...string) tree {
 	t.Helper()
@@ -74,18 +72,7 @@ func TestPlan(t *testing.T) {
 				got.WriteString(change.String() + "\n")
 			}
 			path := "testdata/plan/" + name + ".txt"
-			if *update {
-				if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("not as in %s (go test ./netcfg/qos -update):\n%s", path, diff)
-			}
+			golden.Equal(t, path, got.String())
 		})
 	}
 }

@@ -2,7 +2,6 @@ package grafana
 
 import (
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,11 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
-)
 
-var update = flag.Bool("update", false, "write generated files anew")
+	"github.com/sae-agent/sae-agent/internal/golden"
+)
 
 // page is what is checked of a dashboard's JSON.
 type page struct {
@@ -52,18 +50,7 @@ func TestDashboardsAreCurrent(t *testing.T) {
 		}
 		path := filepath.Join("dashboards", d.UID+".json")
 		names = append(names, path)
-		if *update {
-			if err := os.WriteFile(path, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s is not current (go test ./packaging/grafana -update):\n%s", path, diff)
-		}
+		golden.Equal(t, path, got)
 	}
 	slices.Sort(names)
 	if files, err := filepath.Glob("dashboards/*"); err != nil || !slices.Equal(files, names) {

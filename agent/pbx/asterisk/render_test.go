@@ -1,9 +1,7 @@
 package asterisk
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,9 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
 
 // site is an exchange with something of everything.
 func site() pbx.Desired {
@@ -43,22 +40,8 @@ func TestRender(t *testing.T) {
 			if !strings.HasPrefix(got, header) {
 				t.Errorf("%s does not say whose it is", f.name)
 			}
-			golden := filepath.Join("testdata", name, f.name)
-			if *update {
-				if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("%s (go test -update):\n%s", golden, diff)
-			}
+			path := filepath.Join("testdata", name, f.name)
+			golden.Equal(t, path, got)
 		}
 	}
 }

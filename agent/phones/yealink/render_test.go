@@ -2,11 +2,9 @@ package yealink
 
 import (
 	"bytes"
-	"flag"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,9 +12,9 @@ import (
 	_ "time/tzdata"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/sae-agent/sae-agent/internal/golden"
+)
 
 func paris(t testing.TB) *time.Location {
 	t.Helper()
@@ -47,23 +45,6 @@ func testPhone(t testing.TB, model string) Phone {
 	return Phone{MAC: net.HardwareAddr{0, 0x15, 0x65, 0x12, 0x34, 0x56}, Model: m, Line: team[0], Others: team}
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
-
 func TestRender(t *testing.T) {
 	vlan, special := testSite(t), testPhone(t, "T54W")
 	vlan.VoiceVLAN, vlan.Transport, vlan.Port, vlan.ResyncBegin, vlan.ResyncEnd = 20, "tls", 5061, "", ""
@@ -79,7 +60,7 @@ func TestRender(t *testing.T) {
 		"pending.cfg": Pending(testSite(t)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, got)
+			golden.Equal(t, "testdata/"+name, got)
 			checkKeys(t, got)
 		})
 	}
@@ -207,7 +188,7 @@ func TestParseUserAgent(t *testing.T) {
 			got.WriteString(strings.TrimSpace(line) + " -> " + model + " " + firmware + "\n")
 		}
 	}
-	golden(t, "user-agents.golden", []byte(got.String()))
+	golden.Equal(t, "testdata/user-agents.golden", []byte(got.String()))
 }
 
 func TestModels(t *testing.T) {
@@ -231,7 +212,7 @@ func TestPhonebook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "phonebook.xml", book)
+	golden.Equal(t, "testdata/phonebook.xml", book)
 }
 
 // Nothing that an operator or a phone's name contains can add a line or a key.

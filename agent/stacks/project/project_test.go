@@ -3,7 +3,6 @@ package project
 import (
 	"bufio"
 	"encoding/json"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,26 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)); d != "" {
-		t.Errorf("%s differs (-want +got), go test -update writes it:\n%s", path, d)
-	}
-}
 
 // nasty has all that Compose, its .env or PHP could read as something else.
 const nasty = `a$b${C}'d"e\f#g h`
@@ -62,11 +44,11 @@ func TestProjects(t *testing.T) {
 	for _, stack := range []string{Jitsi, Nextcloud} {
 		t.Run(stack, func(t *testing.T) {
 			p := render(t, stack)
-			golden(t, stack+".compose.yaml", p.Compose)
-			golden(t, stack+".env", p.Env)
+			golden.Equal(t, "testdata/"+stack+".compose.yaml", p.Compose)
+			golden.Equal(t, "testdata/"+stack+".env", p.Env)
 			for _, f := range p.Files {
 				if len(f.Content) > 0 && !strings.Contains(f.Path, "cert.") {
-					golden(t, stack+"."+filepath.Base(f.Path), f.Content)
+					golden.Equal(t, "testdata/"+stack+"."+filepath.Base(f.Path), f.Content)
 				}
 			}
 			for _, secret := range []string{"-secret", "d\"e"} {

@@ -2,21 +2,18 @@ package main
 
 import (
 	"context"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/sae-agent/sae-agent/internal/golden"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/dhcpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == childFlag {
@@ -134,18 +131,7 @@ func TestReport(t *testing.T) {
 	r := sampleReport()
 	for name, got := range map[string]string{"report.txt": r.text(), "report.md": r.markdown()} {
 		path := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+		golden.Equal(t, path, got)
 	}
 }
 

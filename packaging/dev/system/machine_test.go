@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,8 +17,6 @@ import (
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
-
-var update = flag.Bool("update", false, "write golden files")
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
