@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/sshd"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
 	"github.com/sae-agent/sae-agent/firewall"
@@ -131,26 +130,6 @@ func (a *Agent) wantFirewall(cfg *config.Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeTime)
 	defer cancel()
 	a.units.firewall.want(a.parts, desiredFirewall(cfg, a.firewallFacts(ctx), a.opts.StateDir))
-	m := a.firewall.Load()
-	st, watched := a.exchangeState()
-	if m == nil || !watched {
-		return // whoever was registered stays so until the exchange tells more
-	}
-	if err := m.SetKnown(ctx, registeredFrom(st)); err != nil {
-		a.log.Error("cannot tell the firewall which phones are registered", "part", "firewall", "err", err)
-	}
-}
-
-// registeredFrom is where phones are registered from.
-func registeredFrom(st pbx.State) (out []netip.Addr) {
-	for _, line := range st.Lines {
-		for _, r := range line.Registrations {
-			if a := r.Remote.Addr().Unmap(); a.IsValid() && !a.IsLoopback() {
-				out = append(out, a)
-			}
-		}
-	}
-	return out
 }
 
 func (a *Agent) buildFirewall(_ context.Context, c firewall.Config) (supervisor.Part, error) {

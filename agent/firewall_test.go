@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/firewall"
 	"github.com/sae-agent/sae-agent/internal/golden"
 )
@@ -107,16 +106,5 @@ func TestOutsiders(t *testing.T) {
 	wan, lan := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("192.168.1.7")
 	if got := outsiders(c, []netip.Addr{lan, wan, netip.MustParseAddr("127.0.0.1")}); len(got) != 1 || got[0] != wan {
 		t.Errorf("%v, want %v", got, wan)
-	}
-}
-
-// Phones are known by where the exchange sees them.
-func TestRegisteredFrom(t *testing.T) {
-	at := func(s string) pbx.Registration { return pbx.Registration{Remote: netip.MustParseAddrPort(s)} }
-	st := pbx.State{Lines: map[string]pbx.Line{
-		"100": {Registrations: []pbx.Registration{at("203.0.113.5:5060"), at("127.0.0.1:5062"), {}}}, "101": {},
-	}}
-	if got := registeredFrom(st); len(got) != 1 || got[0] != netip.MustParseAddr("203.0.113.5") {
-		t.Errorf("%v", got)
 	}
 }

@@ -151,11 +151,12 @@ func lostNeighbours(card string) map[netip.Addr]bool {
 
 // tellFirewall says which devices outside of the LAN are registered: they are not to be banned.
 func (a *Agent) tellFirewall(ctx context.Context) {
-	m, r := a.firewall.Load(), a.pbx.Load()
-	if m == nil || r == nil {
-		return
+	m := a.firewall.Load()
+	st, watched := a.exchangeState()
+	if m == nil || !watched || st.Looked.IsZero() {
+		return // whoever was registered stays so until the exchange tells more
 	}
-	if err := m.SetKnown(ctx, outside(r.State(), a.running.Load().LAN.Address)); err != nil && ctx.Err() == nil {
+	if err := m.SetKnown(ctx, outside(st, a.running.Load().LAN.Address)); err != nil && ctx.Err() == nil {
 		a.log.Error("cannot tell the firewall which phones outside are registered", "part", "firewall", "err", err)
 	}
 }
@@ -165,7 +166,7 @@ func outside(st pbx.State, lan netip.Prefix) []netip.Addr {
 	var out []netip.Addr
 	for _, line := range st.Lines {
 		for _, r := range line.Registrations {
-			if from := r.Remote.Addr(); from.IsValid() && !lan.Masked().Contains(from) && !slices.Contains(out, from) {
+			if from := r.Remote.Addr().Unmap(); from.IsValid() && !from.IsLoopback() && !lan.Masked().Contains(from) && !slices.Contains(out, from) {
 				out = append(out, from)
 			}
 		}

@@ -11,24 +11,27 @@ import (
 )
 
 // SetKnown says which phones outside are registered now: they are treated like
-// the allow list. It replaces what was said before.
+// the allow list. It replaces what was said before. After an error the kernel does
+// not have them all yet; the manager tries again by itself.
 func (m *Manager) SetKnown(ctx context.Context, phones []netip.Addr) error {
-	return m.changeKnown(ctx, func() { m.phones = senders(phones) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.phones = senders(phones)
+	return m.syncKnown(ctx)
 }
 
 // setNames takes over the addresses of the allow list's names.
 func (m *Manager) setNames(ctx context.Context, addrs []netip.Addr) error {
-	return m.changeKnown(ctx, func() { m.named = senders(addrs) })
-}
-
-// changeKnown brings the set in line with a change of who is known, and lifts
-// bans of those who are now.
-func (m *Manager) changeKnown(ctx context.Context, change func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.known()
-	change()
-	now := m.known()
+	m.named = senders(addrs)
+	return m.syncKnown(ctx)
+}
+
+// syncKnown has the kernel's set hold who is known, and lifts bans of those who
+// are now. The caller holds m.mu.
+func (m *Manager) syncKnown(ctx context.Context) error {
+	before, now := m.inKernel, m.known()
 	if m.cfg.Disabled || slices.Equal(before, now) {
 		return nil
 	}
@@ -48,6 +51,7 @@ func (m *Manager) changeKnown(ctx context.Context, change func()) error {
 	if err := load(ctx, b.String()); err != nil {
 		return err
 	}
+	m.inKernel = now
 	if len(banned) > 0 {
 		return m.release(ctx, banned...)
 	}

@@ -142,6 +142,7 @@ type site struct {
 	bridged                   *labtest.Host // where a container of an operator's own network would be
 	state                     string
 	process                   *labtest.Process
+	path                      string // where the manager looks for nft; empty: where everybody does
 	orders                    io.WriteCloser
 	answers                   *bufio.Reader
 }
@@ -224,7 +225,11 @@ func (s *site) start(c Config) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := s.appliance.Command("env", childEnv+"="+string(text), exe)
+	path := s.path
+	if path == "" {
+		path = os.Getenv("PATH")
+	}
+	cmd := s.appliance.Command("env", "PATH="+path, childEnv+"="+string(text), exe)
 	stdin, err1 := cmd.StdinPipe()
 	read, write, err2 := os.Pipe()
 	if err := errors.Join(err1, err2); err != nil {

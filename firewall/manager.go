@@ -73,7 +73,9 @@ type Manager struct {
 	saved  time.Time             // when they were written
 	phones []netip.Addr          // by SetKnown
 	named  []netip.Addr          // addresses of AllowNames
-	slow   map[netip.Addr]time.Time
+	// inKernel is whom the kernel's set of known senders holds: phones and named, unless it could not be loaded.
+	inKernel []netip.Addr
+	slow     map[netip.Addr]time.Time
 }
 
 // New returns a manager that Run starts. It reads the bans that are kept.
@@ -228,6 +230,7 @@ func (m *Manager) replace(ctx context.Context) error {
 	if err := install(ctx, m.cfg, m.restore(time.Now())); err != nil {
 		return err
 	}
+	m.inKernel = m.known()
 	var err error
 	if m.loaded, err = fingerprint(ctx); err != nil {
 		return err
@@ -269,8 +272,11 @@ func (m *Manager) bringInLine(ctx context.Context) error {
 		return nil
 	}
 	now, err := fingerprint(ctx)
-	if ctx.Err() != nil || now == m.loaded && now != "" {
+	if ctx.Err() != nil {
 		return nil
+	}
+	if now == m.loaded && now != "" {
+		return m.syncKnown(ctx)
 	}
 	if err != nil && !errors.Is(err, errAbsent) {
 		m.log.Error("cannot look at the rules", "err", err)
