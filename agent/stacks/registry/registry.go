@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,24 +18,29 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
-// askTime bounds one question.
+// askTime bounds one question, all pages of its answer together.
 const askTime = time.Minute
 
-// maxTags bounds how many tags of a repository are looked at.
-const maxTags = 50_000
+// How much of a list of tags is looked at. A registry, or a mirror with broken
+// paging, may name a next page for ever.
+const (
+	maxTags  = 50_000
+	maxPages = 1000
+)
 
 // ErrNotFound says that there is no such repository or tag.
 var ErrNotFound = errors.New("not found in the registry")
 
 // Client asks registries, anonymously.
 type Client struct {
-	auth *auth.Client
+	auth    *auth.Client
+	askTime time.Duration
 }
 
 // New returns a client that asks through transport; nil: http.DefaultTransport. It
 // asks without encryption only what is on this machine, as Docker does.
 func New(transport http.RoundTripper) *Client {
-	return &Client{auth: &auth.Client{Client: &http.Client{Timeout: askTime, Transport: transport}, Cache: auth.NewCache()}}
+	return &Client{askTime: askTime, auth: &auth.Client{Client: &http.Client{Timeout: askTime, Transport: transport}, Cache: auth.NewCache()}}
 }
 
 // Tags lists the tags of a repository such as ghcr.io/jitsi/web.
@@ -43,14 +49,24 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	ctx, cancel := context.WithTimeoutCause(ctx, c.askTime, fmt.Errorf("its list of tags takes longer than %v", c.askTime))
+	defer cancel()
+	var out, last []string
+	pages := 0
 	err = r.Tags(ctx, "", func(tags []string) error {
-		out = append(out, tags...)
-		if len(out) > maxTags {
-			return fmt.Errorf("more than %d tags", maxTags)
+		pages++
+		switch {
+		case pages > 1 && (len(last) == 0 || slices.Equal(tags, last)):
+			return errors.New("its list of tags does not go on: the next page names the same ones, or none")
+		case len(out)+len(tags) > maxTags || pages > maxPages:
+			return fmt.Errorf("it has more than %d tags, or %d pages of them", maxTags, maxPages)
 		}
+		out, last = append(out, tags...), tags
 		return nil
 	})
+	if cause := context.Cause(ctx); err != nil && ctx.Err() != nil {
+		err = cause
+	}
 	return out, explain(repository, err)
 }
 

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -76,5 +78,41 @@ func TestOnlyThisMachineIsAskedInTheClear(t *testing.T) {
 		if here(host) != want {
 			t.Errorf("here(%s) = %t", host, !want)
 		}
+	}
+}
+
+// A list of tags without end costs neither time nor memory without end.
+func TestEndlessTags(t *testing.T) {
+	for name, c := range map[string]struct {
+		page  func(n int) string // the tags of the n-th page
+		limit time.Duration
+		most  int // requests
+		want  string
+	}{
+		"empty pages":       {func(int) string { return "" }, time.Minute, 2, "does not go on"},
+		"the same page":     {func(int) string { return `"a","b"` }, time.Minute, 2, "does not go on"},
+		"pages without end": {func(n int) string { return fmt.Sprintf(`"t%d"`, n) }, time.Minute, maxPages + 1, "pages"},
+		"too slow": {func(n int) string {
+			if n > 3 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return fmt.Sprintf(`"t%d"`, n)
+		}, 50 * time.Millisecond, maxPages, "takes longer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n atomic.Int64
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				i := int(n.Add(1))
+				w.Header().Set("Link", fmt.Sprintf(`</v2/a/b/tags/list?last=%d>; rel="next"`, i))
+				fmt.Fprintf(w, `{"name":"a/b","tags":[%s]}`, c.page(i))
+			}))
+			defer srv.Close()
+			client := New(nil)
+			client.askTime = c.limit
+			_, err := client.Tags(t.Context(), strings.TrimPrefix(srv.URL, "http://")+"/a/b")
+			if err == nil || !strings.Contains(err.Error(), c.want) || int(n.Load()) > c.most {
+				t.Errorf("%d requests, %v; want at most %d and an error with %q", n.Load(), err, c.most, c.want)
+			}
+		})
 	}
 }
