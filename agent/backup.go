@@ -46,13 +46,13 @@ func BackupTrees(stateDir, configPath string, hold func(ctx context.Context, par
 		{Name: "state", Path: stateDir, Skip: []string{leasesFile, leasesFile + ".lock", stacksDir, journalFile, databaseDir}},
 		{Name: "leases", Path: stateDir, Only: []string{leasesFile}, Hold: still(holdLeases)},
 		{Name: "stack-notes", Path: notes, Skip: append([]string{"backups"}, stacks...)},
-		{Name: "asterisk", Path: "/etc/asterisk"},
-		{Name: "voicemail", Path: "/var/spool/asterisk/voicemail"},
+		{Name: "asterisk", Path: "/etc/asterisk", Foreign: true},
+		{Name: "voicemail", Path: "/var/spool/asterisk/voicemail", Foreign: true},
 		{Name: databaseDir, Path: filepath.Join(stateDir, databaseDir)},
 		{Name: "asterisk-database", Path: "/var/lib/asterisk", Only: []string{"astdb.sqlite3"}},
 	}
 	for _, name := range stacks {
-		trees = append(trees, backup.Tree{Name: holdStack + name, Path: filepath.Join(notes, name), Numeric: true, Hold: still(holdStack + name)})
+		trees = append(trees, backup.Tree{Name: holdStack + name, Path: filepath.Join(notes, name), Numeric: true, Foreign: true, Hold: still(holdStack + name)})
 	}
 	return trees
 }

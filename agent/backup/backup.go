@@ -45,6 +45,9 @@ type Tree struct {
 	// Numeric keeps the numbers of owners, for files of containers. Otherwise their
 	// names count: a program's account has another number on another machine.
 	Numeric bool
+	// Foreign is a folder of other programs, which keep links that lead out of it (FreePBX in /etc/asterisk, what is in
+	// a container). Otherwise an archive with such a link is refused when it is given back.
+	Foreign bool
 	// Hold has the folder stand still. It returns where to read it, which may be a
 	// copy, and what lets it go on. Nil: it stands still anyway.
 	Hold func(ctx context.Context) (from string, release func(), err error)
@@ -196,6 +199,13 @@ func writeEntry(tw *tar.Writer, t Tree, p, name string, d fs.DirEntry) error {
 		return err
 	}
 	h.Name, h.Format = name, tar.FormatPAX
+	if info.Mode()&fs.ModeSymlink == 0 && info.Mode() != safeMode(info.Mode()) { // it would be refused when given back
+		safe, err := tar.FileInfoHeader(modeInfo{info, safeMode(info.Mode())}, "")
+		if err != nil {
+			return err
+		}
+		h.Mode = safe.Mode
+	}
 	if info.IsDir() {
 		h.Name += "/"
 	}
@@ -207,6 +217,14 @@ func writeEntry(tw *tar.Writer, t Tree, p, name string, d fs.DirEntry) error {
 	}
 	return writeFile(tw, h, p)
 }
+
+// modeInfo is a file with another mode.
+type modeInfo struct {
+	fs.FileInfo
+	mode fs.FileMode
+}
+
+func (i modeInfo) Mode() fs.FileMode { return i.mode }
 
 func writeFile(tw *tar.Writer, h *tar.Header, p string) error {
 	f, err := os.Open(p)

@@ -103,7 +103,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	released := 0
 	trees := []Tree{
-		{Name: "state", Path: state, Skip: []string{"skipped", "leases.db"}, Numeric: true},
+		{Name: "state", Path: state, Skip: []string{"skipped", "leases.db"}, Numeric: true, Foreign: true},
 		{Name: "leases", Path: state, Only: []string{"leases.*"}, Hold: func(context.Context) (string, func(), error) {
 			return copied, func() { released++ }, nil
 		}},

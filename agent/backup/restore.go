@@ -78,7 +78,7 @@ func (r Restore) stage(a *archive) error {
 		}
 	}()
 	for _, t := range r.in(a.Trees) {
-		u, err := newUnpacker(r.work(t), t.Numeric)
+		u, err := newUnpacker(r.work(t), t)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ import (
 // nowhere else, whatever their names and links say.
 type unpacker struct {
 	root    *os.Root
-	numeric bool
+	tree    Tree
 	folders []folder // whose time and mode are set at the end
 }
 
@@ -30,7 +31,7 @@ type folder struct {
 }
 
 // newUnpacker begins anew, without what an earlier restore has left.
-func newUnpacker(work string, numeric bool) (*unpacker, error) {
+func newUnpacker(work string, t Tree) (*unpacker, error) {
 	if err := os.RemoveAll(work); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func newUnpacker(work string, numeric bool) (*unpacker, error) {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
-	return &unpacker{root: root, numeric: numeric}, err
+	return &unpacker{root: root, tree: t}, err
 }
 
 func (u *unpacker) close() { _ = u.root.Close() }
@@ -53,6 +54,9 @@ func (u *unpacker) close() { _ = u.root.Close() }
 func (u *unpacker) unpack(rel string, h *tar.Header, content io.Reader) error {
 	if rel == "." {
 		return nil
+	}
+	if err := u.refuse(rel, h); err != nil {
+		return err
 	}
 	if dir := filepath.Dir(rel); dir != "." {
 		if err := u.root.MkdirAll(dir, 0o700); err != nil {
@@ -79,6 +83,34 @@ func (u *unpacker) unpack(rel string, h *tar.Header, content io.Reader) error {
 	return u.own(rel, h)
 }
 
+// refuse returns why an entry is none that Create makes: whoever has the public key can make an archive.
+func (u *unpacker) refuse(rel string, h *tar.Header) error {
+	first, _, _ := strings.Cut(filepath.ToSlash(rel), "/")
+	mode := h.FileInfo().Mode()
+	switch {
+	case !filepath.IsLocal(rel) || !u.tree.takes(first):
+		return fmt.Errorf("%q is no part of %s", rel, u.tree.Name)
+	case h.Typeflag == tar.TypeSymlink && !u.tree.Foreign && !filepath.IsLocal(filepath.Join(filepath.Dir(rel), h.Linkname)),
+		h.Typeflag == tar.TypeSymlink && !u.tree.Foreign && filepath.IsAbs(h.Linkname):
+		return fmt.Errorf("a link to %s leads out of %s", h.Linkname, u.tree.Name)
+	case h.Typeflag != tar.TypeSymlink && mode != safeMode(mode):
+		return fmt.Errorf("the mode %v gives rights to others that no file of a backup has", mode)
+	}
+	return nil
+}
+
+// safeMode is a mode without what would give others rights: set-user-ID and the like on files, writing by everybody.
+// A folder may keep its group (set-group-ID), and one for everybody as /tmp is (sticky).
+func safeMode(m fs.FileMode) fs.FileMode {
+	if !m.IsDir() {
+		return m &^ (fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky | 0o002)
+	}
+	if m&fs.ModeSticky == 0 {
+		m &^= 0o002
+	}
+	return m &^ fs.ModeSetuid
+}
+
 func (u *unpacker) file(rel string, h *tar.Header, content io.Reader) error {
 	f, err := u.root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -91,7 +123,7 @@ func (u *unpacker) file(rel string, h *tar.Header, content io.Reader) error {
 // own sets an entry's owner, then its mode, which changing the owner may reduce.
 func (u *unpacker) own(rel string, h *tar.Header) error {
 	uid, gid := h.Uid, h.Gid
-	if !u.numeric {
+	if !u.tree.Numeric {
 		if a, err := user.Lookup(h.Uname); err == nil {
 			uid, _ = strconv.Atoi(a.Uid)
 		}
