@@ -339,5 +339,8 @@ func (a *Agent) follow(ctx context.Context) {
 		}
 		a.mu.Unlock()
 		a.tellFirewall(ctx)
+		if db := a.leases.Load(); db != nil {
+			_ = db.Recheck(ctx) // the status tells of the error
+		}
 	}
 }

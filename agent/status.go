@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -36,6 +36,7 @@ func (a *Agent) Status(context.Context) (control.Status, error) {
 	st.PBX, st.Stacks = a.pbxStatus(), a.stackStatus()
 	st.Problems = slices.Concat(
 		partProblems(parts), configProblems(st.Config), networkProblems(st.Network), dhcpProblems(current.cfg.DHCP.Enabled, st.DHCP),
+		a.leaseProblems(),
 		qosProblems(st.QoS),
 		serviceProblems(current.cfg.PBX.Driver, st.Services),
 		freePBXProblems(a.freePBX.Load(), current.cfg),
@@ -76,7 +77,7 @@ func (a *Agent) configStatus(current applied) control.ConfigStatus {
 	if p, err := a.history.Pending(); err == nil && p != nil {
 		st.Until = p.Deadline
 	}
-	data, err := os.ReadFile(a.opts.ConfigPath)
+	data, err := config.ReadFile(a.opts.ConfigPath)
 	if err == nil && history.Hash(data) == st.Applied {
 		return st
 	}
@@ -136,6 +137,19 @@ func (a *Agent) dhcpStatus() control.DHCPStatus {
 		out.Relays = append(out.Relays, fmt.Sprintf("%v (%v)", r.Addr, r.MAC))
 	}
 	return out
+}
+
+// leaseProblems tells that leases cannot be stored.
+func (a *Agent) leaseProblems() []problem.Problem {
+	db := a.leases.Load()
+	if db == nil || db.Failing() == nil {
+		return nil
+	}
+	f := db.Failing()
+	return []problem.Problem{{
+		Severity: problem.Error, Part: "dhcp", What: fmt.Sprintf("leases cannot be stored since %s, so none are given: %v", f.Since.Local().Format(time.TimeOnly), f.Err),
+		Fix: "df -h " + a.opts.StateDir + " shows how full the disk is; leases are given again once there is room",
+	}}
 }
 
 func partProblems(parts []control.PartStatus) (out []problem.Problem) {

@@ -254,12 +254,29 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal("the disk was never full")
 	}
 	wantLeases(t, db, want)
+	if f := db.Failing(); f == nil || !errors.Is(f.Err, syscall.ENOSPC) || !f.Since.Equal(epoch) {
+		t.Errorf("the disk is full, and the store says %+v", f)
+	}
+	if err := db.Recheck(t.Context()); !errors.Is(err, syscall.ENOSPC) || db.Failing() == nil {
+		t.Errorf("looking again while it is full: %v, %+v", err, db.Failing())
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := db.Commit(gone, leases(1, 3)); err == nil || !errors.Is(db.Failing().Err, syscall.ENOSPC) {
+		t.Errorf("a commit that was given up, %v, is no news of the disk: %+v", err, db.Failing())
+	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	db = openAt(t, path, options()) // a restart while the disk is full
 	wantLeases(t, db, want)
+	if err := db.Commit(t.Context(), leases(600, 2)); err == nil || db.Failing() == nil {
+		t.Errorf("a full disk after a restart: %v, %+v", err, db.Failing())
+	}
 	empty()
+	if err := db.Recheck(t.Context()); err != nil || db.Failing() != nil {
+		t.Errorf("there is room again: %v, %+v", err, db.Failing())
+	}
 	commit(t, db, leases(600, 2)...)
 	for _, l := range leases(600, 2) {
 		want[l.Addr] = l

@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
@@ -64,6 +66,8 @@ type DB struct {
 
 	// shown is state after the last commit, for whoever must not wait for the disk.
 	shown atomic.Pointer[state]
+	// failure is how the last commit failed; nil when it did not.
+	failure atomic.Pointer[Failure]
 }
 
 // Open opens the store at path and creates it when there is none; the folder must
@@ -335,9 +339,67 @@ func (db *DB) Commit(ctx context.Context, changes []dhcpd.Lease) error {
 	db.show()
 	db.metrics.observe(time.Since(start), len(changes), err)
 	if err != nil {
-		return fmt.Errorf("leasedb: store %d leases in %s: %w", len(changes), db.path, advise(err))
+		err = fmt.Errorf("leasedb: store %d leases in %s: %w", len(changes), db.path, advise(err))
+	}
+	db.noteWrite(err)
+	return err
+}
+
+// Failure is why leases cannot be stored.
+type Failure struct {
+	Err   error
+	Since time.Time // of the first commit that failed
+}
+
+// Failing returns why leases cannot be stored now; nil when they can, as far as is known. It does not wait for a commit.
+func (db *DB) Failing() *Failure { return db.failure.Load() }
+
+// Recheck writes to the file when the last commit could not, so that Failing ends when its cause does and not only
+// when the next client asks.
+func (db *DB) Recheck(ctx context.Context) error {
+	if db.Failing() == nil {
+		return nil
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	err := hasRoom(filepath.Dir(db.path)) // so little as is written now may fit where leases do not
+	if err == nil {
+		err = db.commit(ctx, nil)
+	}
+	if err != nil {
+		err = fmt.Errorf("leasedb: write to %s: %w", db.path, advise(err))
+	}
+	db.noteWrite(err)
+	return err
+}
+
+// roomNeeded is how much of a disk must be free for a lease file to grow.
+const roomNeeded = 256 << 10
+
+// hasRoom returns ENOSPC unless the file system of a folder has room for leases.
+func hasRoom(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look how much room is in %s: %w", dir, err)
+	}
+	if st.Bavail*uint64(st.Bsize) < roomNeeded {
+		return unix.ENOSPC
 	}
 	return nil
+}
+
+// noteWrite keeps how the last commit ended. One that was given up says nothing. The caller holds db.mu.
+func (db *DB) noteWrite(err error) {
+	old := db.failure.Load()
+	switch {
+	case err == nil:
+		db.failure.Store(nil)
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+	case old == nil:
+		db.failure.Store(&Failure{Err: err, Since: db.now()})
+	default:
+		db.failure.Store(&Failure{Err: err, Since: old.Since})
+	}
 }
 
 func (db *DB) commit(ctx context.Context, changes []dhcpd.Lease) error {
