@@ -43,7 +43,7 @@ func badConfig(message string, err error) error {
 // readFile reads and checks the operator's file.
 func (a *Agent) readFile() (applied, error) {
 	path := a.opts.ConfigPath
-	data, err := os.ReadFile(path)
+	data, err := config.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return applied{}, badConfig(fmt.Sprintf("there is no configuration file %s: write one with 'sae-agent init'", path), nil)
 	}

@@ -43,7 +43,7 @@ func (v *checker) check() {
 }
 
 func (v *checker) report(at mark, path string, f *fault) {
-	v.errors = append(v.errors, Diagnostic{v.file, at.line, at.column, path, f.problem, f.suggestion})
+	v.errors = append(v.errors, Diagnostic{File: v.file, Line: at.line, Column: at.column, Path: path, Problem: f.problem, Suggestion: f.suggestion})
 }
 
 // fail reports an error at the value of path.
@@ -54,7 +54,7 @@ func (v *checker) fail(path, suggestion, format string, args ...any) {
 // warn reports what may be meant so, but probably is not.
 func (v *checker) warn(path, suggestion, format string, args ...any) {
 	at, f := v.mark(path), faultf(suggestion, format, args...)
-	v.warnings = append(v.warnings, Diagnostic{v.file, at.line, at.column, path, f.problem, f.suggestion})
+	v.warnings = append(v.warnings, Diagnostic{File: v.file, Line: at.line, Column: at.column, Path: path, Problem: f.problem, Suggestion: f.suggestion})
 }
 
 // ok reports whether the values of all paths could be read.

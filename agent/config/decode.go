@@ -10,7 +10,7 @@ import (
 )
 
 // maxNodes bounds how much of a file is looked at, so that aliases of aliases
-// cannot blow it up. 20,000 phones fit.
+// cannot blow it up. What fits into maxAccepted fits.
 const maxNodes = 500_000
 
 // mark is a place in the file.

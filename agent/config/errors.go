@@ -15,6 +15,8 @@ type Diagnostic struct {
 	Path       string `json:"path"`   // such as phones[2].mac; empty for the file as a whole
 	Problem    string `json:"problem"`
 	Suggestion string `json:"suggestion,omitempty"` // how to mend it
+	// Others is how many more there are, in the last one of a list that was cut off.
+	Others int `json:"others,omitempty"`
 }
 
 // String is the diagnostic in one line, as compilers write it.
@@ -39,8 +41,18 @@ func (d Diagnostic) String() string {
 	return b.String()
 }
 
-// Errors are all the errors of a file, sorted by place. It is never empty as an error.
+// Errors are the errors of a file, sorted by place; when there are very many, the
+// first and how many others. It is never empty as an error.
 type Errors []Diagnostic
+
+// Count is how many errors there are, those that were cut off included.
+func (e Errors) Count() int {
+	n := len(e)
+	if n > 0 && e[n-1].Others > 0 {
+		return n - 1 + e[n-1].Others
+	}
+	return n
+}
 
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
@@ -48,6 +60,18 @@ func (e Errors) Error() string {
 		lines[i] = d.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// shorten sorts diagnostics, and puts how many there are in place of all but the first.
+func shorten(d []Diagnostic) []Diagnostic {
+	sortDiagnostics(d)
+	if len(d) <= maxShown {
+		return d
+	}
+	others := len(d) - maxShown
+	return append(d[:maxShown:maxShown], Diagnostic{
+		File: d[0].File, Problem: fmt.Sprintf("and %d more like these, which are not shown", others), Suggestion: "mend those above first", Others: others,
+	})
 }
 
 func sortDiagnostics(d []Diagnostic) {

@@ -17,8 +17,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxSize bounds a file, in bytes.
-const maxSize = 4 << 20
+const (
+	// maxSize bounds the operator's file, in bytes.
+	maxSize = 1 << 20
+	// maxAccepted bounds a configuration that an earlier version may have accepted.
+	maxAccepted = 4 << 20
+	// maxShown bounds the errors of a file, and its warnings, that are told.
+	maxShown = 100
+)
 
 // Options are what the file is checked against besides itself. The zero value
 // leaves those checks out.
@@ -48,16 +54,21 @@ func Parse(name string, data []byte) (*Config, error) {
 // Load reads the file at path. The diagnostics are warnings, which may come with
 // or without an error.
 func (o Options) Load(path string) (*Config, []Diagnostic, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("config: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	data, err := ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
 	return o.Parse(path, data)
+}
+
+// ReadFile reads the operator's file, or as much of it as makes it too large for Parse.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSize+1))
 }
 
 // Parse is Load for data at hand.
@@ -71,12 +82,11 @@ func (o Options) Parse(name string, data []byte) (*Config, []Diagnostic, error) 
 		c.fill()
 		v.check()
 	}
-	sortDiagnostics(v.warnings)
+	warnings := shorten(v.warnings)
 	if len(v.errors) > 0 {
-		sortDiagnostics(v.errors)
-		return nil, v.warnings, v.errors
+		return nil, warnings, Errors(shorten(v.errors))
 	}
-	return c, v.warnings, nil
+	return c, warnings, nil
 }
 
 // Check says what is wrong with a configuration that was made, not read.
@@ -92,12 +102,20 @@ func (o Options) Check(c *Config) (warnings []Diagnostic, err error) {
 // document parses the YAML and returns its root, or nil after reporting why not.
 func (v *checker) document(data []byte) *yaml.Node {
 	start := mark{1, 1}
-	if len(data) > maxSize {
-		v.report(start, "", faultf("keep only the configuration in it", "the file is larger than %d MB", maxSize>>20))
+	limit := maxAccepted
+	if !v.opts.Now.IsZero() {
+		limit = maxSize
+	}
+	if len(data) > limit {
+		v.report(start, "", faultf("keep only the configuration in it", "the file is larger than %d MB", limit>>20))
 		return nil
 	}
 	if at, ok := firstInvalid(data); ok {
 		v.report(at, "", faultf("save the file as UTF-8", "the text is not UTF-8"))
+		return nil
+	}
+	if at, ok := oddBreak(data); ok && !v.opts.Now.IsZero() {
+		v.report(at, "", faultf("remove it, or end the line as the others end", "a line is ended by a character (such as a carriage return alone) that editors do not show as a line's end"))
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -149,11 +167,27 @@ func firstInvalid(data []byte) (mark, bool) {
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
 		if r == utf8.RuneError && size == 1 {
-			head := string(data[:i])
-			line := strings.Count(head, "\n") + 1
-			return mark{line, utf8.RuneCountInString(head[strings.LastIndexByte(head, '\n')+1:]) + 1}, true
+			return markOf(data, i), true
 		}
 		i += size
+	}
+	return mark{}, false
+}
+
+// markOf is the place of a byte.
+func markOf(data []byte, at int) mark {
+	head := string(data[:at])
+	return mark{strings.Count(head, "\n") + 1, utf8.RuneCountInString(head[strings.LastIndexByte(head, '\n')+1:]) + 1}
+}
+
+// oddBreak finds what ends a line for YAML and for nobody else: a carriage return
+// without a line feed, and the line ends of Unicode. Lines after it would be told
+// with other numbers than an editor shows.
+func oddBreak(data []byte) (mark, bool) {
+	for i, r := range string(data) {
+		if r == '\r' && !bytes.HasPrefix(data[i:], []byte("\r\n")) || r == '\u0085' || r == '\u2028' || r == '\u2029' {
+			return markOf(data, i), true
+		}
 	}
 	return mark{}, false
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,14 +39,10 @@ func newCheckCommand() *cobra.Command {
 line, column and what to do. Nothing is changed, and no daemon is needed.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			data, err := os.ReadFile(path)
+			data, r, err := readAndCheck(cmd.Context(), path)
 			if errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("there is no file %s: write one with 'sae-agent init'", path)
 			}
-			if err != nil {
-				return err
-			}
-			r, err := check(path, data)
 			if err != nil {
 				return err
 			}
@@ -60,6 +57,29 @@ line, column and what to do. Nothing is changed, and no daemon is needed.`,
 	}
 	cmd.Flags().StringVar(&path, "config", path, "the configuration file")
 	return cmd
+}
+
+// readAndCheck ends with ctx, whatever the file is: a pipe that nobody writes to is read for ever.
+func readAndCheck(ctx context.Context, path string) ([]byte, checkResult, error) {
+	type outcome struct {
+		data []byte
+		r    checkResult
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		if o.data, o.err = config.ReadFile(path); o.err == nil {
+			o.r, o.err = check(path, o.data)
+		}
+		done <- o
+	}()
+	select {
+	case o := <-done:
+		return o.data, o.r, o.err
+	case <-ctx.Done():
+		return nil, checkResult{}, fmt.Errorf("read %s: %w", path, ctx.Err())
+	}
 }
 
 func check(path string, data []byte) (checkResult, error) {
@@ -89,6 +109,6 @@ func printCheck(w io.Writer, path string, data []byte, r checkResult) {
 	if r.Valid {
 		fmt.Fprintf(w, "%s is valid.\n", path)
 	} else {
-		fmt.Fprintf(w, "%d error(s) in %s.\n", len(r.Errors), path)
+		fmt.Fprintf(w, "%d error(s) in %s.\n", config.Errors(r.Errors).Count(), path)
 	}
 }

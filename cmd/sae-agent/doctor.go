@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -51,7 +50,7 @@ func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
 	s.Daemon = func(ctx context.Context) (control.Status, error) {
 		return control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
 	}
-	data, err := os.ReadFile(path)
+	data, err := config.ReadFile(path)
 	if err == nil {
 		s.Config, _, err = config.Options{ModelKnown: agent.ModelKnown}.Parse(path, data)
 	}
