@@ -84,7 +84,7 @@ func (c *client) acquire(ctx context.Context) *Lease {
 	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, maxPause) {
 		c.metrics.dhcp.WithLabelValues("discover").Inc()
 		ack, err := c.broadcast(ctx, func(nc *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-			l, err := nc.Request(ctx, dhcpv4.WithBroadcast(true), withName())
+			l, err := nc.Request(ctx, dhcpv4.WithBroadcast(true), withName(), withOptions)
 			if err != nil {
 				return nil, err
 			}
@@ -150,7 +150,7 @@ func (c *client) take(ack *dhcpv4.DHCPv4, event string) *Lease {
 	if err := saveLease(c.dir, c.link, l); err != nil {
 		c.log.Error("cannot keep the lease for a restart", "err", err)
 	}
-	c.log.Info("WAN lease "+event, "address", l.Address, "router", l.Router, "dns", l.DNS, "expires", l.Expires)
+	c.log.Info("WAN lease "+event, "address", l.Address, "router", l.Router, "routes", l.Routes, "dns", l.DNS, "expires", l.Expires)
 	c.set(l)
 	return l
 }
@@ -173,8 +173,7 @@ func (c *client) renew(ctx context.Context, l *Lease, p phase) (*dhcpv4.DHCPv4, 
 // request sends a REQUEST and returns its ACK.
 func (c *client) request(ctx context.Context, nc *nclient4.Client, to *net.UDPAddr, mods ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {
 	m, err := dhcpv4.New(append([]dhcpv4.Modifier{
-		dhcpv4.WithHwAddr(nc.InterfaceAddr()), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), withName(),
-		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer),
+		dhcpv4.WithHwAddr(nc.InterfaceAddr()), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), withName(), withOptions,
 	}, mods...)...)
 	if err != nil {
 		return nil, err
@@ -187,6 +186,12 @@ func (c *client) request(ctx context.Context, nc *nclient4.Client, to *net.UDPAd
 		return nil, errNak
 	}
 	return answer, nil
+}
+
+// withOptions asks for what a lease is made of. RFC 3442 wants option 121 before 3.
+func withOptions(m *dhcpv4.DHCPv4) {
+	m.UpdateOption(dhcpv4.OptParameterRequestList(
+		dhcpv4.OptionSubnetMask, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer))
 }
 
 // withName tells the server what the machine is called.

@@ -92,22 +92,25 @@ func (k *kernel) readLink(link netlink.Link) (linkState, error) {
 		return s, fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
-		gw, ok := netip.AddrFromSlice(r.Gw.To4())
-		if !ok || r.Dst != nil && !(r.Dst.IP.IsUnspecified() && isDefault(r.Dst)) {
-			continue
+		to, gw := everywhere, fromIP(r.Gw)
+		if r.Dst != nil {
+			ip, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+			ones, _ := r.Dst.Mask.Size()
+			if !ok {
+				continue
+			}
+			to = netip.PrefixFrom(ip, ones)
 		}
-		if r.Protocol == routeProtocol {
-			s.Gateways = append(s.Gateways, gw)
-		} else {
+		switch {
+		case r.Protocol == routeProtocol:
+			s.Routes = append(s.Routes, Route{to, gw})
+		case to == everywhere && gw.IsValid():
 			s.Foreign = append(s.Foreign, gw)
+		case !gw.IsValid():
+			s.Connected = append(s.Connected, to)
 		}
 	}
 	return s, nil
-}
-
-func isDefault(n *net.IPNet) bool {
-	ones, _ := n.Mask.Size()
-	return ones == 0
 }
 
 // do makes one change. What is so already is no error.
@@ -128,10 +131,12 @@ func (k *kernel) do(c Change) error {
 		return ignore(k.nl.AddrAdd(link, addrOf(c.Address)), unix.EEXIST)
 	case RemoveAddress:
 		return ignore(k.nl.AddrDel(link, addrOf(c.Address)), unix.EADDRNOTAVAIL)
+	case AddConnected:
+		return ignore(k.nl.RouteAdd(connectedRoute(link, c.Address)), unix.EEXIST)
 	case AddRoute:
-		return ignore(k.nl.RouteAdd(routeOf(link, c.Gateway)), unix.EEXIST)
+		return ignore(k.nl.RouteAdd(routeOf(link, c.Route)), unix.EEXIST)
 	case RemoveRoute:
-		return ignore(k.nl.RouteDel(routeOf(link, c.Gateway)), unix.ESRCH)
+		return ignore(k.nl.RouteDel(routeOf(link, c.Route)), unix.ESRCH)
 	}
 	return fmt.Errorf("netcfg: no such change: %q", c.Kind)
 }
@@ -144,14 +149,28 @@ func ignore(err error, harmless unix.Errno) error {
 }
 
 func addrOf(p netip.Prefix) *netlink.Addr {
-	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}}
+	return &netlink.Addr{IPNet: netOf(p)}
 }
 
-func routeOf(link netlink.Link, gateway netip.Addr) *netlink.Route {
-	return &netlink.Route{
-		LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, Gw: gateway.AsSlice(),
-		Protocol: routeProtocol, Priority: routePriority, Flags: int(netlink.FLAG_ONLINK),
+func routeOf(link netlink.Link, r Route) *netlink.Route {
+	out := &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: netOf(r.Destination), Protocol: routeProtocol, Priority: routePriority, Scope: netlink.SCOPE_LINK,
 	}
+	if r.Gateway.IsValid() {
+		out.Gw, out.Scope, out.Flags = r.Gateway.AsSlice(), netlink.SCOPE_UNIVERSE, int(netlink.FLAG_ONLINK)
+	}
+	return out
+}
+
+// connectedRoute is the route that the kernel adds with an address.
+func connectedRoute(link netlink.Link, a netip.Prefix) *netlink.Route {
+	return &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: netOf(a.Masked()), Src: a.Addr().AsSlice(), Protocol: unix.RTPROT_KERNEL, Scope: netlink.SCOPE_LINK,
+	}
+}
+
+func netOf(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }
 
 // watch calls changed after every change of links, addresses and routes, and

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -15,7 +16,8 @@ import (
 // Lease is the WAN's lease.
 type Lease struct {
 	Address netip.Prefix // with the prefix length of its network
-	Router  netip.Addr   // option 3, or zero
+	Router  netip.Addr   // of the default route: option 121 or 3, or zero
+	Routes  []Route      `json:",omitempty"` // others of option 121
 	DNS     []netip.Addr // option 6
 	Server  netip.Addr   // option 54
 	Start   time.Time
@@ -47,15 +49,63 @@ func parseLease(m *dhcpv4.DHCPv4, now time.Time) (*Lease, error) {
 		Address: netip.PrefixFrom(addr, bits), Server: fromIP(m.ServerIdentifier()),
 		Start: now, Renew: now.Add(t1), Rebind: now.Add(t2), Expires: now.Add(life),
 	}
-	if routers := m.Router(); len(routers) > 0 {
-		l.Router = fromIP(routers[0])
-	}
+	l.Router, l.Routes = routesOf(m)
 	for _, d := range m.DNS() {
 		if a := fromIP(d); a.IsValid() {
 			l.DNS = append(l.DNS, a)
 		}
 	}
 	return l, nil
+}
+
+// Route is a way to a network. The zero Gateway is the link itself.
+type Route struct {
+	Destination netip.Prefix
+	Gateway     netip.Addr
+}
+
+func (r Route) String() string {
+	if !r.Gateway.IsValid() {
+		return r.Destination.String()
+	}
+	return r.Destination.String() + " via " + r.Gateway.String()
+}
+
+// maxRoutes bounds the routes of a lease: all that one option can hold, and a few.
+const maxRoutes = 64
+
+// routesOf returns the default router and the other routes that a server names.
+// Option 121 stands for option 3 too when there is any (RFC 3442).
+func routesOf(m *dhcpv4.DHCPv4) (router netip.Addr, routes []Route) {
+	classless := m.ClasslessStaticRoute()
+	if len(classless) == 0 {
+		for _, r := range m.Router() {
+			if a := fromIP(r); a.IsValid() {
+				return a, nil
+			}
+		}
+		return netip.Addr{}, nil
+	}
+	for _, r := range classless {
+		bits, total := r.Dest.Mask.Size()
+		to, ok := netip.AddrFromSlice(r.Dest.IP.To4())
+		via := fromIP(r.Router)
+		switch {
+		case total != 32 || !ok:
+		case bits == 0:
+			if !router.IsValid() {
+				router = via
+			}
+		case len(routes) < maxRoutes && usable(to):
+			routes = append(routes, Route{netip.PrefixFrom(to, bits).Masked(), via})
+		}
+	}
+	return router, routes
+}
+
+// usable reports whether a route may lead to an address.
+func usable(a netip.Addr) bool {
+	return !a.IsLoopback() && !a.IsMulticast() && !a.IsUnspecified()
 }
 
 func fromIP(ip []byte) netip.Addr {
@@ -127,6 +177,9 @@ func readLease(data []byte, link string, now time.Time) *Lease {
 	if !l.Address.IsValid() || !l.Address.Addr().Is4() || !inOrder || l.Start.After(now) || !now.Before(l.Expires) {
 		return nil
 	}
+	l.Routes = slices.DeleteFunc(l.Routes, func(r Route) bool {
+		return !r.Destination.IsValid() || !r.Destination.Addr().Is4() || r.Destination != r.Destination.Masked() || r.Gateway.IsValid() && !r.Gateway.Is4()
+	})
 	return l
 }
 

@@ -241,14 +241,30 @@ func wantedOf(cfg Config, lease *Lease) []wanted {
 		if !l.managed() {
 			continue
 		}
-		w := wanted{name: l.Name, mtu: l.MTU, addresses: l.Addresses, gateway: l.Gateway}
+		w := wanted{name: l.Name, mtu: l.MTU, addresses: l.Addresses}
+		gateway := l.Gateway
 		if l.Method == MethodDHCP {
-			w.addresses, w.gateway = nil, netip.Addr{}
+			w.addresses, gateway = nil, netip.Addr{}
 			if lease != nil {
-				w.addresses, w.gateway = []netip.Prefix{lease.Address}, lease.Router
+				w.addresses, gateway = []netip.Prefix{lease.Address}, lease.Router
+				w.routes = outsideOf(cfg.LAN, lease.Routes)
 			}
 		}
+		if gateway.IsValid() {
+			w.routes = append(w.routes, defaultRoute(gateway))
+		}
 		out = append(out, w)
+	}
+	return out
+}
+
+// outsideOf returns the routes that touch no network of the LAN: a provider's
+// server must not have the LAN's packets sent to it.
+func outsideOf(lan Link, routes []Route) (out []Route) {
+	for _, r := range routes {
+		if !slices.ContainsFunc(lan.Addresses, r.Destination.Overlaps) && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
 	}
 	return out
 }

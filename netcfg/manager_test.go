@@ -175,6 +175,27 @@ func TestWANByDHCP(t *testing.T) {
 	}
 }
 
+// The routes of option 121 are there, and stand for the router of option 3 (RFC 3442).
+func TestClasslessRoutes(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t)
+	r.dhcp("--dhcp-option=3", "--dhcp-option=121,0.0.0.0/0,198.51.100.1,10.9.8.0/24,198.51.100.9,192.168.1.128/25,198.51.100.9")
+	r.start(netcfg.Config{WAN: dhcpWAN, LAN: staticLAN})
+	r.ip("route", "default via 198.51.100.1 dev ens33", "10.9.8.0/24 via 198.51.100.9 dev ens33", "!192.168.1.128")
+	r.host.Run("ip", "route", "del", "10.9.8.0/24")
+	r.ip("route", "10.9.8.0/24 via 198.51.100.9 dev ens33")
+}
+
+// A WAN without a default route is told of.
+func TestNoDefaultRoute(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t)
+	r.dhcp("--dhcp-option=3")
+	r.start(netcfg.Config{WAN: dhcpWAN})
+	r.ip("-4 address show ens33", "198.51.100.5")
+	r.process.WaitOutput("no default route")
+}
+
 // A server that knows nothing of our lease refuses it, and we take another.
 func TestNAKLeadsToANewLease(t *testing.T) {
 	t.Parallel()
@@ -209,7 +230,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		r.ip("route", "default via 198.51.100.1 dev ens33", "192.168.1.0/24 dev ens34")
 	}
 	settled()
-	for _, harm := range []string{"address del 192.168.1.1/24 dev ens34", "route del default", "link set ens34 down", "link set ens33 down", "address flush dev ens33"} {
+	for _, harm := range []string{"address del 192.168.1.1/24 dev ens34", "route del default", "route del 192.168.1.0/24 dev ens34", "route flush table main", "link set ens34 down", "link set ens33 down", "address flush dev ens33"} {
 		r.host.Run("ip", strings.Fields(harm)...)
 		settled()
 	}

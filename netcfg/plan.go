@@ -15,20 +15,21 @@ const (
 	SetMTU        Kind = "set_mtu"
 	SetUp         Kind = "set_up"
 	AddAddress    Kind = "add_address"
+	AddConnected  Kind = "add_connected_route"
 	AddRoute      Kind = "add_route"
 	SetForwarding Kind = "set_forwarding"
 	RemoveRoute   Kind = "remove_route"
 	RemoveAddress Kind = "remove_address"
 )
 
-var order = []Kind{SetMTU, SetUp, AddAddress, AddRoute, SetForwarding, RemoveRoute, RemoveAddress}
+var order = []Kind{SetMTU, SetUp, AddAddress, AddConnected, AddRoute, SetForwarding, RemoveRoute, RemoveAddress}
 
 // Change is one thing to do.
 type Change struct {
 	Kind    Kind
 	Link    string       // empty for SetForwarding
-	Address netip.Prefix // AddAddress, RemoveAddress
-	Gateway netip.Addr   // AddRoute, RemoveRoute: of the default route
+	Address netip.Prefix // AddAddress, RemoveAddress; AddConnected: whose network the route leads to
+	Route   Route        // AddRoute, RemoveRoute
 	MTU     int          // SetMTU
 }
 
@@ -41,16 +42,30 @@ func (c Change) String() string {
 		return fmt.Sprintf("%s: set up", c.Link)
 	case AddAddress:
 		return fmt.Sprintf("%s: add address %v", c.Link, c.Address)
+	case AddConnected:
+		return fmt.Sprintf("%s: add the route to %v", c.Link, c.Address.Masked())
 	case AddRoute:
-		return fmt.Sprintf("%s: add default route via %v", c.Link, c.Gateway)
+		return fmt.Sprintf("%s: add %s", c.Link, nameOf(c.Route))
 	case SetForwarding:
 		return "forward IPv4 packets"
 	case RemoveRoute:
-		return fmt.Sprintf("%s: remove default route via %v", c.Link, c.Gateway)
+		return fmt.Sprintf("%s: remove %s", c.Link, nameOf(c.Route))
 	case RemoveAddress:
 		return fmt.Sprintf("%s: remove address %v", c.Link, c.Address)
 	}
 	return string(c.Kind)
+}
+
+// everywhere is where a default route leads.
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+func defaultRoute(gateway netip.Addr) Route { return Route{everywhere, gateway} }
+
+func nameOf(r Route) string {
+	if r.Destination == everywhere {
+		return fmt.Sprintf("default route via %v", r.Gateway)
+	}
+	return "route to " + r.String()
 }
 
 // linkState is how a card is.
@@ -60,8 +75,9 @@ type linkState struct {
 	Carrier   bool
 	MTU       int
 	Addresses []netip.Prefix // IPv4
-	Gateways  []netip.Addr   // of the default routes that we added
-	Foreign   []netip.Addr   // of other default routes
+	Connected []netip.Prefix // networks that routes without a gateway lead to
+	Routes    []Route        // that we added
+	Foreign   []netip.Addr   // gateways of other default routes
 }
 
 // machine is how everything is; a card that does not exist is not in Links.
@@ -78,7 +94,7 @@ type wanted struct {
 	name      string
 	mtu       int
 	addresses []netip.Prefix
-	gateway   netip.Addr
+	routes    []Route
 }
 
 // makePlan lists what to change so that the machine is as it should be. For a
@@ -94,7 +110,7 @@ func makePlan(want []wanted, forwarding bool, is machine, ours owned) []Change {
 	}
 	for name, l := range is.Links { // cards that are not ours any more
 		if !kept[name] {
-			plan = append(plan, planLink(wanted{name: name}, linkState{Up: true, Addresses: l.Addresses, Gateways: l.Gateways}, ours[name])...)
+			plan = append(plan, planLink(wanted{name: name}, linkState{Up: true, Addresses: l.Addresses, Routes: l.Routes}, ours[name])...)
 		}
 	}
 	if forwarding && !is.Forwarding {
@@ -130,12 +146,20 @@ func planLink(w wanted, l linkState, ours []netip.Prefix) []Change {
 			plan = append(plan, Change{Kind: RemoveAddress, Link: w.name, Address: a})
 		}
 	}
-	if w.gateway.IsValid() && !slices.Contains(l.Gateways, w.gateway) {
-		plan = append(plan, Change{Kind: AddRoute, Link: w.name, Gateway: w.gateway})
+	for _, a := range w.addresses {
+		// The kernel adds it with the address or as the card goes up, and never again when somebody removes it.
+		if l.Up && a.Bits() < 31 && slices.Contains(l.Addresses, a) && !slices.Contains(l.Connected, a.Masked()) {
+			plan = append(plan, Change{Kind: AddConnected, Link: w.name, Address: a})
+		}
 	}
-	for _, g := range l.Gateways {
-		if g != w.gateway {
-			plan = append(plan, Change{Kind: RemoveRoute, Link: w.name, Gateway: g})
+	for _, r := range w.routes {
+		if !slices.Contains(l.Routes, r) {
+			plan = append(plan, Change{Kind: AddRoute, Link: w.name, Route: r})
+		}
+	}
+	for _, r := range l.Routes {
+		if !slices.Contains(w.routes, r) {
+			plan = append(plan, Change{Kind: RemoveRoute, Link: w.name, Route: r})
 		}
 	}
 	return plan

@@ -16,9 +16,9 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 var (
 	lan      = wanted{name: "ens34", addresses: []netip.Prefix{prefix("192.168.1.1/24")}}
-	lanState = linkState{Up: true, MTU: 1500, Addresses: []netip.Prefix{prefix("192.168.1.1/24")}}
-	wan      = wanted{name: "ens33", addresses: []netip.Prefix{prefix("198.51.100.2/24")}, gateway: addr("198.51.100.1")}
-	wanState = linkState{Up: true, MTU: 1500, Addresses: []netip.Prefix{prefix("198.51.100.2/24")}, Gateways: []netip.Addr{addr("198.51.100.1")}}
+	lanState = linkState{Up: true, MTU: 1500, Addresses: []netip.Prefix{prefix("192.168.1.1/24")}, Connected: []netip.Prefix{prefix("192.168.1.0/24")}}
+	wan      = wanted{name: "ens33", addresses: []netip.Prefix{prefix("198.51.100.2/24")}, routes: []Route{defaultRoute(addr("198.51.100.1"))}}
+	wanState = linkState{Up: true, MTU: 1500, Addresses: []netip.Prefix{prefix("198.51.100.2/24")}, Connected: []netip.Prefix{prefix("198.51.100.0/24")}, Routes: []Route{defaultRoute(addr("198.51.100.1"))}}
 )
 
 func TestMakePlan(t *testing.T) {
@@ -48,8 +48,23 @@ func TestMakePlan(t *testing.T) {
 			[]string{"ens34: add address 10.0.0.1/16"},
 		},
 		"another gateway": {
-			[]wanted{{name: "ens33", addresses: wan.addresses, gateway: addr("198.51.100.254")}}, false, machine{Links: map[string]linkState{"ens33": wanState}}, nil,
+			[]wanted{{name: "ens33", addresses: wan.addresses, routes: []Route{defaultRoute(addr("198.51.100.254"))}}}, false, machine{Links: map[string]linkState{"ens33": wanState}}, nil,
 			[]string{"ens33: add default route via 198.51.100.254", "ens33: remove default route via 198.51.100.1"},
+		},
+		"somebody removed all routes": {
+			[]wanted{wan, lan}, false, machine{Links: map[string]linkState{
+				"ens33": {Up: true, Addresses: wan.addresses}, "ens34": {Up: true, Addresses: lan.addresses},
+			}}, nil,
+			[]string{"ens33: add the route to 198.51.100.0/24", "ens34: add the route to 192.168.1.0/24", "ens33: add default route via 198.51.100.1"},
+		},
+		"no network to lead to": {
+			[]wanted{{name: "ens33", addresses: []netip.Prefix{prefix("198.51.100.2/32")}}}, false,
+			machine{Links: map[string]linkState{"ens33": {Up: true, Addresses: []netip.Prefix{prefix("198.51.100.2/32")}}}}, nil, nil,
+		},
+		"other routes": {
+			[]wanted{{name: "ens33", addresses: wan.addresses, routes: []Route{{prefix("10.9.8.0/24"), addr("198.51.100.9")}, {prefix("10.9.9.0/24"), netip.Addr{}}}}}, false,
+			machine{Links: map[string]linkState{"ens33": wanState}}, nil,
+			[]string{"ens33: add route to 10.9.8.0/24 via 198.51.100.9", "ens33: add route to 10.9.9.0/24", "ens33: remove default route via 198.51.100.1"},
 		},
 		"the lease has ended": {
 			[]wanted{{name: "ens33"}}, false, machine{Links: map[string]linkState{"ens33": wanState}}, owned{"ens33": wan.addresses},

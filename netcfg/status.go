@@ -75,9 +75,13 @@ func (m *Manager) linkStatus(l Link, is machine) LinkStatus {
 		Name: l.Name, Method: l.Method, Exists: ok, Up: s.Up, Carrier: s.Carrier, Addresses: s.Addresses,
 		Repairs: m.repairs[l.Name], Owners: m.owners[l.Name], Problem: m.problem[l.Name],
 	}
-	for _, g := range append(slices.Clone(s.Gateways), s.Foreign...) {
-		st.Gateway = g
-		break
+	for _, r := range s.Routes {
+		if r.Destination == everywhere {
+			st.Gateway = r.Gateway
+		}
+	}
+	if !st.Gateway.IsValid() && len(s.Foreign) > 0 {
+		st.Gateway = s.Foreign[0]
 	}
 	if l.Method == MethodDHCP {
 		st.Lease = m.lease
@@ -91,6 +95,10 @@ func (m *Manager) linkStatus(l Link, is machine) LinkStatus {
 		st.Problem = "no cable, or nothing at its other end"
 	case l.Method == MethodDHCP && m.lease == nil:
 		st.Problem = "no lease: no DHCP server has answered yet"
+	case l.Name == m.cfg.WAN.Name && !st.Gateway.IsValid() && l.Method == MethodDHCP:
+		st.Problem = "no default route, so nothing on the Internet is reached: the DHCP server names no router (options 3 and 121)"
+	case l.Name == m.cfg.WAN.Name && !st.Gateway.IsValid() && s.Up:
+		st.Problem = "no default route, so nothing on the Internet is reached: set wan.gateway, or look at who manages the card"
 	}
 	return st
 }
