@@ -24,6 +24,12 @@ func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, erro
 	})
 }
 
+// knownClient reports whether a request comes from the station that leases its address.
+func (a *Agent) knownClient(r tftpd.Request) bool {
+	mac, ok := a.leasedTo(r.Client.Addr())
+	return ok && slices.ContainsFunc(r.Stations, func(s net.HardwareAddr) bool { return a.phones.SpeaksFor(s, mac) })
+}
+
 // noteTransfer logs that a phone did not take a file to its end. Others' transfers
 // are counted only: anybody can begin one and go away.
 func (a *Agent) noteTransfer(t tftpd.Transfer) {

@@ -199,7 +199,7 @@ func (a *Agent) changeDHCP(c dhcpd.Config) bool {
 
 func (a *Agent) buildTFTP(_ context.Context, c tftpd.Config) (supervisor.Part, error) {
 	s, err := tftpd.New(c, tftpFiles{a}, tftpd.Options{
-		Logger: a.log.With("part", "tftp"), Kind: yealink.KindOf, Kinds: yealink.Kinds, OnTransfer: a.noteTransfer,
+		Logger: a.log.With("part", "tftp"), Kind: yealink.KindOf, Kinds: yealink.Kinds, OnTransfer: a.noteTransfer, Known: a.knownClient,
 	})
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	active   prometheus.Gauge
 	duration prometheus.Histogram
+	unsent   prometheus.Counter
 }
 
 func newMetrics(kinds []string) *metrics {
@@ -32,6 +33,10 @@ func newMetrics(kinds []string) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10), // 0.5 ms to 131 s
 		}),
 	}
+	m.unsent = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sae_tftp_unsent_packets_total",
+		Help: "Packets that the kernel did not take, such as while too many wait for ARP; they are sent again later.",
+	})
 	for _, k := range append([]string{noKind}, kinds...) {
 		for _, o := range []Outcome{Served, NotFound, Denied, Illegal, Failed, Repeated, OverLimit, FromOutside} {
 			m.requests.WithLabelValues(k, string(o))
@@ -44,7 +49,7 @@ func newMetrics(kinds []string) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.bytes, m.active, m.duration}
+	return []prometheus.Collector{m.requests, m.bytes, m.active, m.duration, m.unsent}
 }
 
 // Describe implements prometheus.Collector.

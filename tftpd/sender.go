@@ -3,17 +3,16 @@ package tftpd
 import (
 	"context"
 	"encoding/binary"
-	"errors"
+
 	"fmt"
 	"io"
-	"net"
+
 	"net/netip"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/pin/tftp/v3/netascii"
-	"golang.org/x/net/ipv4"
 )
 
 // smallFile is how large a file may be, in bytes, that the sender delivers. All
@@ -25,14 +24,11 @@ const (
 	opAck  = 4
 	// lookEvery is how often unacknowledged blocks are looked for.
 	lookEvery = 100 * time.Millisecond
-	batchSize = 64
 )
 
-// sender delivers small files from memory, all on one socket: a phone's whole boot
+// sender delivers small files from memory: a phone's whole boot
 // takes no socket and no goroutine of its own, where a thousand boot at once.
 type sender struct {
-	conn     *net.UDPConn
-	batch    *ipv4.PacketConn
 	timeout  time.Duration
 	retries  int
 	finished func(j *job, bytes int64, err error)
@@ -49,39 +45,33 @@ type delivery struct {
 	packet    []byte // the last one sent: an OACK or a block
 	block     int    // its number, 0 for an OACK
 	tries     int
-	due       time.Time // when it is sent again
+	at, due   time.Time // when it was sent, and when it is sent again
 }
 
-func newSender(conn *net.UDPConn, cfg Config, finished func(*job, int64, error)) *sender {
-	return &sender{
-		conn: conn, batch: ipv4.NewPacketConn(conn), timeout: cfg.Timeout, retries: cfg.Retries, finished: finished,
-		active: make(map[netip.AddrPort]*delivery),
-	}
+func newSender(cfg Config, finished func(*job, int64, error)) *sender {
+	return &sender{timeout: cfg.Timeout, retries: cfg.Retries, finished: finished, active: make(map[netip.AddrPort]*delivery)}
 }
 
-// start begins to deliver a file. largest bounds the block size.
-func (s *sender) start(j *job, file *File, largest int) error {
+// start begins to deliver a file and returns the first packet; nil if the job has
+// ended meanwhile. largest bounds the block size.
+func (s *sender) start(j *job, file *File, largest int) ([]byte, error) {
 	data, err := contents(file, j.request.mode)
 	if err != nil {
-		return fmt.Errorf("tftpd: %w", err)
+		return nil, fmt.Errorf("tftpd: %w", err)
 	}
-	d := &delivery{job: j, data: data, blockSize: 512, due: time.Now().Add(s.timeout)}
+	now := time.Now()
+	d := &delivery{job: j, data: data, blockSize: 512, at: now, due: now.Add(s.timeout)}
 	d.packet = d.answerOptions(j.request.options, file.Size, largest)
 	if d.packet == nil {
 		d.next()
 	}
 	s.mu.Lock()
-	old := s.active[j.Client]
+	defer s.mu.Unlock()
+	if j.over.Load() {
+		return nil, nil
+	}
 	s.active[j.Client] = d
-	s.mu.Unlock()
-	if old != nil { // the client has begun anew from the same port
-		s.finished(old.job, 0, errors.New("the client asked for something else"))
-	}
-	_, err = s.conn.WriteToUDPAddrPort(d.packet, j.Client)
-	if err != nil {
-		return s.drop(d, err)
-	}
-	return nil
+	return d.packet, nil
 }
 
 // contents returns what a small file holds, in the mode that the client wants.
@@ -94,17 +84,6 @@ func contents(file *File, mode string) ([]byte, error) {
 		return file.content, nil
 	}
 	return readAll(r, file.Size)
-}
-
-// drop ends a delivery that could not begin.
-func (s *sender) drop(d *delivery, err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.active[d.job.Client] != d {
-		return nil // ended meanwhile
-	}
-	delete(s.active, d.job.Client)
-	return fmt.Errorf("tftpd: send: %w", err)
 }
 
 // answerOptions returns an OACK (RFC 2347), or nil when no option was understood.
@@ -137,70 +116,55 @@ func (d *delivery) next() {
 // isLast reports whether the last packet ends the file: a block that is not full.
 func (d *delivery) isLast() bool { return d.block > 0 && len(d.packet)-4 < d.blockSize }
 
-// receive takes acknowledgements until the socket is closed.
-func (s *sender) receive(ctx context.Context) error {
-	in := make([]ipv4.Message, batchSize)
-	for i := range in {
-		in[i].Buffers = [][]byte{make([]byte, 600)}
-	}
-	out := make([]ipv4.Message, 0, batchSize)
-	for {
-		n, err := s.batch.ReadBatch(in, 0)
-		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("tftpd: receive: %w", err)
-		}
-		out = out[:0]
-		for _, m := range in[:n] {
-			from := m.Addr.(*net.UDPAddr)
-			if p := s.answer(from.AddrPort(), m.Buffers[0][:m.N]); p != nil {
-				out = append(out, ipv4.Message{Buffers: [][]byte{p}, Addr: from})
-			}
-		}
-		s.sendAll(out)
+// drop ends a job's delivery, if it has one.
+func (s *sender) drop(j *job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.active[j.Client]; d != nil && d.job == j {
+		delete(s.active, j.Client)
 	}
 }
 
-// sendAll sends packets. What the kernel does not take is sent again later, as if
-// it had been lost on the way.
-func (s *sender) sendAll(out []ipv4.Message) {
-	for len(out) > 0 {
-		n, err := s.batch.WriteBatch(out, 0)
-		if err != nil {
-			n = 1 // one client that cannot be reached must not stop the others
-		}
-		out = out[n:]
-	}
-}
-
-// answer takes one packet and returns the next block to send, if any.
-func (s *sender) answer(from netip.AddrPort, p []byte) []byte {
-	if len(p) < 4 {
+// again returns the first packet of a job whose client repeats its request, if it was
+// not sent just now.
+func (s *sender) again(j *job) []byte {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.active[j.Client]
+	if d == nil || d.job != j || now.Sub(d.at) < s.timeout/4 {
 		return nil
 	}
+	d.at = now
+	return d.packet
+}
+
+// answer takes one packet and returns the next block to send, if any. It reports
+// whether the packet belongs to a delivery.
+func (s *sender) answer(from netip.AddrPort, p []byte) (next []byte, ok bool) {
 	op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
 	s.mu.Lock()
 	d := s.active[from]
 	switch {
 	case d == nil:
+		s.mu.Unlock()
+		return nil, false
 	case op == opError:
 		s.end(d, fmt.Errorf("the client says: error %d: %q", n, p[4:]))
-		return nil
+		return nil, true
 	case op == opAck && n == uint16(d.block):
+		d.job.acked.Store(true)
 		if d.isLast() {
 			s.end(d, nil)
-			return nil
+			return nil, true
 		}
 		d.next()
-		d.tries, d.due = 0, time.Now().Add(s.timeout)
-		p = d.packet
-		s.mu.Unlock()
-		return p
+		now := time.Now()
+		d.tries, d.at, d.due = 0, now, now.Add(s.timeout)
+		next = d.packet
 	}
 	s.mu.Unlock()
-	return nil
+	return next, true
 }
 
 // end ends a delivery. The caller holds s.mu, which end releases.
@@ -211,8 +175,8 @@ func (s *sender) end(d *delivery, err error) {
 	s.finished(d.job, int64(sent), err)
 }
 
-// repeat sends what was not acknowledged in time again, and gives clients up.
-func (s *sender) repeat(ctx context.Context) error {
+// repeat hands what was not acknowledged in time to send, and gives clients up.
+func (s *sender) repeat(ctx context.Context, send func([]outgoing)) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -220,59 +184,37 @@ func (s *sender) repeat(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			s.sendAll(s.overdue(now))
+			send(s.overdue(now))
 		}
 	}
 }
 
-func (s *sender) overdue(now time.Time) (out []ipv4.Message) {
-	var gone []*delivery
+func (s *sender) overdue(now time.Time) (out []outgoing) {
+	var silent []*delivery
 	s.mu.Lock()
 	for from, d := range s.active {
+		retries := s.retries
+		if !d.job.acked.Load() {
+			retries = min(retries, maxUnanswered-1)
+		}
 		switch {
 		case now.Before(d.due):
-		case d.tries >= s.retries:
-			gone = append(gone, d)
+		case d.tries >= retries:
+			silent = append(silent, d)
 		default:
 			d.tries++
-			d.due = now.Add(s.timeout + min(time.Duration(d.tries), 4)*s.timeout/4)
-			out = append(out, ipv4.Message{Buffers: [][]byte{d.packet}, Addr: net.UDPAddrFromAddrPort(from)})
+			d.at, d.due = now, now.Add(s.timeout+min(time.Duration(d.tries), 4)*s.timeout/4)
+			out = append(out, outgoing{d.packet, from})
 		}
 	}
 	s.mu.Unlock()
-	s.giveUp(gone, errors.New("the client does not answer"))
-	return out
-}
-
-func (s *sender) giveUp(list []*delivery, err error) {
-	for _, d := range list {
+	for _, d := range silent {
 		s.mu.Lock()
 		if s.active[d.job.Client] != d {
 			s.mu.Unlock() // it answered after all
 			continue
 		}
-		s.end(d, err)
+		s.end(d, errNoAnswer)
 	}
-}
-
-// idle reports whether nothing is on its way.
-func (s *sender) idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.active) == 0
-}
-
-// shutDown waits a little for deliveries under way, then cuts the others off.
-func (s *sender) shutDown(limit time.Duration) {
-	for end := time.Now().Add(limit); !s.idle() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.mu.Lock()
-	var left []*delivery
-	for _, d := range s.active {
-		left = append(left, d)
-	}
-	s.mu.Unlock()
-	s.giveUp(left, errors.New("the server is being stopped"))
-	_ = s.conn.Close()
+	return out
 }

@@ -1,6 +1,7 @@
 package tftpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,24 +11,25 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pin/tftp/v3"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"github.com/sae-agent/sae-agent/internal/linksource"
 )
 
 const (
-	// receiveBuffer holds the requests of thousands of phones that start together.
-	receiveBuffer = 8 << 20
 	// overhead is what IPv4, UDP and TFTP take of a packet.
 	overhead = 20 + 8 + 4
-	// shutdownTime is how long Run waits for transfers when it ends. Those that are
-	// waiting for a client that has gone end later, by themselves.
+	// shutdownTime is how long Run waits for transfers when it ends.
 	shutdownTime = 2 * time.Second
+	// openers is how many files are opened at the same time.
+	openers = 4
+	// strangersPerSecond is how many clients are answered whom nobody knows and who have not been heard of by ARP. An
+	// answer to an address that somebody made up keeps the kernel's neighbour table busy for seconds.
+	strangersPerSecond = 50
 )
 
 // Options are what the server needs besides its configuration.
@@ -40,15 +42,19 @@ type Options struct {
 	// it. Nil: there is one kind, "file".
 	Kind  func(name string) string
 	Kinds []string
+	// Known tells whether a request comes from who has its address. Places are kept for
+	// such clients. Nil: all are. It MUST NOT block.
+	Known func(r Request) bool
 }
 
 // Server is a TFTP server.
 type Server struct {
-	cfg     Config
-	files   FileSource
-	opts    Options
-	log     *slog.Logger
-	metrics *metrics
+	cfg       Config
+	files     FileSource
+	opts      Options
+	log       *slog.Logger
+	metrics   *metrics
+	strangers *rate.Limiter
 
 	mu   sync.Mutex // guards the following
 	addr netip.AddrPort
@@ -66,7 +72,10 @@ func New(cfg Config, files FileSource, opts Options) (*Server, error) {
 	if opts.Kind == nil {
 		opts.Kind, opts.Kinds = func(string) string { return "file" }, []string{"file"}
 	}
-	return &Server{cfg: cfg, files: files, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Kinds)}, nil
+	return &Server{
+		cfg: cfg, files: files, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Kinds),
+		strangers: rate.NewLimiter(strangersPerSecond, 2*strangersPerSecond),
+	}, nil
 }
 
 // Addr returns where the server listens; the zero value before Run does.
@@ -76,97 +85,100 @@ func (s *Server) Addr() netip.AddrPort {
 	return s.addr
 }
 
-// Run serves until ctx ends or the socket fails. It may be called once.
+// Run serves until ctx ends or a socket fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
-	conn, err := s.listen(ctx, s.cfg.Listen)
+	d, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s.addr = d.requests.LocalAddr().(*net.UDPAddr).AddrPort()
 	s.mu.Unlock()
-
-	small, err := s.listen(ctx, netip.AddrPortFrom(s.cfg.Listen.Addr(), 0))
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	var tap *linksource.Tap
-	if s.cfg.Interface != "" {
-		if tap, err = linksource.Open(s.cfg.Interface, s.Addr().Port()); err != nil {
-			return errors.Join(fmt.Errorf("tftpd: %w", err), conn.Close(), small.Close())
-		}
-		defer tap.Close()
-	}
-	g := newGuard(s.cfg, conn.LocalAddr())
-	d := &desk{
-		Server: s, conn: conn, tap: tap, guard: g, largest: s.largestBlock(),
-		sender: newSender(small, s.cfg, func(j *job, bytes int64, err error) { s.finish(g, j, bytes, err) }),
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // the sender ends later than ctx
+	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // transfers end later than ctx
 	defer stop()
-	pin := s.transfers(ctx, g)
+	pin := d.pin(ctx)
 	eg, ctx := errgroup.WithContext(ctx)
-	eg.Go(func() error { return pin.Serve(g) })
 	eg.Go(func() error { return d.receive(ctx) })
-	eg.Go(func() error { return s.housekeeping(ctx, g) })
-	eg.Go(func() error { return d.sender.receive(running) })
-	eg.Go(func() error { return d.sender.repeat(running) })
+	for range openers {
+		eg.Go(func() error { return d.serveJobs(ctx) })
+	}
+	eg.Go(func() error { return d.transfers.receive(running, d.answers) })
+	eg.Go(func() error { return d.sender.repeat(running, d.transfers.send) })
+	var large sync.WaitGroup
+	large.Go(func() { servePin(pin, d.guard) })
 	<-ctx.Done()
-	_ = conn.Close()
-	_ = g.Close()
-	s.shutDown(pin)
-	d.sender.shutDown(shutdownTime)
+	_ = d.requests.Close()
+	d.shutDown(pin, large.Wait)
 	stop()
-	return eg.Wait()
+	_ = d.transfers.Close()
+	err = eg.Wait()
+	if d.tap != nil {
+		_ = d.tap.Close()
+	}
+	return err
 }
 
-// desk is where requests come in.
-type desk struct {
+// dispatcher takes requests and has them served.
+type dispatcher struct {
 	*Server
-	conn    *net.UDPConn
-	tap     *linksource.Tap // nil without an interface
-	guard   *guard
-	sender  *sender
-	largest int // block that fits the card
+	requests  *conn           // port 69
+	transfers *conn           // where all files are sent from
+	tap       *linksource.Tap // nil without an interface
+	guard     *guard
+	sender    *sender
+	jobs      chan *job // that wait for their file to be opened
+	largest   int       // block that fits the card
 }
 
-// listen opens a socket. The address may come later: the agent does not wait for
-// a card.
-func (s *Server) listen(ctx context.Context, addr netip.AddrPort) (*net.UDPConn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		cerr := c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
-			if s.cfg.Interface != "" {
-				err = errors.Join(err, unix.BindToDevice(int(fd), s.cfg.Interface))
-			}
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as we may
-			}
-		})
-		return errors.Join(cerr, err)
-	}}
-	pc, err := lc.ListenPacket(ctx, "udp4", addr.String())
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("tftpd: another program holds UDP port %d: stop it (systemctl disable --now tftpd-hpa atftpd dnsmasq)", s.cfg.Listen.Port())
-	}
+// open opens the sockets.
+func (s *Server) open(ctx context.Context) (*dispatcher, error) {
+	unsent := func(n int) { s.metrics.unsent.Add(float64(n)) }
+	requests, err := listen(ctx, s.cfg.Listen, s.cfg.Interface, unsent)
 	if err != nil {
-		return nil, fmt.Errorf("tftpd: listen: %w", err)
+		return nil, err
 	}
-	return pc.(*net.UDPConn), nil
+	transfers, err := listen(ctx, netip.AddrPortFrom(s.cfg.Listen.Addr(), 0), s.cfg.Interface, unsent)
+	if err != nil {
+		return nil, errors.Join(err, requests.Close())
+	}
+	d := &dispatcher{
+		Server: s, requests: requests, transfers: transfers, largest: s.largestBlock(),
+		jobs: make(chan *job, s.cfg.MaxTransfers), // each has a place, so that there is always room
+	}
+	if s.cfg.Interface != "" {
+		port := requests.LocalAddr().(*net.UDPAddr).Port
+		if d.tap, err = linksource.Open(s.cfg.Interface, uint16(port)); err != nil {
+			return nil, errors.Join(fmt.Errorf("tftpd: %w", err), requests.Close(), transfers.Close())
+		}
+	}
+	d.sender = newSender(s.cfg, d.finish)
+	d.guard = newGuard(s.cfg, func(p []byte, to netip.AddrPort) { transfers.send([]outgoing{{p, to}}) }, d.finish)
+	return d, nil
 }
 
-// transfers returns pin/tftp, set up.
-func (s *Server) transfers(ctx context.Context, g *guard) *tftp.Server {
-	t := tftp.NewServer(func(name string, rf io.ReaderFrom) error { return s.transfer(ctx, g, name, rf) }, nil)
-	t.SetTimeout(s.cfg.Timeout)
-	t.SetRetries(s.cfg.Retries)
-	t.SetBackoff(func(attempt int) time.Duration { return min(time.Duration(attempt), 4) * s.cfg.Timeout / 4 })
+// pin returns pin/tftp, set up to use the guard for its network.
+func (d *dispatcher) pin(ctx context.Context) *tftp.Server {
+	t := tftp.NewServer(func(_ string, rf io.ReaderFrom) error { return d.transfer(ctx, rf) }, nil)
+	t.SetTimeout(d.cfg.Timeout)
+	t.SetRetries(d.cfg.Retries)
+	t.SetBackoff(func(attempt int) time.Duration { return min(time.Duration(attempt), 4) * d.cfg.Timeout / 4 })
 	// pin/tftp cannot see the card's MTU through the guard, and a fragmented block
 	// is lost when one fragment is.
 	t.SetBlockSizeNegotiation(false)
-	t.SetBlockSize(s.largestBlock())
+	t.SetBlockSize(d.largest)
+	t.EnableSinglePort()
 	return t
+}
+
+// servePin runs pin/tftp until it is shut down. A packet that comes while its transfer
+// ends makes it send on a closed channel; the other transfers go on.
+func servePin(pin *tftp.Server, g *guard) {
+	for again := true; again; {
+		func() {
+			defer func() { again = recover() != nil }()
+			_ = pin.Serve(g)
+		}()
+	}
 }
 
 func (s *Server) largestBlock() int {
@@ -177,57 +189,90 @@ func (s *Server) largestBlock() int {
 }
 
 // receive takes requests from the socket.
-func (d *desk) receive(ctx context.Context) error {
-	var running sync.WaitGroup
-	defer running.Wait()
-	buf := make([]byte, 2048)
-	for {
-		n, from, err := d.conn.ReadFromUDPAddrPort(buf)
-		if ctx.Err() != nil {
-			return nil
+func (d *dispatcher) receive(ctx context.Context) error {
+	defer close(d.jobs)
+	var out []outgoing
+	return d.requests.receive(ctx, func(batch []incoming) error {
+		if d.tap != nil {
+			if err := d.tap.Refresh(); err != nil {
+				return fmt.Errorf("tftpd: %w", err)
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("tftpd: receive: %w", err)
+		out = out[:0]
+		for _, m := range batch {
+			if p := d.request(m.from, m.data); p != nil {
+				out = append(out, outgoing{p, m.from})
+			}
 		}
-		client := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if !d.allowed(client.Addr()) {
-			d.ended(Transfer{Request: Request{Client: client}, Outcome: FromOutside})
-			continue
-		}
-		stations, err := d.stations(client)
-		if err != nil {
-			return err
-		}
-		if d.tap != nil && stations == nil { // its frame was lost in a flood: the client asks again
-			d.ended(Transfer{Request: Request{Client: client}, Outcome: OverLimit})
-			continue
-		}
-		rq, err := parseRequest(buf[:n])
-		if err != nil {
-			d.refuse(Transfer{Request: Request{Client: client, Name: rq.name}, Outcome: illegalOrDenied(err), Err: err}, err)
-			continue
-		}
-		j := &job{Request: Request{Client: client, Name: rq.name, Stations: stations}, request: rq, begun: time.Now()}
-		if why, ok := d.guard.enter(j.Request); !ok {
-			d.ended(Transfer{Request: j.Request, Outcome: why})
-			continue
-		}
-		running.Go(func() { d.begin(ctx, j) })
-	}
+		d.requests.send(out)
+		return nil
+	})
 }
 
-// stations returns the MACs of the frames that a datagram came in.
-func (d *desk) stations(client netip.AddrPort) (out []net.HardwareAddr, err error) {
-	if d.tap == nil {
-		return nil, nil
+// request takes one packet. It returns an error to answer with, if any.
+func (d *dispatcher) request(client netip.AddrPort, p []byte) []byte {
+	r := Request{Client: client}
+	if !d.allowed(client.Addr()) {
+		d.ended(Transfer{Request: r, Outcome: FromOutside})
+		return nil
 	}
-	if err := d.tap.Refresh(); err != nil {
-		return nil, fmt.Errorf("tftpd: %w", err)
+	if d.tap != nil {
+		for _, mac := range d.tap.Take(client) {
+			r.Stations = append(r.Stations, mac.HardwareAddr())
+		}
+		if r.Stations == nil { // its frame was lost in a flood: the client asks again
+			d.ended(Transfer{Request: r, Outcome: OverLimit})
+			return nil
+		}
 	}
-	for _, mac := range d.tap.Take(client) {
-		out = append(out, mac.HardwareAddr())
+	known := d.opts.Known == nil || d.opts.Known(r)
+	rq, err := parseRequest(p)
+	var refused *protocolError
+	if errors.As(err, &refused) && refused.quiet {
+		d.ended(Transfer{Request: r, Outcome: Illegal, Err: err})
+		return nil
 	}
-	return out, nil
+	if !known && !d.mayAnswer(r) {
+		d.ended(Transfer{Request: r, Outcome: OverLimit})
+		return nil
+	}
+	r.Name = rq.name
+	if err != nil {
+		d.ended(Transfer{Request: r, Outcome: illegalOrDenied(err), Err: err})
+		return encodeError(err)
+	}
+	d.admit(&job{Request: r, request: rq, begun: time.Now(), known: known})
+	return nil
+}
+
+// mayAnswer reports whether an unknown client gets an answer: it speaks ARP, or not too many do not.
+func (d *dispatcher) mayAnswer(r Request) bool {
+	if mac, err := linksource.Neighbour(d.cfg.Interface, r.Client.Addr()); err == nil {
+		for _, m := range r.Stations {
+			if bytes.Equal(m, mac[:]) {
+				return true
+			}
+		}
+	}
+	return d.strangers.Allow()
+}
+
+// admit gives a request a place, and ends what its client had from the same port before.
+func (d *dispatcher) admit(j *job) {
+	why, old := d.guard.enter(j)
+	if why == Repeated {
+		if p := d.sender.again(old); p != nil {
+			d.transfers.send([]outgoing{{p, j.Client}})
+		}
+	} else if old != nil {
+		d.end(old, errAgain)
+	}
+	if why != "" {
+		d.ended(Transfer{Request: j.Request, Outcome: why})
+		return
+	}
+	d.metrics.active.Inc()
+	d.jobs <- j
 }
 
 func (s *Server) allowed(a netip.Addr) bool {
@@ -247,39 +292,60 @@ func illegalOrDenied(err error) Outcome {
 	return Illegal
 }
 
-// begin opens the file and has it delivered, or tells the client why not.
-func (d *desk) begin(ctx context.Context, j *job) {
-	file, err := d.open(ctx, j.Request)
-	if err == nil && file.Size >= 0 && file.Size <= smallFile {
-		d.metrics.active.Inc()
-		err = d.deliver(j, file)
-		if err == nil {
-			return
+// serveJobs opens files and begins to send them, for as many jobs at once as there are.
+func (d *dispatcher) serveJobs(ctx context.Context) error {
+	out := make([]outgoing, 0, batchSize)
+	for j := range d.jobs {
+		out = d.begin(ctx, j, out[:0])
+		for more := true; more && len(out) < batchSize; {
+			select {
+			case j, ok := <-d.jobs:
+				if more = ok; ok {
+					out = d.begin(ctx, j, out)
+				}
+			default:
+				more = false
+			}
 		}
-		d.metrics.active.Dec()
+		d.transfers.send(out)
+	}
+	return nil
+}
+
+// begin opens a job's file. It adds its first packet, or an error, to out.
+func (d *dispatcher) begin(ctx context.Context, j *job, out []outgoing) []outgoing {
+	if j.over.Load() {
+		return out
+	}
+	file, err := d.openFile(ctx, j.Request)
+	if err == nil && (file.Size < 0 || file.Size > smallFile) {
+		d.guard.hand(j, file)
+		return out
+	}
+	var first []byte
+	if err == nil {
+		first, err = d.deliver(j, file)
 	}
 	if err != nil {
 		outcome, told := refusal(err)
-		d.guard.leave(j.Request, false)
-		d.refuse(Transfer{Request: j.Request, Outcome: outcome, Err: err, Duration: time.Since(j.begun)}, told)
-		return
+		first = encodeError(told)
+		d.finishAs(j, outcome, 0, err)
 	}
-	j.file = file
-	if !d.guard.hand(ctx, j) {
-		d.guard.leave(j.Request, false)
-		_ = file.Close()
+	if first == nil {
+		return out
 	}
+	return append(out, outgoing{first, j.Client})
 }
 
 // deliver gives a small file to the sender.
-func (d *desk) deliver(j *job, file *File) (err error) {
+func (d *dispatcher) deliver(j *job, file *File) (first []byte, err error) {
 	defer file.Close()
 	defer d.rescue(j.Request, &err)
 	return d.sender.start(j, file, d.largest)
 }
 
-// open asks the source for a file; a panic there is that request's alone.
-func (s *Server) open(ctx context.Context, r Request) (f *File, err error) {
+// openFile asks the source for a file; a panic there is that request's alone.
+func (s *Server) openFile(ctx context.Context, r Request) (f *File, err error) {
 	defer s.rescue(r, &err)
 	return s.files.Open(ctx, r)
 }
@@ -291,88 +357,111 @@ func (s *Server) rescue(r Request, err *error) {
 	}
 }
 
-// refuse answers with an error, unless the client must not hear one.
-func (d *desk) refuse(t Transfer, told error) {
-	d.ended(t)
-	var p *protocolError
-	if errors.As(told, &p) && p.quiet {
-		return
+// answers takes clients' acknowledgements and errors.
+func (d *dispatcher) answers(batch []incoming) error {
+	var out []outgoing
+	for _, m := range batch {
+		if len(m.data) < 4 {
+			continue
+		}
+		next, ok := d.sender.answer(m.from, m.data)
+		if !ok {
+			d.guard.answered(m.from, m.data)
+		}
+		if next != nil {
+			out = append(out, outgoing{next, m.from})
+		}
 	}
-	if _, err := d.conn.WriteToUDPAddrPort(encodeError(told), t.Client); err != nil {
-		d.log.Debug("cannot send an error", "address", t.Client.Addr(), "err", err)
-	}
+	d.transfers.send(out)
+	return nil
 }
 
 // transfer sends one large file. pin/tftp calls it in a goroutine of its own.
-func (s *Server) transfer(ctx context.Context, g *guard, name string, rf io.ReaderFrom) (err error) {
+func (d *dispatcher) transfer(ctx context.Context, rf io.ReaderFrom) (err error) {
 	out := rf.(tftp.OutgoingTransfer)
 	remote := out.RemoteAddr()
-	client := remote.AddrPort()
-	j := g.take(jobKey{netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), name})
+	defer d.guard.forget(idOf(&remote))
+	j := d.guard.take(idOf(&remote))
 	if j == nil {
-		return errors.New("tftpd: a transfer that nobody asked for")
+		return errAgain
 	}
-	s.metrics.active.Inc()
-	var bytes int64
+	var sent int64
 	defer func() {
 		_ = j.file.Close()
-		s.finish(g, j, bytes, err)
+		d.finish(j, sent, err)
 	}()
-	defer s.rescue(j.Request, &err)
+	defer d.rescue(j.Request, &err)
 	if j.file.Size >= 0 {
 		out.SetSize(j.file.Size)
 	}
-	bytes, err = rf.ReadFrom(untilDone{ctx, j.file})
+	sent, err = rf.ReadFrom(&source{ctx, j})
 	return err
 }
 
-// finish notes the end of a transfer.
-func (s *Server) finish(g *guard, j *job, bytes int64, err error) {
-	s.metrics.active.Dec()
-	g.leave(j.Request, true)
-	t := Transfer{Request: j.Request, Outcome: Served, Bytes: bytes, Duration: time.Since(j.begun), Err: err}
-	if err != nil {
-		t.Outcome = Failed
-	}
-	s.ended(t)
-}
-
-// untilDone ends a file when the server does.
-type untilDone struct {
+// source is the file of a job that pin/tftp sends.
+type source struct {
 	ctx context.Context
-	r   io.Reader
+	job *job
 }
 
-func (u untilDone) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, errors.New("the server is being restarted")
+func (s *source) Read(p []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		return 0, unreadable(s.job, errShutDown)
 	}
-	return u.r.Read(p)
+	n, err := s.job.file.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = unreadable(s.job, err)
+	}
+	return n, err
 }
 
-func (s *Server) housekeeping(ctx context.Context, g *guard) error {
-	tick := time.NewTicker(repeatTime)
+// end ends a job from outside.
+func (d *dispatcher) end(j *job, err error) {
+	d.finish(j, 0, err)
+	d.sender.drop(j)
+	d.guard.stop(j)
+}
+
+// finish notes the end of a transfer.
+func (d *dispatcher) finish(j *job, bytes int64, err error) {
+	outcome := Served
+	if err != nil {
+		outcome = Failed
+	}
+	d.finishAs(j, outcome, bytes, err)
+}
+
+// finishAs notes how a job has ended, the first time that it is told.
+func (d *dispatcher) finishAs(j *job, outcome Outcome, bytes int64, err error) {
+	if !j.over.CompareAndSwap(false, true) {
+		return
+	}
+	d.guard.leave(j)
+	d.metrics.active.Dec()
+	d.ended(Transfer{Request: j.Request, Outcome: outcome, Bytes: bytes, Duration: time.Since(j.begun), Err: err})
+}
+
+// shutDown waits a little for transfers that are under way, then cuts the others off.
+func (d *dispatcher) shutDown(pin *tftp.Server, wait func()) {
+	for end := time.Now().Add(shutdownTime); len(d.guard.jobs()) > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, j := range d.guard.jobs() {
+		d.end(j, errShutDown)
+	}
+	pin.Shutdown()
+	_ = d.guard.Close()
+	done := make(chan struct{})
+	go func() { wait(); close(done) }()
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		d.guard.stopAll() // again: pin/tftp loses a packet for a transfer that has another one to read
 		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			g.sweep(now)
+		case <-done:
+			d.guard.closeFiles()
+			return
+		case <-tick.C:
 		}
-	}
-}
-
-// shutDown waits a little for transfers that are under way.
-func (s *Server) shutDown(server *tftp.Server) {
-	done := make(chan struct{})
-	go func() {
-		server.Shutdown()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(shutdownTime):
-		s.log.Warn("transfers were cut off")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
@@ -77,6 +79,13 @@ func (l *transfers) count(o tftpd.Outcome) (n int) {
 	return n
 }
 
+// ended tells how many requests have ended.
+func (l *transfers) ended() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.list)
+}
+
 func (l *transfers) wait(t *testing.T, o tftpd.Outcome, n int) {
 	t.Helper()
 	labtest.Eventually(t, func() error {
@@ -87,14 +96,21 @@ func (l *transfers) wait(t *testing.T, o tftpd.Outcome, n int) {
 	})
 }
 
-// start runs a server on loopback.
+// start runs a server on loopback, and notes what becomes of requests.
 func start(t *testing.T, cfg tftpd.Config, src tftpd.FileSource) (*tftpd.Server, *transfers) {
+	t.Helper()
+	seen := new(transfers)
+	return run(t, cfg, src, tftpd.Options{OnTransfer: seen.add}), seen
+}
+
+// run runs a server on loopback.
+func run(t *testing.T, cfg tftpd.Config, src tftpd.FileSource, opts tftpd.Options) *tftpd.Server {
 	t.Helper()
 	if !cfg.Listen.IsValid() {
 		cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
 	}
-	seen := new(transfers)
-	s, err := tftpd.New(cfg, src, tftpd.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), OnTransfer: seen.add})
+	opts.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := tftpd.New(cfg, src, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +129,7 @@ func start(t *testing.T, cfg tftpd.Config, src tftpd.FileSource) (*tftpd.Server,
 		}
 		return nil
 	})
-	return s, seen
+	return s
 }
 
 // childEnv makes the test binary the server of a lab's appliance.
@@ -133,8 +149,42 @@ func labFiles(r tftpd.Request) (*tftpd.File, error) {
 		return nil, fs.ErrPermission
 	case "panic.cfg":
 		panic("a bug")
+	case "goroutines":
+		return content(fmt.Sprintln(runtime.NumGoroutine())), nil
+	case "no-descriptors", "descriptors":
+		return content("ok"), limitFiles(r.Name == "no-descriptors")
+	case "T42U-from-memory":
+		return &tftpd.File{ReadCloser: io.NopCloser(bytes.NewReader(firmware[:70_000])), Size: 70_000}, nil
+	case "on-disk.rom":
+		return diskFile()
 	}
 	return nil, fs.ErrNotExist
+}
+
+// limitFiles has this process open no more files, or as many as it may.
+func limitFiles(on bool) error {
+	limit := unix.Rlimit{Cur: 1024, Max: 1024}
+	if on {
+		next, err := os.Open(os.DevNull)
+		if err != nil {
+			return err
+		}
+		limit.Cur = uint64(next.Fd()) // the lowest that is free
+		_ = next.Close()
+	}
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+}
+
+// diskFile opens a file that is not in memory: this program's beginning.
+func diskFile() (*tftpd.File, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	return &tftpd.File{ReadCloser: struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(f, 200_000), f}, Size: 200_000}, nil
 }
 
 // runChild serves on a lab's appliance, in a process of its own: pin/tftp opens
@@ -349,7 +399,11 @@ type peer struct {
 }
 
 func newPeer(t *testing.T, s *tftpd.Server) *peer {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return newPeerAt(t, s, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+}
+
+func newPeerAt(t *testing.T, s *tftpd.Server, addr netip.Addr) *peer {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: addr.AsSlice()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,13 @@ func (s *Service) phoneOf(mac net.HardwareAddr) net.HardwareAddr {
 	return mac
 }
 
+// SpeaksFor reports whether a station's frames may be those of who has another MAC, for what holds no secret.
+func (s *Service) SpeaksFor(station, mac net.HardwareAddr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.speaksFor(station, s.phoneOf(mac))
+}
+
 // speaksFor reports whether a station's frames may be a phone's. A PC behind a phone's second port is a station of
 // its own: the phone is a switch, which leaves frames as they are. The caller holds s.mu.
 func (s *Service) speaksFor(station, phone net.HardwareAddr) bool {
