@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (c *Server) health(w http.ResponseWriter, _ *http.Request) {
@@ -50,7 +51,19 @@ func (c *Server) file(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	header(w, "application/octet-stream", size)
-	_, _ = io.Copy(w, f) // a short body tells the client; nobody else to tell
+	_, _ = io.Copy(impatient{w, http.NewResponseController(w)}, f) // a short body tells the client; nobody else to tell
+}
+
+// impatient gives a client up that takes nothing for a while: it would hold its connection and a file, as often as it
+// likes. A slow one has all the time that it needs.
+type impatient struct {
+	io.Writer
+	conn *http.ResponseController
+}
+
+func (i impatient) Write(p []byte) (int, error) {
+	_ = i.conn.SetWriteDeadline(time.Now().Add(idleTime)) // fails in tests without a connection only
+	return i.Writer.Write(p)
 }
 
 func send(w http.ResponseWriter, contentType string, data []byte) {

@@ -99,8 +99,8 @@ func newServer(ctx context.Context, h http.Handler, log *slog.Logger) *http.Serv
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      10 * time.Minute, // a firmware of 50 MB over a slow link
-		IdleTimeout:       30 * time.Second,
+		WriteTimeout:      idleTime, // of an answer in one piece; files have it for each piece
+		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -120,7 +120,7 @@ func listen(ctx context.Context, addrs []netip.AddrPort) (listeners []net.Listen
 		if err != nil {
 			return listeners, fmt.Errorf("web: listen: %w (is another program on that port? change http.listen or http.metrics.listen, or stop it)", err)
 		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, newBounded(l))
 	}
 	return listeners, nil
 }

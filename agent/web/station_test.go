@@ -8,10 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -31,7 +34,7 @@ type office struct {
 	asked                chan Request
 }
 
-func newOffice(t *testing.T, body string) office {
+func newOffice(t *testing.T) office {
 	l := labtest.New(t)
 	o := office{server: l.Host("server"), phone: l.Host("phone"), thief: l.Host("thief"), asked: make(chan Request, 10)}
 	sw := l.Switch("switch")
@@ -45,9 +48,12 @@ func newOffice(t *testing.T, body string) office {
 		TLS:    []netip.AddrPort{netip.MustParseAddrPort(secure)},
 		Allow:  []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")},
 	}, Sources{
-		File: func(_ context.Context, r Request) (io.ReadCloser, int64, error) {
+		File: func(ctx context.Context, r Request) (io.ReadCloser, int64, error) {
 			o.asked <- r
-			return io.NopCloser(strings.NewReader(body)), int64(len(body)), nil
+			if r.Name == "endless" {
+				return io.NopCloser(endless{ctx}), 1, nil
+			}
+			return io.NopCloser(strings.NewReader("x")), 1, nil
 		},
 		Certificate: certificate,
 	}, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -63,8 +69,18 @@ func newOffice(t *testing.T, body string) office {
 	labtest.Eventually(t, func() error {
 		return o.phone.Command("curl", "-sk", "https://"+secure+"/").Run()
 	})
-	<-o.asked
+	for len(o.asked) > 0 {
+		<-o.asked
+	}
 	return o
+}
+
+// endless is a file that is not sent before its client has gone.
+type endless struct{ ctx context.Context }
+
+func (e endless) Read([]byte) (int, error) {
+	<-e.ctx.Done()
+	return 0, io.EOF
 }
 
 func certificate() (tls.Certificate, error) {
@@ -79,7 +95,7 @@ func certificate() (tls.Certificate, error) {
 
 // Who opened a connection is told by its frame, over HTTPS too, whoever has the address.
 func TestRequestTellsItsStation(t *testing.T) {
-	o := newOffice(t, "x")
+	o := newOffice(t)
 	expect := func(h *labtest.Host, url string, want net.HardwareAddr) {
 		t.Helper()
 		h.Run("curl", "-skf", url)
@@ -96,4 +112,61 @@ func TestRequestTellsItsStation(t *testing.T) {
 	o.server.Run("ip", "neigh", "flush", "dev", "ens34")
 	expect(o.thief, "http://"+plain+"/a.cfg", o.thief.MAC("eth0"))
 	expect(o.thief, "https://"+secure+"/a.cfg", o.thief.MAC("eth0"))
+}
+
+// A client has no more than so many connections, and makes room when it closes them.
+func TestConnectionsAreBounded(t *testing.T) {
+	o := newOffice(t)
+	var open []net.Conn
+	dial := func() {
+		o.phone.Do(func() error {
+			c, err := net.Dial("tcp4", plain)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			open = append(open, c)
+			_, err = c.Write([]byte("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"))
+			return err
+		})
+	}
+	for range maxPerClient {
+		dial()
+		<-o.asked
+	}
+	dial()
+	if n, err := open[maxPerClient].Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes over one connection too many", n)
+	}
+	for _, c := range open {
+		_ = c.Close()
+	}
+	labtest.Eventually(t, func() error { // they count no more
+		return o.phone.Command("curl", "-sf", "-o", "/dev/null", "http://"+plain+"/a.rom").Run()
+	})
+}
+
+// Each piece of a file has a time of its own: the deadline is moved for each.
+func TestDeadlineMoves(t *testing.T) {
+	w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
+	body := strings.Repeat("x", 100_000)
+	if _, err := io.Copy(impatient{w, http.NewResponseController(w)}, struct{ io.Reader }{strings.NewReader(body)}); err != nil {
+		t.Fatal(err)
+	}
+	if w.Body.Len() != len(body) || w.deadlines < 2 {
+		t.Errorf("%d bytes with %d deadlines", w.Body.Len(), w.deadlines)
+	}
+}
+
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	deadlines int
+}
+
+func (w *slowWriter) SetWriteDeadline(at time.Time) error {
+	w.deadlines++
+	if left := time.Until(at); left <= 0 || left > idleTime {
+		return fmt.Errorf("in %v", left)
+	}
+	return nil
 }

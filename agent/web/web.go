@@ -25,7 +25,11 @@ import (
 	"github.com/sae-agent/sae-agent/internal/linksource"
 )
 
-const shutdownTime = 2 * time.Second
+const (
+	shutdownTime = 2 * time.Second
+	// idleTime is how long a client may take nothing, and ask nothing.
+	idleTime = 30 * time.Second
+)
 
 // Config says where to listen and who may ask.
 type Config struct {
