@@ -27,10 +27,7 @@ import (
 )
 
 // yealinkClass is how the vendor class (option 60) of a Yealink phone begins.
-const yealinkClass = "yealink"
-
-// yealinkOUI is how their MACs begin.
-var yealinkOUI = [3]byte{0x00, 0x15, 0x65}
+const yealinkClass = yealink.VendorClass
 
 // optionVoiceVLAN is Yealink's choice for the voice VLAN, a decimal string.
 const optionVoiceVLAN = 132
@@ -77,7 +74,7 @@ func desiredDHCP(c *config.Config, f facts) dhcpd.Config {
 		Interface: c.LAN.Interface, ServerID: c.LAN.Address.Addr(), Subnet: c.LAN.Address.Masked(),
 		RangeFirst: c.DHCP.Range.First, RangeLast: c.DHCP.Range.Last,
 		LeaseTime: c.DHCP.LeaseTime, StrangerLeaseTime: c.DHCP.StrangerLeaseTime,
-		Known: f.approved, Force: c.DHCP.Force, Peers: c.DHCP.Peers, Disguise: &dhcpd.Disguise{OUI: yealinkOUI, Class: yealinkClass},
+		Known: f.approved, Force: c.DHCP.Force, Peers: c.DHCP.Peers, Disguise: &dhcpd.Disguise{OUI: yealink.OUI(), Class: yealinkClass},
 		Options: desiredOptions(c, f),
 	}
 	for _, p := range c.Phones {

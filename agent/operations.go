@@ -21,6 +21,7 @@ func (a *Agent) operations() []control.Handler {
 		control.Handle(control.ListHistory, query(a.History)),
 
 		control.Handle(control.ListLeases, query(a.Leases)),
+		control.Handle(control.SearchDHCPServers, query(a.SearchDHCPServers)),
 
 		control.Handle(control.ListPhones, query(a.Phones)),
 		control.Handle(control.GetPhone, func(ctx context.Context, r control.PhoneRequest) (control.Phone, error) {

@@ -120,6 +120,16 @@ func networkLinks(st netcfg.Status) []control.NetworkLink {
 	return out
 }
 
+// SearchDHCPServers answers control.SearchDHCPServers.
+func (a *Agent) SearchDHCPServers(ctx context.Context) (control.DHCPStatus, error) {
+	if s := a.dhcp.Load(); s != nil {
+		if _, err := s.Search(ctx); err != nil {
+			return control.DHCPStatus{}, err
+		}
+	}
+	return a.dhcpStatus(), nil
+}
+
 func (a *Agent) dhcpStatus() control.DHCPStatus {
 	s := a.dhcp.Load()
 	if s == nil {

@@ -11,7 +11,15 @@ var ListLeases = Operation[None, []Lease]{
 	Summary: "The DHCP leases, by address",
 }
 
-func leaseOperations() []Declaration { return []Declaration{ListLeases} }
+// SearchDHCPServers has the DHCP server search for others, and answers when the
+// search is over: 4 to 16 seconds.
+var SearchDHCPServers = Operation[None, DHCPStatus]{
+	ID: "searchDHCPServers", Method: http.MethodPost, Path: "/dhcp/search", Role: Operator,
+	Summary: "Search for other DHCP servers on the LAN now",
+	Order:   "search for other DHCP servers",
+}
+
+func leaseOperations() []Declaration { return []Declaration{ListLeases, SearchDHCPServers} }
 
 // Lease is an address and who has it.
 type Lease struct {

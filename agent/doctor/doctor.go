@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
@@ -25,6 +24,7 @@ type Facts struct {
 	ConfigErr  error           // why not
 	Daemon     *control.Status // nil when none answers
 	DaemonErr  error           // why not
+	Rivals     []string        // other DHCP servers that answer, where no daemon does
 	Listeners  []Listener
 	Cards      map[string]Card // those of the configuration, by name
 	Clock      Clock
@@ -197,14 +197,6 @@ func checkTFTPPort(f Facts) (out []problem.Problem) {
 		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers TFTP on this machine (UDP port 69)", l.who()))
 	}
 	return out
-}
-
-func checkRivals(f Facts) []problem.Problem {
-	if f.Daemon == nil || len(f.Daemon.DHCP.Rivals) == 0 {
-		return nil
-	}
-	return []problem.Problem{wrong("switch that server off; or let it be, set dhcp.enabled: false and have it send option 66",
-		"another DHCP server answers on the LAN: %s", strings.Join(f.Daemon.DHCP.Rivals, ", "))}
 }
 
 // allowedOn are the programs that may hold a planned port, besides our own.

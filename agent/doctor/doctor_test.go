@@ -64,6 +64,7 @@ func TestChecks(t *testing.T) {
 		"DHCP off":           {func(f *Facts) { listens("udp", "0.0.0.0:67", "dhcpd", "")(f); f.Config.DHCP.Enabled = false }, "", "", ""},
 		"tftpd-hpa":          {listens("udp", "[::]:69", "in.tftpd", "tftpd-hpa.service"), "tftp-port", "in.tftpd (tftpd-hpa.service) answers TFTP", "takeover"},
 		"someone on 69":      {listens("udp", "[::]:69", "", ""), "tftp-port", "another program answers TFTP", "stop it"},
+		"foreign server":     {func(f *Facts) { f.Daemon.DHCP.Foreign = []string{"192.168.1.77 (chosen by 02:00:00:00:00:01)"} }, "rivals", "192.168.1.77", "switch"},
 		"rival":              {func(f *Facts) { f.Daemon.DHCP.Rivals = []string{"192.168.1.254 (aa:bb:cc:dd:ee:ff)"} }, "rivals", "192.168.1.254", "dhcp.enabled: false"},
 		"upload not shaped":  {func(f *Facts) { f.Daemon.QoS.Error = "there is no card ens33" }, "upload", "there is no card ens33", "qos.wan_upload"},
 		"own name unknown":   {func(f *Facts) { f.Hosts = "127.0.0.1 localhost\n#127.0.1.1 appliance\n" }, "hostname", "appliance, this machine's own name", "127.0.1.1 appliance"},

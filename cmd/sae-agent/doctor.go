@@ -22,13 +22,16 @@ func newDoctorCommand() *cobra.Command {
 		Short: "Find what is wrong with this machine, and say how to mend it",
 		Long: `Look for what keeps the appliance from working: other DHCP and TFTP servers,
 another manager of a card, a missing link, ports that collide, a wrong clock, a
-full disk. Nothing is changed. The exit status is 1 when something does not work.`,
+full disk. The LAN is searched for other DHCP servers. Nothing is changed. The exit status is 1 when something does not work.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			facts, err := lookAround(cmd, path, state)
 			if err != nil {
 				return err
 			}
+			facts = doctor.SearchDHCP(cmd.Context(), facts, func(ctx context.Context) (control.DHCPStatus, error) {
+				return control.Call(ctx, daemon(cmd), control.SearchDHCPServers, control.None{})
+			})
 			problems := doctor.Examine(facts)
 			if err := show(cmd, problems, func(w io.Writer) { printFindings(w, problems) }); err != nil {
 				return err

@@ -42,6 +42,12 @@ var Models = sync.OnceValue(func() []Model {
 	return out
 })
 
+// VendorClass is how the DHCP vendor class (option 60) of a phone begins.
+const VendorClass = "yealink"
+
+// OUI returns how most of their MACs begin.
+func OUI() [3]byte { return [3]byte{0x00, 0x15, 0x65} }
+
 // ouis are the first three bytes of Yealink's MAC addresses.
 var ouis = sync.OnceValue(func() map[[3]byte]bool {
 	out := make(map[[3]byte]bool)
