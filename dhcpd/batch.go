@@ -18,6 +18,7 @@ type batch struct {
 	heads  []mmsghdr
 	iovecs []unix.Iovec
 	frames [][]byte
+	calls  int // system calls so far
 }
 
 func newBatch(size int) *batch {
@@ -83,6 +84,7 @@ func (b *batch) send(c syscall.RawConn, n int) (sent int, err error) {
 
 // call is recvmmsg(2) or sendmmsg(2) that does not wait.
 func (b *batch) call(trap, fd uintptr, heads []mmsghdr) (int, syscall.Errno) {
+	b.calls++
 	n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno

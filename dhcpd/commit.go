@@ -2,6 +2,7 @@ package dhcpd
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 )
 
@@ -11,10 +12,11 @@ const maxQueue = 8192
 
 // pendingCommit is a change that must be on disk before its reply leaves.
 type pendingCommit struct {
-	record  *record
-	gen     uint64
-	changes []Lease // the first is the record's
-	out     outgoing
+	record *record
+	gen    uint64
+	lease  Lease      // the record's change
+	leaves netip.Addr // to be deleted from the store, or zero
+	out    outgoing
 }
 
 // commitQueue holds the changes that came while the disk was busy with the last
@@ -24,6 +26,8 @@ type commitQueue struct {
 
 	mu   sync.Mutex // guards the following
 	list []pendingCommit
+	// spare is a list that was committed, to be filled again.
+	spare []pendingCommit
 }
 
 func newCommitQueue() *commitQueue { return &commitQueue{wake: make(chan struct{}, 1)} }
@@ -46,11 +50,20 @@ func (q *commitQueue) takeAll() []pendingCommit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := q.list
-	q.list = nil
+	q.list, q.spare = q.spare, nil
 	return all
 }
 
+// giveBack lets a list from takeAll be used again.
+func (q *commitQueue) giveBack(all []pendingCommit) {
+	clear(all)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.spare = all[:0]
+}
+
 func (s *Server) commitLoop(ctx context.Context) error {
+	var b commitBuffers
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,42 +72,50 @@ func (s *Server) commitLoop(ctx context.Context) error {
 		}
 		// A commit that has begun is finished: half of it would be nobody's lease.
 		if all := s.queue.takeAll(); len(all) > 0 {
-			s.commit(context.WithoutCancel(ctx), all)
+			s.commit(context.WithoutCancel(ctx), all, &b)
+			s.queue.giveBack(all)
 		}
 	}
 }
 
+// commitBuffers are used by one commit after the other.
+type commitBuffers struct {
+	changes []Lease
+	out     []outgoing
+}
+
 // commit stores the changes together and lets their replies leave, or undoes them all.
-func (s *Server) commit(ctx context.Context, all []pendingCommit) {
-	var changes []Lease
+func (s *Server) commit(ctx context.Context, all []pendingCommit, b *commitBuffers) {
+	b.changes, b.out = b.changes[:0], b.out[:0]
 	ahead := s.clock.ahead()
-	for _, p := range all {
-		for _, l := range p.changes {
-			changes = append(changes, toWall(l, ahead))
+	for i := range all {
+		b.changes = append(b.changes, toWall(all[i].lease, ahead))
+		if a := all[i].leaves; a.IsValid() {
+			b.changes = append(b.changes, Lease{Addr: a, State: StateFree})
 		}
 	}
-	err := s.store.Commit(ctx, changes)
+	err := s.store.Commit(ctx, b.changes)
 	s.mu.Lock()
-	for _, p := range all {
-		if err != nil {
-			s.table.revert(p.record, p.gen, s.clock.now())
+	now := s.clock.now()
+	for i := range all {
+		if p := &all[i]; err != nil {
+			s.table.revert(p.record, p.gen, now)
 			s.metrics.drop(dropStore)
-			continue
+		} else {
+			p.record.stored(&p.lease)
+			s.noteBound(p)
 		}
-		s.table.stored(p.record, p.changes[0])
-		s.noteBound(p)
 	}
 	s.unlock()
 	if err != nil {
 		s.log.Error("leases cannot be stored, so none are given; is the disk full?", "leases", len(all), "err", err)
 		return
 	}
-	out := make([]outgoing, 0, len(all))
-	for _, p := range all {
-		if !p.out.arrived.IsZero() {
-			s.metrics.durable.Observe(s.clock.now().Sub(p.out.arrived).Seconds())
+	for i := range all {
+		if p := &all[i]; !p.out.arrived.IsZero() {
+			s.metrics.durable.Observe(now.Sub(p.out.arrived).Seconds())
 		}
-		out = append(out, p.out)
+		b.out = append(b.out, all[i].out)
 	}
-	s.sendAll(out)
+	s.sendAll(b.out)
 }

@@ -24,18 +24,18 @@ func (t *table) stateFound(addr netip.Addr, claimer mac) (s State, ok bool) {
 	return StateDeclined, !t.quarantineFull()
 }
 
-// foundEvent tells of a machine that answers at a free address, once; nil when it
-// was told already.
-func (t *table) foundEvent(r *record) *Event {
+// foundEvent tells of a machine that answers at a free address, once; no event when
+// it was told already.
+func (t *table) foundEvent(r *record) Event {
 	if r.State == StateDeclined {
-		return &Event{Type: EventConflict, MAC: r.owner.hw(), Addr: r.Addr, Detail: "answers to ARP"}
+		return Event{Type: EventConflict, MAC: r.owner.hw(), Addr: r.Addr, Detail: "answers to ARP"}
 	}
 	if t.inUse[r.owner] == r.Addr {
-		return nil
+		return Event{}
 	}
 	if len(t.inUse) >= maxInUse {
 		clear(t.inUse)
 	}
 	t.inUse[r.owner] = r.Addr
-	return &Event{Type: EventInUse, MAC: r.owner.hw(), Addr: r.Addr, Detail: "answers to ARP"}
+	return Event{Type: EventInUse, MAC: r.owner.hw(), Addr: r.Addr, Detail: "answers to ARP"}
 }

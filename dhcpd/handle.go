@@ -1,6 +1,7 @@
 package dhcpd
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,15 +12,16 @@ import (
 
 // decision is what the server does about one message.
 type decision struct {
-	reply   *reply     // nil: silence
-	record  *record    // whose change must be on disk before the reply leaves
-	gen     uint64     // of that change
-	changes []Lease    // to be stored, in order
-	probe   netip.Addr // the client's new address, which nobody else may have
-	sure    bool       // that was looked for lately, or ours to give all the time
-	verify  netip.Addr // a leased or unknown address to look for on the LAN
-	event   *Event
-	drop    string // why there is silence, a metric's label
+	reply  *reply     // nil: silence
+	record *record    // whose change must be on disk before the reply leaves
+	gen    uint64     // of that change
+	lease  Lease      // the change
+	leaves netip.Addr // the client's earlier address, which goes from the store with it
+	probe  netip.Addr // the client's new address, which nobody else may have
+	sure   bool       // that was looked for lately, or ours to give all the time
+	verify netip.Addr // a leased or unknown address to look for on the LAN
+	event  Event      // without a type: none
+	drop   string     // why there is silence, a metric's label
 }
 
 // Reasons for silence, the label of sae_dhcp_dropped_total.
@@ -39,8 +41,8 @@ const (
 
 func silence(why string) decision { return decision{drop: why} }
 
-// handle decides about one message. It changes the table; what it puts into
-// changes must be stored before the reply leaves, or undone by t.revert.
+// handle decides about one message. It changes the table; with a record the change
+// must be stored before the reply leaves, or undone by t.revert.
 func (t *table) handle(now time.Time, recovering bool, q query) decision {
 	if q.net = t.plan.network(&q); q.net == nil {
 		return silence(dropRelay)
@@ -78,7 +80,7 @@ func (t *table) discover(now time.Time, q query) decision {
 	if r.State != StateBound {
 		t.set(r, StateOffered, now.Add(offerTime))
 	}
-	d.reply, d.event = t.reply(&q, dhcpv4.MessageTypeOffer, r.Addr), q.event(EventDiscover, r.Addr)
+	d.reply, d.event = t.reply(&q, dhcpv4.MessageTypeOffer, r.Addr), t.event(&q, EventDiscover, r)
 	return d
 }
 
@@ -214,23 +216,16 @@ func (t *table) move(q query, addr netip.Addr) *record { return t.claim(q, addr,
 
 // bind makes r the client's lease and prepares the ACK.
 func (t *table) bind(now time.Time, q query, r *record) decision {
-	r.ClientID = slices.Clone(q.clientID)
-	r.Hostname = clean(q.hostname)
-	r.VendorClass = clean(q.class)
+	if !bytes.Equal(r.ClientID, q.clientID) {
+		r.ClientID = slices.Clone(q.clientID)
+	}
+	r.Hostname, r.VendorClass = cleaned(r.Hostname, q.hostname), t.className(q.class)
 	r.Start, r.via = now, q.station
 	t.set(r, StateBound, now.Add(t.plan.leaseTime(q.mac)))
-	changes := []Lease{r.lease()}
-	if r.leaves.IsValid() {
-		changes = append(changes, Lease{Addr: r.leaves, State: StateFree})
-		r.leaves = netip.Addr{}
-	}
-	return decision{
-		reply:   t.reply(&q, dhcpv4.MessageTypeAck, r.Addr),
-		record:  r,
-		gen:     r.gen,
-		changes: changes,
-		event:   q.event(EventAck, r.Addr),
-	}
+	d := decision{record: r, gen: r.gen, lease: r.Lease, leaves: r.leaves, event: t.event(&q, EventAck, r)}
+	r.leaves = netip.Addr{}
+	d.reply = t.reply(&q, dhcpv4.MessageTypeAck, r.Addr)
+	return d
 }
 
 // believeDecline is how long after its ACK a client's DECLINE is believed without
@@ -252,13 +247,13 @@ func (t *table) decline(now time.Time, q query) decision {
 		t.set(r, StateOffered, now) // let it go with the next expire
 		return silence(dropNotItsOwn)
 	}
-	return t.quarantine(now, r, q.event(EventConflict, r.Addr))
+	return t.quarantine(now, r, t.event(&q, EventConflict, r))
 }
 
 // quarantine takes an address out of use that somebody else has.
-func (t *table) quarantine(now time.Time, r *record, e *Event) decision {
+func (t *table) quarantine(now time.Time, r *record, e Event) decision {
 	t.set(r, StateDeclined, now.Add(declineTime))
-	return decision{record: r, gen: r.gen, changes: []Lease{r.lease()}, event: e}
+	return decision{record: r, gen: r.gen, lease: r.Lease, event: e}
 }
 
 func (t *table) release(now time.Time, q query) decision {
@@ -268,7 +263,7 @@ func (t *table) release(now time.Time, q query) decision {
 	}
 	t.set(r, StateReleased, now)
 	r.checked = now
-	return decision{record: r, gen: r.gen, changes: []Lease{r.lease()}, event: q.event(EventRelease, r.Addr)}
+	return decision{record: r, gen: r.gen, lease: r.Lease, event: t.event(&q, EventRelease, r)}
 }
 
 // inform: the client has an address of its own and wants the options (RFC 2131 4.3.5).

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"syscall"
 
@@ -124,18 +123,28 @@ func (l *link) receive(fn func(frame []byte)) error {
 	return err
 }
 
-// send sends replies and returns how many the kernel took. It never waits: what the
-// kernel has no room for is lost, and asked for again by its client.
-func (l *link) send(all []*reply) (sent int, err error) {
+// send sends replies and returns how many the kernel did not take. It never waits:
+// what the kernel has no room for is lost, and asked for again by its client.
+func (l *link) send(all []outgoing) (lost int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for chunk := range slices.Chunk(all, batchSize) {
-		for i, r := range chunk {
-			sealFrame(r.frame, mac(l.ifi.HardwareAddr), r.to, l.src, r.addr, serverPort, r.port)
-			l.out.put(i, r.frame)
-		}
-		n, e := l.out.send(l.fd, len(chunk))
-		sent, err = sent+n, errors.Join(err, e)
+	n := 0
+	flush := func() {
+		sent, e := l.out.send(l.fd, n)
+		lost, err, n = lost+n-sent, errors.Join(err, e), 0
 	}
-	return sent, err
+	for _, o := range all {
+		if r := o.reply; r != nil {
+			sealFrame(r.frame, mac(l.ifi.HardwareAddr), r.to, l.src, r.addr, serverPort, r.port)
+			l.out.put(n, r.frame)
+			n++
+		}
+		if n == batchSize {
+			flush()
+		}
+	}
+	if n > 0 {
+		flush()
+	}
+	return lost, err
 }

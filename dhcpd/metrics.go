@@ -7,6 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// maxType is the highest message type that has metrics of its own.
+const maxType = dhcpv4.MessageTypeInform
+
 type metrics struct {
 	received   *prometheus.CounterVec
 	sent       *prometheus.CounterVec
@@ -15,6 +18,9 @@ type metrics struct {
 	latency    *prometheus.HistogramVec
 	durable    prometheus.Histogram
 	conflicts  prometheus.Counter
+	// The metrics of each message type, to be found without a search.
+	receivedOf, sentOf [maxType + 1]prometheus.Counter
+	latencyOf          [maxType + 1]prometheus.Observer
 }
 
 var (
@@ -62,11 +68,10 @@ func newMetrics() *metrics {
 		}),
 	}
 	for _, t := range receivedTypes {
-		m.received.WithLabelValues(label(t))
+		m.receivedOf[t] = m.received.WithLabelValues(label(t))
 	}
 	for _, t := range sentTypes {
-		m.sent.WithLabelValues(label(t))
-		m.latency.WithLabelValues(label(t))
+		m.sentOf[t], m.latencyOf[t] = m.sent.WithLabelValues(label(t)), m.latency.WithLabelValues(label(t))
 	}
 	for _, r := range dropReasons {
 		m.dropped.WithLabelValues(r)
@@ -97,11 +102,17 @@ func label(t dhcpv4.MessageType) string {
 	return "other"
 }
 
-func (m *metrics) in(t dhcpv4.MessageType) { m.received.WithLabelValues(label(t)).Inc() }
+func (m *metrics) in(t dhcpv4.MessageType) {
+	if t <= maxType && m.receivedOf[t] != nil {
+		m.receivedOf[t].Inc()
+		return
+	}
+	m.received.WithLabelValues(label(t)).Inc()
+}
 
 func (m *metrics) out(t dhcpv4.MessageType, took time.Duration) {
-	m.sent.WithLabelValues(label(t)).Inc()
-	m.latency.WithLabelValues(label(t)).Observe(took.Seconds())
+	m.sentOf[t].Inc()
+	m.latencyOf[t].Observe(took.Seconds())
 }
 
 func (m *metrics) drop(reason string) { m.dropped.WithLabelValues(reason).Inc() }

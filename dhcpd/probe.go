@@ -189,7 +189,7 @@ func (s *Server) releaseOffers() time.Duration {
 		if w.out.reply != nil {
 			out = append(out, w.out)
 		} else {
-			out = append(out, s.decide(now, w.query)...)
+			out = s.decide(out, now, w.query)
 		}
 	}
 	next := probeWait
@@ -276,21 +276,20 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 		s.metrics.conflicts.Inc()
 	}
 	t.set(found, state, now.Add(declineTime))
-	d := decision{gen: found.gen, changes: []Lease{found.lease()}}
-	s.queue.add(pendingCommit{record: found, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
+	s.queue.add(pendingCommit{record: found, gen: found.gen, lease: found.Lease, out: outgoing{event: e}})
 	if w == nil {
 		return nil
 	}
-	return s.decide(now, w.query) // another address for who was about to get this one
+	return s.decide(nil, now, w.query) // another address for who was about to get this one
 }
 
 // conflictOfLease tells, once a claimer, that somebody else has a leased address too.
 func (s *Server) conflictOfLease(now time.Time, addr netip.Addr, r *record, claimer mac) []outgoing {
 	if r.State == StateBound && now.Sub(r.doubted) < doubtFor && !s.table.quarantineFull() {
-		e := &Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "declined by " + r.MAC.String() + ", answers to ARP"}
+		e := Event{Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "declined by " + r.MAC.String() + ", answers to ARP"}
 		s.metrics.conflicts.Inc()
 		d := s.table.quarantine(now, r, e)
-		s.queue.add(pendingCommit{record: r, gen: d.gen, changes: d.changes, out: outgoing{event: e}})
+		s.queue.add(pendingCommit{record: r, gen: d.gen, lease: d.lease, out: outgoing{event: e}})
 		return nil
 	}
 	if r.State != StateBound || r.claimer == claimer {
@@ -298,7 +297,7 @@ func (s *Server) conflictOfLease(now time.Time, addr netip.Addr, r *record, clai
 	}
 	r.claimer = claimer
 	s.metrics.conflicts.Inc()
-	return []outgoing{{event: &Event{
+	return []outgoing{{event: Event{
 		Type: EventConflict, MAC: claimer.hw(), Addr: addr, Detail: "answers to ARP for the address of " + r.MAC.String(),
 	}}}
 }

@@ -152,8 +152,9 @@ func (q *query) clone() query {
 	return c
 }
 
-func (q *query) event(what EventType, addr netip.Addr) *Event {
-	e := &Event{
+// event is something about a client that need not have an address.
+func (q *query) event(what EventType, addr netip.Addr) Event {
+	e := Event{
 		Type: what, MAC: q.mac.hw(), Addr: addr,
 		Hostname: clean(q.hostname), VendorClass: clean(q.class), ParamList: slices.Clone(q.params),
 	}
@@ -161,6 +162,43 @@ func (q *query) event(what EventType, addr netip.Addr) *Event {
 		e.Circuit = fmt.Sprintf("%x", q.relayInfo)
 	}
 	return e
+}
+
+// event is something about a client and its address. For one that says what it said
+// before nothing is allocated.
+func (t *table) event(q *query, what EventType, r *record) Event {
+	e := Event{
+		Type: what, MAC: r.MAC, Addr: r.Addr,
+		Hostname: cleaned(r.Hostname, q.hostname), VendorClass: t.className(q.class), ParamList: t.plan.optionsFor(q).params,
+	}
+	if q.relayInfo != nil {
+		e.Circuit = fmt.Sprintf("%x", q.relayInfo)
+	}
+	return e
+}
+
+// cleaned is clean(b), which is old as a rule.
+func cleaned(old string, b []byte) string {
+	if string(b) == old {
+		return old
+	}
+	return clean(b)
+}
+
+// maxClassNames bounds the vendor classes that are kept.
+const maxClassNames = 256
+
+// className is clean(b). All clients of a class share one string.
+func (t *table) className(b []byte) string {
+	if name, ok := t.classes[string(b)]; ok {
+		return name
+	}
+	if len(t.classes) >= maxClassNames {
+		clear(t.classes)
+	}
+	name := clean(b)
+	t.classes[string(b)] = name
+	return name
 }
 
 // clean removes what a client could break a log or a terminal with, and bounds it.

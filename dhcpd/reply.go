@@ -68,8 +68,9 @@ func (r *reply) message() []byte { return r.frame[preLen:] }
 
 // optionSet is the configured options of one kind of client, as they are sent.
 type optionSet struct {
-	list []Option
-	wire []byte
+	params []byte // option 55
+	list   []Option
+	wire   []byte
 }
 
 // optionKey is what those depend on.
@@ -222,7 +223,7 @@ func (p *plan) optionsFor(q *query) *optionSet {
 	if set := p.sets[optionKey{q.net, class, string(q.params)}]; set != nil {
 		return set
 	}
-	set := &optionSet{list: p.listOptions(q, class)}
+	set := &optionSet{params: slices.Clone(q.params), list: p.listOptions(q, class)}
 	for _, o := range set.list {
 		set.wire = appendOption(set.wire, o)
 	}

@@ -313,7 +313,7 @@ func (s *Server) rivalAnswered(a answer) {
 		if goesOn {
 			detail = "ours was here first and goes on"
 		}
-		s.tell(&Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID, Circuit: r.Port, Detail: detail})
+		s.tell(Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID, Circuit: r.Port, Detail: detail})
 	}
 }
 
@@ -326,6 +326,9 @@ func (r Rival) String() string {
 }
 
 func sortedRivals(m map[netip.Addr]Rival) []Rival {
+	if len(m) == 0 { // as a rule: this is asked for with every change
+		return nil
+	}
 	return slices.SortedFunc(maps.Values(m), func(a, b Rival) int { return a.ServerID.Compare(b.ServerID) })
 }
 

@@ -68,8 +68,8 @@ func (s *Server) precedes() bool {
 
 // noteBound notes that a lease is on disk whose ACK is about to leave. The caller
 // holds s.mu.
-func (s *Server) noteBound(p pendingCommit) {
-	if p.out.reply != nil && p.changes[0].State == StateBound {
+func (s *Server) noteBound(p *pendingCommit) {
+	if p.out.reply != nil && p.lease.State == StateBound {
 		s.hasBound = true
 	}
 }

@@ -160,7 +160,7 @@ func (s *Server) plan() *plan {
 // receive takes frames from the link and decides about them, a batch at a time.
 func (s *Server) receive(ctx context.Context, l *link) error {
 	limit := newLimiter()
-	queries := make([]query, 0, batchSize)
+	queries, out := make([]query, 0, batchSize), make([]outgoing, 0, batchSize)
 	for {
 		queries = queries[:0]
 		now := s.clock.now()
@@ -175,20 +175,21 @@ func (s *Server) receive(ctx context.Context, l *link) error {
 		if err != nil {
 			return fmt.Errorf("dhcpd: receive on %s: %w", l.ifi.Name, err)
 		}
-		s.handleBatch(queries)
+		out = s.handleBatch(queries, out)
 	}
 }
 
-func (s *Server) handleBatch(queries []query) {
+func (s *Server) handleBatch(queries []query, out []outgoing) []outgoing {
 	arrived := s.clock.now()
+	out = out[:0]
 	s.mu.Lock()
 	s.expire(arrived)
-	var now []outgoing
-	for _, q := range queries {
-		now = append(now, s.decide(arrived, q)...)
+	for i := range queries {
+		out = s.decide(out, arrived, queries[i])
 	}
 	s.unlock()
-	s.sendAll(now)
+	s.sendAll(out)
+	return out
 }
 
 // decode reads one frame; what is malformed, or more than its station may send, is
@@ -217,19 +218,19 @@ func (s *Server) decode(frame []byte, now time.Time, limit *limiter) (q query, o
 // outgoing is a reply that is ready to leave, with what is said about it then.
 type outgoing struct {
 	reply   *reply
-	event   *Event
+	event   Event
 	arrived time.Time // of its question
 }
 
-// decide decides about one message and returns what may leave at once. The
+// decide decides about one message and adds to out what may leave at once. The
 // caller holds s.mu.
-func (s *Server) decide(arrived time.Time, q query) []outgoing {
-	if out, done := s.hearQuery(arrived, q); done {
-		return out
+func (s *Server) decide(out []outgoing, arrived time.Time, q query) []outgoing {
+	if own, done := s.hearQuery(arrived, q); done {
+		return append(out, own...)
 	}
 	if !s.serving {
 		s.metrics.drop(dropRival)
-		return nil
+		return out
 	}
 	d := s.table.handle(arrived, arrived.Before(s.recover), q)
 	if d.drop != "" {
@@ -238,24 +239,24 @@ func (s *Server) decide(arrived time.Time, q query) []outgoing {
 	if d.drop == dropRelay {
 		s.noteStrayRelay(q)
 	}
-	out := outgoing{reply: d.reply, event: d.event, arrived: arrived}
+	o := outgoing{reply: d.reply, event: d.event, arrived: arrived}
 	switch {
 	case d.record != nil:
-		if !s.queue.add(pendingCommit{record: d.record, gen: d.gen, changes: d.changes, out: out}) {
+		if !s.queue.add(pendingCommit{record: d.record, gen: d.gen, lease: d.lease, leaves: d.leaves, out: o}) {
 			s.table.revert(d.record, d.gen, arrived)
 			s.metrics.drop(dropOverload)
 		}
-		return nil
+		return out
 	case d.verify.IsValid():
 		if len(s.verify) < maxVerify {
 			s.verify = append(s.verify, d.verify)
 		}
-		return nil
+		return out
 	case d.probe.IsValid() && (!d.sure || len(s.rivals) > 0): // a rival gives out addresses, too
-		s.wait(d.probe, q, out)
-		return nil
+		s.wait(d.probe, q, o)
+		return out
 	}
-	return []outgoing{out}
+	return append(out, o)
 }
 
 // sendAll sends replies and tells about them. The caller does not hold s.mu.
@@ -263,20 +264,16 @@ func (s *Server) sendAll(all []outgoing) {
 	s.mu.RLock()
 	l, serving := s.link, s.serving
 	s.mu.RUnlock()
-	replies := make([]*reply, 0, len(all))
-	for _, o := range all {
-		if o.reply != nil && serving {
-			replies = append(replies, o.reply)
+	if serving {
+		if lost, err := l.send(all); lost > 0 {
+			s.metrics.sendErrors.Add(float64(lost))
+			s.log.Debug("cannot send replies", "lost", lost, "err", err)
 		}
 	}
-	sent, err := l.send(replies)
-	if lost := len(replies) - sent; lost > 0 {
-		s.metrics.sendErrors.Add(float64(lost))
-		s.log.Debug("cannot send replies", "lost", lost, "err", err)
-	}
+	left := s.clock.now()
 	for _, o := range all {
 		if o.reply != nil && serving {
-			s.metrics.out(o.reply.kind, s.clock.now().Sub(o.arrived))
+			s.metrics.out(o.reply.kind, left.Sub(o.arrived))
 		}
 		s.tell(o.event)
 		if o.reply != nil {
@@ -285,18 +282,18 @@ func (s *Server) sendAll(all []outgoing) {
 	}
 }
 
-func (s *Server) tell(e *Event) {
-	if e == nil {
+func (s *Server) tell(e Event) {
+	if e.Type == "" {
 		return
 	}
 	e.At = s.opts.Wall()
-	s.opts.OnEvent(*e)
+	s.opts.OnEvent(e)
 }
 
 // expire ends what is over. The caller holds s.mu.
 func (s *Server) expire(now time.Time) {
 	s.table.expire(now, func(l Lease) {
-		s.tell(&Event{Type: EventExpire, MAC: l.MAC, Addr: l.Addr, Hostname: l.Hostname, VendorClass: l.VendorClass})
+		s.tell(Event{Type: EventExpire, MAC: l.MAC, Addr: l.Addr, Hostname: l.Hostname, VendorClass: l.VendorClass})
 	})
 }
 
@@ -328,7 +325,7 @@ func (s *Server) housekeeping(ctx context.Context) error {
 func (s *Server) storeAll() {
 	for _, r := range s.table.byAddr {
 		if r.State == StateBound {
-			s.queue.add(pendingCommit{record: r, gen: r.gen, changes: []Lease{r.lease()}})
+			s.queue.add(pendingCommit{record: r, gen: r.gen, lease: r.Lease})
 		}
 	}
 }
@@ -339,7 +336,7 @@ func (s *Server) Leases() []Lease {
 	s.mu.RLock()
 	out := make([]Lease, 0, len(s.table.byAddr))
 	for _, r := range s.table.byAddr {
-		out = append(out, toWall(r.lease(), ahead))
+		out = append(out, toWall(r.Lease, ahead))
 	}
 	s.mu.RUnlock()
 	slices.SortFunc(out, func(a, b Lease) int { return a.Addr.Compare(b.Addr) })
@@ -354,7 +351,7 @@ func (s *Server) Lookup(addr netip.Addr) (Lease, bool) {
 	if r == nil || r.State != StateBound || !r.Expires.After(s.clock.now()) {
 		return Lease{}, false
 	}
-	return toWall(r.lease(), s.clock.ahead()), true
+	return toWall(r.Lease, s.clock.ahead()), true
 }
 
 // Status tells whether the server serves, and how full the pool is.

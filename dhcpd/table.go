@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"container/heap"
 	"hash/fnv"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,7 +18,9 @@ const offerTime = 20 * time.Second
 // person to mend it.
 const declineTime = 15 * time.Minute
 
-// record is an address that somebody has, had, or was offered.
+// record is an address that somebody has, had, or was offered. The bytes of its MAC
+// and client identifier are never changed, only replaced, so that copies of the Lease
+// may share them.
 type record struct {
 	Lease
 	owner mac
@@ -50,7 +51,8 @@ type table struct {
 	states   [stateCount]int
 	lastGen  uint64
 	stock    stock
-	replies  sync.Pool // of *reply
+	classes  map[string]string // vendor classes as they were sent, and cleaned
+	replies  sync.Pool         // of *reply
 }
 
 // pool is the addresses of one network that are given to whoever comes.
@@ -65,7 +67,7 @@ type pool struct {
 }
 
 func newTable(p *plan) *table {
-	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record), inUse: make(map[mac]netip.Addr)}
+	t := &table{byAddr: make(map[netip.Addr]*record), byMAC: make(map[mac]*record), inUse: make(map[mac]netip.Addr), classes: make(map[string]string)}
 	t.setPlan(p)
 	return t
 }
@@ -305,7 +307,12 @@ func (t *table) load(l Lease, now time.Time) {
 }
 
 // stored notes that the store has a record's change.
-func (t *table) stored(r *record, l Lease) { r.disk = &l }
+func (r *record) stored(l *Lease) {
+	if r.disk == nil {
+		r.disk = new(Lease)
+	}
+	*r.disk = *l
+}
 
 // revert makes a record what the store has, after a commit that failed. A later
 // change of the record has its own commit and stays.
@@ -327,14 +334,6 @@ func (r *record) heldBy(station mac) bool {
 		return station == r.owner
 	}
 	return station == r.via
-}
-
-// lease returns a copy that shares nothing with the table.
-func (r *record) lease() Lease {
-	l := r.Lease
-	l.MAC = append(net.HardwareAddr(nil), l.MAC...)
-	l.ClientID = append([]byte(nil), l.ClientID...)
-	return l
 }
 
 func (r *record) enlist(h *recordHeap) {
