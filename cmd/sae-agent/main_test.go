@@ -371,7 +371,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if status := execute(t.Context(), []string{"check", "--config", path}, &out, &out); status != exitOK || !strings.Contains(out.String(), "001565AABBCC.cfg has the name of a phone's file") {
+	if status := execute(t.Context(), []string{"check", "--config", path}, &out, &out); status != exitOK || !strings.Contains(out.String(), "001565AABBCC.cfg has a phone's name") {
 		t.Errorf("status %d:\n%s", status, out.String())
 	}
 }
