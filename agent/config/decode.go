@@ -22,6 +22,8 @@ type decoder struct {
 	marks map[string]mark // of values, by path
 	bad   map[string]bool // paths whose value could not be read
 	nodes int
+	// strange is how many unknown keys there were.
+	strange int
 }
 
 func (d *decoder) fail(n *yaml.Node, path string, f *fault) {
@@ -77,7 +79,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		d.pairs(n, path, func(key, value *yaml.Node, at string) {
 			f, ok := fields.byName(key.Value)
 			if !ok {
-				d.fail(key, at, unknownKey(key.Value, path, fields))
+				d.unknown(key, at, path, fields)
 				return
 			}
 			d.decode(value, v.FieldByIndex(f.index), at, f.raw)
@@ -92,6 +94,16 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			d.fail(n, at, faultf("add "+f.name+": "+f.example, "is missing"))
 		}
 	}
+}
+
+// unknown reports a key that a section does not have. What was meant is looked for
+// in the whole schema, and only for as many as are told.
+func (d *decoder) unknown(key *yaml.Node, at, section string, known fields) {
+	f := &fault{problem: "is not a known key"}
+	if d.strange++; d.strange <= maxShown {
+		f = unknownKey(key.Value, section, known)
+	}
+	d.fail(key, at, f)
 }
 
 // pairs calls do for each key of a mapping that is usable and new.

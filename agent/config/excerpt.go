@@ -7,6 +7,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxExcerpt bounds a line that is shown, in bytes: what is longer no person has written.
+const maxExcerpt = 1000
+
 // Excerpt shows the line of data that a diagnostic is about, with a caret under
 // the place, as compilers do. Passwords in the line are masked.
 func Excerpt(data []byte, d Diagnostic) string {
@@ -15,7 +18,7 @@ func Excerpt(data []byte, d Diagnostic) string {
 		return ""
 	}
 	line := strings.TrimSuffix(lines[d.Line-1], "\r")
-	if strings.TrimSpace(line) == "" || !utf8.ValidString(line) {
+	if strings.TrimSpace(line) == "" || !utf8.ValidString(line) || len(line) > maxExcerpt {
 		return ""
 	}
 	runes := []rune(line)

@@ -42,6 +42,9 @@ func TestEndlessFile(t *testing.T) {
 	if _, err := Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger than 1 MB") {
 		t.Errorf("%v", err)
 	}
+	if text := Excerpt(make([]byte, maxSize), Diagnostic{Line: 1, Column: 1}); text != "" {
+		t.Errorf("%d bytes are shown of a line without end", len(text))
+	}
 	comment := []byte(tenLines + strings.Repeat("#\n", maxSize/2))
 	if _, _, err := (Options{Now: time.Now()}).Parse("x", comment); err == nil {
 		t.Error("a file above the limit is taken")
