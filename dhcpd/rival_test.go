@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
@@ -395,4 +397,65 @@ func TestNewcomerFindsTheServerThatAClientChose(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Of two that have both served this LAN neither falls silent, each shows the other,
+// and no address is offered that the other has given out.
+func TestTwoThatBothServed(t *testing.T) {
+	t.Parallel()
+	a := newSite(t)
+	b := &site{t: t, lab: a.lab, lan: a.lan, host: a.lab.Host("server2")}
+	a.lan.Plug(b.host, "ens34")
+	b.host.Addr("ens34", "192.168.1.3/24")
+	b.host.Up("ens34")
+	relays := []dhcpd.Relay{{Addr: ip("192.168.1.91")}, {Addr: ip("192.168.1.93")}}
+	cfgA, cfgB := careful(), careful()
+	cfgB.ServerID = ip("192.168.1.3")
+	cfgA.Relays, cfgB.Relays = relays, relays
+	a.served("one")
+	b.served("two")
+	a.serve(cfgA, dhcpd.Options{Machine: "one"})
+	b.serve(cfgB, dhcpd.Options{Machine: "two"})
+	for _, s := range []*site{a, b} {
+		s.waitServing()
+		if r := s.search(); len(r) != 1 {
+			t.Errorf("rivals: %v", r)
+		}
+		s.mustServe("beside the other")
+	}
+	holder := a.client("phone", "02:00:00:00:00:77")
+	out := holder.Run("dhclient", "-v", "-1", "-lf", "/var/lib/dhclient.leases", "-pf", "/run/dhclient.pid", "eth0")
+	l, ok := a.lease(hw("02:00:00:00:00:77"))
+	if !ok {
+		l, ok = b.lease(hw("02:00:00:00:00:77"))
+	}
+	if !ok {
+		t.Fatalf("nobody has leased it an address:\n%s", out)
+	}
+	for i, server := range []string{"192.168.1.1", "192.168.1.3"} {
+		own := relays[i].Addr.String()
+		h := a.client("relay"+own, "")
+		h.Addr("eth0", own+"/24")
+		got := newRelay(t, h, own, server).ask(clientMAC(i), dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(l.Addr.AsSlice())))
+		if got == nil || got.YourIPAddr.Equal(l.Addr.AsSlice()) {
+			t.Errorf("%s offers the address that a client of the other has: %v", server, got)
+		}
+	}
+}
+
+// served has the store remember that this LAN was just served.
+func (s *site) served(machine string) {
+	s.t.Helper()
+	db, err := leasedb.Open(s.t.Context(), filepath.Join(s.t.TempDir(), "leases.db"), leasedb.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = db.Close() })
+	err = db.StoreServed(s.t.Context(), dhcpd.Served{
+		Machine: machine, Card: s.host.MAC("ens34"), Subnet: netip.MustParsePrefix("192.168.1.0/24"), Last: time.Now(),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.store = db
 }
