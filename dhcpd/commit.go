@@ -102,7 +102,7 @@ func (s *Server) commit(ctx context.Context, all []pendingCommit, b *commitBuffe
 			s.table.revert(p.record, p.gen, now)
 			s.metrics.drop(dropStore)
 		} else {
-			p.record.stored(&p.lease)
+			p.record.disk = diskOf(mac(p.lease.MAC), &p.lease)
 			s.noteBound(p)
 		}
 	}

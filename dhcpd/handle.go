@@ -132,7 +132,7 @@ func (t *table) claim(q query, addr netip.Addr, old *record) *record {
 	}
 	if prev := t.byMAC[q.mac]; prev != nil {
 		t.forget(prev)
-		if prev.disk != nil {
+		if prev.disk.state != StateFree {
 			r.leaves = prev.Addr
 		}
 	}

@@ -1,7 +1,6 @@
 package dhcpd
 
 import (
-	"bytes"
 	"container/heap"
 	"hash/fnv"
 	"net/netip"
@@ -25,7 +24,7 @@ type record struct {
 	Lease
 	owner mac
 	gen   uint64 // of the latest change, so that a failed commit does not undo a later one
-	disk  *Lease // what the store has at this address; nil when nothing
+	disk  onDisk // what the store has at this address
 	// leaves is the client's earlier address, to be deleted from the store with the next change.
 	leaves  netip.Addr
 	via     mac       // the station whose REQUEST was acknowledged: the client, or its relay
@@ -34,6 +33,42 @@ type record struct {
 	doubted time.Time // when the client declined it long after its ACK
 	list    *recordHeap
 	index   int // in list
+}
+
+// onDisk is what the store has at an address: what must come back when a change of
+// it cannot be stored. Most of a large site's memory is records, so it is no Lease.
+type onDisk struct {
+	owner          mac
+	state          State // StateFree: nothing
+	start, expires int64 // nanoseconds since 1970, server's time; 0: none
+}
+
+func diskOf(owner mac, l *Lease) onDisk {
+	return onDisk{owner: owner, state: l.State, start: toNanos(l.Start), expires: toNanos(l.Expires)}
+}
+
+func toNanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}
+
+// stored is the lease that the store has at the record's address. Of another client's
+// it has no names; they are in the store.
+func (r *record) stored() Lease {
+	l := Lease{Addr: r.Addr, MAC: r.disk.owner.hw(), State: r.disk.state, Start: fromNanos(r.disk.start), Expires: fromNanos(r.disk.expires)}
+	if r.disk.owner == r.owner {
+		l.ClientID, l.Hostname, l.VendorClass = r.ClientID, r.Hostname, r.VendorClass
+	}
+	return l
 }
 
 // table is the server's memory of its addresses. It does no I/O. Times are the
@@ -233,8 +268,8 @@ func (t *table) expire(now time.Time, ended func(Lease)) {
 			t.set(r, StateExpired, r.Expires)
 			r.checked = now
 			ended(r.Lease)
-		case r.State == StateOffered && r.disk != nil && r.disk.State != StateDeclined && bytes.Equal(r.disk.MAC, r.MAC):
-			t.set(r, StateExpired, r.disk.Expires) // it was this client's before the offer
+		case r.State == StateOffered && r.disk.state != StateFree && r.disk.state != StateDeclined && r.disk.owner == r.owner:
+			t.set(r, StateExpired, fromNanos(r.disk.expires)) // it was this client's before the offer
 		default:
 			t.forget(r)
 		}
@@ -293,7 +328,8 @@ func (t *table) load(l Lease, now time.Time) {
 	if !ok || !l.Addr.Is4() || l.State == StateFree || l.State == StateOffered || t.byAddr[l.Addr] != nil {
 		return
 	}
-	r := &record{Lease: l, owner: m, disk: &l}
+	l.VendorClass = t.className([]byte(l.VendorClass))
+	r := &record{Lease: l, owner: m, disk: diskOf(m, &l)}
 	if prev := t.byMAC[m]; prev != nil && !l.State.outOfUse() {
 		if prev.Expires.After(l.Expires) {
 			return
@@ -306,14 +342,6 @@ func (t *table) load(l Lease, now time.Time) {
 	t.put(r)
 }
 
-// stored notes that the store has a record's change.
-func (r *record) stored(l *Lease) {
-	if r.disk == nil {
-		r.disk = new(Lease)
-	}
-	*r.disk = *l
-}
-
 // revert makes a record what the store has, after a commit that failed. A later
 // change of the record has its own commit and stays.
 func (t *table) revert(r *record, gen uint64, now time.Time) {
@@ -321,8 +349,8 @@ func (t *table) revert(r *record, gen uint64, now time.Time) {
 		return
 	}
 	t.forget(r)
-	if r.disk != nil {
-		t.load(*r.disk, now)
+	if r.disk.state != StateFree {
+		t.load(r.stored(), now)
 	}
 }
 
