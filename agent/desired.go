@@ -265,14 +265,25 @@ func desiredTFTP(c *config.Config) tftpd.Config {
 	return tftpd.Config{
 		Listen:    netip.AddrPortFrom(c.LAN.Address.Addr(), 69),
 		Interface: c.LAN.Interface,
-		Allow:     []netip.Prefix{c.LAN.Address.Masked()},
+		Allow:     phoneNetworks(c),
 	}
+}
+
+// phoneNetworks are where phones may be: the LAN, and what is behind its relays.
+func phoneNetworks(c *config.Config) []netip.Prefix {
+	out := []netip.Prefix{c.LAN.Address.Masked()}
+	for _, r := range c.DHCP.Relays {
+		if r.Subnet.IsValid() {
+			out = append(out, r.Subnet.Masked())
+		}
+	}
+	return out
 }
 
 // desiredHTTP is where metrics, files and the rest are served.
 func desiredHTTP(c *config.Config) web.Config {
 	out := web.Config{
-		Listen: c.HTTP.Listen, Allow: []netip.Prefix{c.LAN.Address.Masked()}, WithoutMetrics: len(c.HTTP.Metrics.Listen) > 0,
+		Listen: c.HTTP.Listen, Allow: phoneNetworks(c), WithoutMetrics: len(c.HTTP.Metrics.Listen) > 0,
 	}
 	u, err := url.Parse(c.Provisioning.URL)
 	if err != nil || u.Scheme != "https" {

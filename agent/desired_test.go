@@ -218,3 +218,16 @@ func TestPlainServer(t *testing.T) {
 		}
 	}
 }
+
+// Phones behind a router fetch their files, too.
+func TestPhoneNetworks(t *testing.T) {
+	lan, voice := netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("192.168.20.0/24")
+	c := &config.Config{LAN: config.LAN{Address: netip.MustParsePrefix("192.168.1.1/24")}}
+	c.DHCP.Relays = []config.DHCPRelay{{Address: netip.MustParseAddr("192.168.1.50")}, {Address: netip.MustParseAddr("192.168.20.1"), Subnet: voice}}
+	if diff := cmp.Diff([]netip.Prefix{lan, voice}, phoneNetworks(c), comparePrefix); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(desiredTFTP(c).Allow, desiredHTTP(c).Allow, comparePrefix); diff != "" {
+		t.Error(diff)
+	}
+}

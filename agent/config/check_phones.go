@@ -38,6 +38,10 @@ func (v *checker) via() {
 	if len(v.Provisioning.Via) > 0 && v.ok(at) && !v.DHCP.Enabled {
 		v.fail(at, "remove it, or set dhcp.enabled: true", "needs the leases to tell the phones behind it apart, and dhcp.enabled is false")
 	}
+	routed := slices.ContainsFunc(v.DHCP.Relays, func(r DHCPRelay) bool { return r.Subnet.IsValid() })
+	if routed && len(v.Provisioning.Via) == 0 && v.ok(at, "dhcp.relays") {
+		v.warn("dhcp.relays", "add the router's MAC on this LAN to provisioning.via", "phones behind a relay are refused their files: their frames have the router's MAC")
+	}
 	for i, mac := range v.Provisioning.Via {
 		here := fmt.Sprintf("%s[%d]", at, i)
 		if !v.ok(here) {
