@@ -153,7 +153,7 @@ func TestUpdatesAreDue(t *testing.T) {
 }
 
 func TestAnotherRegistryHasTheSameImages(t *testing.T) {
-	cfg := labConfig()
+	cfg := labConfig(t)
 	cfg.Jitsi = jitsiConfig()
 	s, err := New(cfg, Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -190,7 +190,7 @@ func TestDigestIn(t *testing.T) {
 
 func TestWritingTwiceChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "stack")
-	cfg := labConfig()
+	cfg := labConfig(t)
 	p, err := project.Render(project.Nextcloud, cfg.Site, project.JitsiConfig{}, *nextcloudConfig(), project.Pinned())
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestDockerThatWillNotDo(t *testing.T) {
 				go func() { _ = srv.Serve(l) }()
 				t.Cleanup(func() { _ = srv.Close() })
 			}
-			cfg := labConfig()
+			cfg := labConfig(t)
 			cfg.Jitsi = jitsiConfig()
 			s, err := New(cfg, Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"compose version": tt.compose}, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
@@ -367,7 +367,7 @@ func TestComposeIsNotBelieved(t *testing.T) {
 	})}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
-	s, err := New(labConfig(), Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"up --detach": {}}, Logger: slog.New(slog.DiscardHandler)})
+	s, err := New(labConfig(t), Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"up --detach": {}}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

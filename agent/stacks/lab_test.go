@@ -107,9 +107,10 @@ const (
 	sipNeedle   = "needle-sip-$password"
 )
 
-func labConfig() Config {
+func labConfig(t *testing.T) Config {
+	cert, key := dockertest.Certificate(t, "192.168.1.1")
 	return Config{
-		Site:     project.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: []byte("certificate\n"), Key: []byte("key\n")},
+		Site:     project.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key},
 		Registry: dockertest.Registry,
 		Update:   UpdateConfig{Policy: PolicyMinor, Off: true},
 		Users:    []User{{Name: "100", DisplayName: "Alice 'A' $HOME", Password: userNeedle}},
@@ -221,7 +222,7 @@ func (s *labSite) pushAll() {
 }
 
 func (s *labSite) get(from *labtest.Host, url string) (string, error) {
-	out, err := from.Command("curl", "-sS", "--max-time", "5", url).CombinedOutput()
+	out, err := from.Command("curl", "-sSk", "--max-time", "5", url).CombinedOutput()
 	return string(out), err
 }
 

@@ -23,7 +23,7 @@ func TestTrouble(t *testing.T) {
 	if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
-	cfg := labConfig()
+	cfg := labConfig(t)
 	cfg.Nextcloud = nextcloudConfig()
 	s.start(cfg)
 

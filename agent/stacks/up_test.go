@@ -17,17 +17,17 @@ func TestBothStacks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.pushAll()
-	cfg := labConfig()
+	cfg := labConfig(t)
 	cfg.Jitsi, cfg.Nextcloud = jitsiConfig(), nextcloudConfig()
 	s.start(cfg)
 	s.untilState("jitsi", Healthy)
 	s.untilState("nextcloud", Healthy)
 
 	t.Run("pages", func(t *testing.T) {
-		if out, err := s.get(s.lan, "http://192.168.1.1:8443/"); err != nil || strings.TrimSpace(out) != "https://192.168.1.1:8443" {
+		if out, err := s.get(s.lan, "https://192.168.1.1:8443/"); err != nil || strings.TrimSpace(out) != "https://192.168.1.1:8443" {
 			t.Errorf("the meeting's page: %q, %v", out, err)
 		}
-		if out, err := s.get(s.lan, "http://192.168.1.1:7443/status.php"); err != nil || !strings.Contains(out, `"installed":true`) {
+		if out, err := s.get(s.lan, "https://192.168.1.1:7443/status.php"); err != nil || !strings.Contains(out, `"installed":true`) {
 			t.Errorf("Nextcloud's page: %q, %v", out, err)
 		}
 		// Bound to the LAN address: the WAN's has nothing.
@@ -78,16 +78,16 @@ func TestBothStacks(t *testing.T) {
 		s.Start()
 		s.untilState("jitsi", Healthy)
 		s.untilState("nextcloud", Healthy)
-		if out, err := s.get(s.lan, "http://192.168.1.1:8443/"); err != nil {
+		if out, err := s.get(s.lan, "https://192.168.1.1:8443/"); err != nil {
 			t.Errorf("the meeting's page after a restart: %q, %v", out, err)
 		}
 	})
 	t.Run("certificate", func(t *testing.T) {
-		cfg.Site.Certificate = []byte("renewed\n")
+		cfg.Site.Certificate, cfg.Site.Key = dockertest.Certificate(t, "192.168.1.1")
 		s.service.Apply(cfg)
 		s.until("started anew with it", func() bool {
-			out, _ := s.Host.Command("env", s.Env[0], dockertest.Docker, "-H", "unix://"+s.Socket, "exec", container("jitsi", "web"), "cat", "/config/keys/cert.crt").CombinedOutput()
-			return string(out) == "renewed\n"
+			out, _ := s.lan.Command("curl", "-sSk", "-w", "%{certs}", "-o", "/dev/null", "https://192.168.1.1:8443/").CombinedOutput()
+			return strings.Contains(string(out), string(cfg.Site.Certificate))
 		})
 		s.untilState("jitsi", Healthy)
 	})

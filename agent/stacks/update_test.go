@@ -19,7 +19,7 @@ func cloudSite(t *testing.T) *labSite {
 	s.patience = 45 * time.Second // enough for what gets healthy, and over soon for what does not
 	s.Push(dockertest.Cloud("32.0.9"))
 	s.Push(dockertest.Database("11.4.8"))
-	cfg := labConfig()
+	cfg := labConfig(t)
 	cfg.Nextcloud = nextcloudConfig()
 	s.start(cfg)
 	s.untilState("nextcloud", Healthy)

@@ -4,11 +4,19 @@ package dockertest
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
@@ -122,29 +130,29 @@ func (e *Engine) Registry() *labtest.Process {
 
 // Role is an image that plays a service.
 type Role struct {
-	Repository, Tag string   // without the registry
-	Database        bool     // a real MariaDB
-	Command         string   // of the image
-	User            string   // that it runs as; empty: root
-	Env             []string // of the image, such as PORT=8443
+	Repository, Tag string // without the registry
+	Files           string // archive of the image's files
+	Command         string // of the image
+	User            string // that it runs as; empty: root
+	Volumes         []string
+	Env             []string // of the image, such as SERVICE=web
 }
 
 // Push makes an image and puts it into the registry.
 func (e *Engine) Push(r Role) {
 	e.t.Helper()
-	tar := "role.tar"
 	args := []string{"import", "--change", "ENTRYPOINT " + r.Command}
-	if r.Database {
-		tar = "database.tar"
-	}
 	if r.User != "" {
 		args = append(args, "--change", "USER "+r.User)
+	}
+	for _, v := range r.Volumes {
+		args = append(args, "--change", "VOLUME "+v)
 	}
 	for _, v := range r.Env {
 		args = append(args, "--change", "ENV "+v)
 	}
 	ref := Registry + "/" + r.Repository + ":" + r.Tag
-	e.Docker(append(args, filepath.Join(Build(e.t), "_images", tar), ref)...)
+	e.Docker(append(args, filepath.Join(Build(e.t), "_images", r.Files), ref)...)
 	e.Docker("push", "--quiet", ref)
 	// It shall be fetched from there, unless somebody has been quick to use it.
 	_ = e.Host.Command(Docker, "--host", "unix://"+e.Socket, "image", "rm", ref).Run()
@@ -152,24 +160,52 @@ func (e *Engine) Push(r Role) {
 
 // Meeting are the roles of Jitsi's services.
 func Meeting(tag string, env ...string) (out []Role) {
-	for _, s := range []struct {
-		name string
-		env  []string
-	}{
-		{"web", []string{"PORT=8443", "WRITABLE=/storage", "KEYS=1"}}, {"prosody", []string{"PORT=5280", "WRITABLE=/var/lib/prosody"}},
-		{"jicofo", []string{"PORT=8888"}}, {"jvb", []string{"PORT=8080"}}, {"jigasi", []string{"PORT=8788"}},
+	for _, r := range []Role{
+		{Repository: "web", Volumes: []string{"/config", "/usr/share/jitsi-meet/transcripts"}},
+		{Repository: "prosody", Volumes: []string{"/config", "/prosody-plugins-custom"}},
+		{Repository: "jicofo", Volumes: []string{"/config"}},
+		{Repository: "jvb", Volumes: []string{"/config"}},
+		{Repository: "jigasi", Volumes: []string{"/config", "/tmp/transcripts"}},
 	} {
-		out = append(out, Role{Repository: "jitsi/" + s.name, Tag: tag, Command: `["/bin/meeting"]`, User: "1000:1000", Env: append(s.env, env...)})
+		r.Env = append([]string{"SERVICE=" + r.Repository}, env...)
+		r.Repository, r.Tag, r.Files, r.Command, r.User = "jitsi/"+r.Repository, tag, "role.tar", `["/init"]`, "1000:1000"
+		out = append(out, r)
 	}
 	return out
 }
 
-// Cloud is the role of Nextcloud.
+// Cloud is the role of Nextcloud. Its background jobs run every two seconds.
 func Cloud(tag string, env ...string) Role {
-	return Role{Repository: "linuxserver/nextcloud", Tag: tag, Command: `["/bin/cloud"]`, Env: append([]string{"VERSION=" + strings.Fields(tag)[0]}, env...)}
+	version, _, _ := strings.Cut(tag, "-")
+	return Role{
+		Repository: "linuxserver/nextcloud", Tag: tag, Files: "role.tar", Command: `["/entrypoint.sh"]`,
+		Env: append([]string{"LAYOUT=linuxserver", "VERSION=" + version, "CRON=2", "SLOW=4"}, env...),
+	}
 }
 
 // Database is the role of MariaDB.
 func Database(tag string) Role {
-	return Role{Repository: "library/mariadb", Tag: tag, Database: true, Command: `["/usr/local/bin/database"]`}
+	return Role{Repository: "library/mariadb", Tag: tag, Files: "database.tar", Command: `["/usr/local/bin/database"]`, Volumes: []string{"/var/lib/mysql"}}
+}
+
+// Certificate makes a certificate for an address and its key, in PEM.
+func Certificate(t testing.TB, addr string) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(addr)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }

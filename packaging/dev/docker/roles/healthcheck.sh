@@ -1,3 +1,3 @@
 #!/bin/sh
-# Plays the official image's health check.
-MYSQL_PWD=$MARIADB_PASSWORD exec mariadb -u "$MARIADB_USER" -h 127.0.0.1 -e 'SELECT 1' "$MARIADB_DATABASE"
+# Plays the official image's health check, whose account the start has made.
+exec mariadb --defaults-extra-file=/var/lib/mysql/.my-healthcheck.cnf -e 'SELECT 1'
