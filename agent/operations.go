@@ -52,14 +52,16 @@ func (a *Agent) operations() []control.Handler {
 		control.Handle(control.RemoveBans, a.RemoveBans),
 
 		control.Handle(control.ListStacks, query(a.Stacks)),
-		control.Handle(control.StartStack, stackOrder(a.StackUp)),
+		control.Handle(control.StartStack, func(ctx context.Context, o control.StackUpOptions) (control.None, error) {
+			return control.None{}, a.StackUp(ctx, o.Stack, o)
+		}),
 		control.Handle(control.StopStack, stackOrder(a.StackDown)),
 		control.Handle(control.UpdateStack, func(ctx context.Context, r control.StackUpdateOptions) (control.StackUpdate, error) {
 			return a.StackUpdate(ctx, r.Stack, r)
 		}),
 		control.Handle(control.ListStackUpdates, query(a.StackHistory)),
-		control.Handle(control.ShowStackLogins, func(ctx context.Context, r control.StackRequest) (control.StackLogins, error) {
-			return a.StackLogins(ctx, r.Stack)
+		control.Handle(control.ShowStackLogins, func(ctx context.Context, o control.StackLoginOptions) (control.StackLogins, error) {
+			return a.StackLogins(ctx, o.Stack, o)
 		}),
 		control.HandleText(control.ReadStackLogs, func(ctx context.Context, r control.StackLogOptions, w io.Writer) error {
 			return a.StackLogs(ctx, w, r.Stack, r)

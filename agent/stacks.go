@@ -16,7 +16,9 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/stacks"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/jitsi"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/nextcloud"
 	"github.com/sae-agent/sae-agent/agent/stacks/registry"
 	"github.com/sae-agent/sae-agent/agent/stacks/versions"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
@@ -57,36 +59,37 @@ func stackSecrets(c *config.Config) (names []string) {
 func desiredStacks(c *config.Config, secrets map[string]string, names []string, certificate, key []byte) stacks.Config {
 	u := c.Stacks.Update
 	out := stacks.Config{
-		Site:     project.Site{Addr: c.LAN.Address.Addr(), Names: names, Timezone: c.Site.Timezone, Certificate: certificate, Key: key},
+		Site:     kind.Site{Addr: c.LAN.Address.Addr(), Names: names, Timezone: c.Site.Timezone, Certificate: certificate, Key: key},
 		Registry: c.Stacks.Registry,
 		Update:   stacks.UpdateConfig{Policy: stacks.Policy(u.Policy), Off: u.Window.Off, Start: int(u.Window.Start), End: int(u.Window.End)},
 	}
 	if j := c.Stacks.Jitsi; j.Enabled {
-		out.Jitsi = &project.JitsiConfig{
+		out.Kinds = append(out.Kinds, jitsi.Config{
 			HTTPSPort: j.HTTPSPort, MediaPort: j.MediaPort, GatewayFirst: j.GatewayPorts.First, GatewayLast: j.GatewayPorts.Last,
 			Gateway:   desiredMeetings(c),
 			SIPServer: c.PBX.Address.String(), SIPPort: c.SIPPort(), SIPTransport: "udp",
 			SIPSecret:    cmp.Or(extensionOf(c, j.SIPExtension).Secret.Reveal(), secrets[extensionSecret(j.SIPExtension)]),
 			JicofoSecret: secrets[jicofoSecret], JVBSecret: secrets[jvbSecret], JigasiSecret: secrets[jigasiSecret],
-		}
+		})
 	}
 	if n := c.Stacks.Nextcloud; n.Enabled {
-		out.Nextcloud = &project.NextcloudConfig{
+		cloud := nextcloud.Config{
 			HTTPSPort: n.HTTPSPort, AdminSecret: secrets[cloudAdminSecret], DBSecret: secrets[cloudDBSecret], DBRootSecret: secrets[cloudDBRootSecret],
 		}
 		if n.Users {
 			for _, e := range c.Extensions {
-				out.Users = append(out.Users, stacks.User{Name: e.Number, DisplayName: e.Name, Password: secrets[cloudUserSecret(e.Number)]})
+				cloud.Users = append(cloud.Users, kind.User{Name: e.Number, DisplayName: e.Name, Password: secrets[cloudUserSecret(e.Number)]})
 			}
 		}
+		out.Kinds = append(out.Kinds, cloud)
 	}
 	return out
 }
 
 // desiredMeetings is what exchange and SIP gateway agree on.
-func desiredMeetings(c *config.Config) project.Gateway {
+func desiredMeetings(c *config.Config) jitsi.Gateway {
 	j := c.Stacks.Jitsi
-	return project.Gateway{Extension: j.SIPExtension, AccessNumber: j.AccessNumber, Room: j.Room, Header: project.RoomHeader}
+	return jitsi.Gateway{Extension: j.SIPExtension, AccessNumber: j.AccessNumber, Room: j.Room, Header: jitsi.RoomHeader}
 }
 
 func extensionOf(c *config.Config, number string) config.Extension {
@@ -98,12 +101,16 @@ func extensionOf(c *config.Config, number string) config.Extension {
 	return config.Extension{}
 }
 
+// stackNames are the stacks that there can be, in the order in which they get what
+// is short.
+func stackNames() []string { return []string{jitsi.Name, nextcloud.Name} }
+
 // openStacks opens what is noted of the stacks.
 func (a *Agent) openStacks() error {
 	opts := stacks.Options{
-		Dir: a.state(stacksDir), Runner: a.opts.Runner, Registry: registry.New(nil), Logger: a.log.With("part", "stacks"), OnChange: a.wake,
-		OnLook: func(took time.Duration, err error) { a.reconciled("stacks", took, err) },
-		Now:    func() time.Time { return siteTime(a.running.Load(), time.Now()) },
+		Names: stackNames(), Dir: a.state(stacksDir), Runner: a.opts.Runner, Registry: registry.New(nil), Logger: a.log.With("part", "stacks"), OnChange: a.wake,
+		OnReconcile: func(took time.Duration, err error) { a.reconciled("stacks", took, err) },
+		Now:         func() time.Time { return siteTime(a.running.Load(), time.Now()) },
 	}
 	// As Docker's own programs are told where the daemon is.
 	if path, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://"); ok {
@@ -158,7 +165,13 @@ func (a *Agent) stackStatus() []control.Stack {
 	for _, s := range a.stacks.Status() {
 		c := control.Stack{
 			Name: s.Name, State: string(s.State), Since: s.Since, URL: s.URL, NextTry: s.NextTry, Repairs: s.Repairs,
-			Notes: s.Notes, Available: s.Available,
+			Available: s.Available,
+		}
+		for _, n := range s.Notes {
+			c.Notes = append(c.Notes, control.StackNote(n))
+		}
+		if f := s.Pull; f != nil {
+			c.Pull = control.StackPull{Image: f.Image, Number: f.Number, Of: f.Of, Done: f.Done, Total: f.Total, Left: int64(f.Left(time.Now()).Seconds())}
 		}
 		if p := s.Problem; p != nil {
 			c.Cause, c.Problem, c.Fix = string(p.Code), p.What, p.Fix
@@ -166,7 +179,7 @@ func (a *Agent) stackStatus() []control.Stack {
 		for _, v := range s.Services {
 			c.Services = append(c.Services, control.StackService{Name: v.Name, Image: v.Image.Ref(), Up: v.Up, Status: v.Status})
 		}
-		if s.Name == project.Jitsi && s.State == stacks.Healthy {
+		if s.Name == jitsi.Name && s.State == stacks.Healthy {
 			c.Gateway = a.gatewayState()
 		}
 		out = append(out, c)
@@ -214,7 +227,7 @@ func stackProblems(list []control.Stack, history []stacks.Record, now time.Time)
 			})
 		}
 		for _, n := range s.Notes {
-			out = append(out, problem.Problem{Severity: problem.Warning, Part: "stacks", What: s.Name + ": " + n, Fix: "it is tried again by itself"})
+			out = append(out, problem.Problem{Severity: problem.Warning, Part: "stacks", What: s.Name + ": " + n.What, Fix: n.Fix})
 		}
 	}
 	last := make(map[string]stacks.Record)
@@ -233,8 +246,8 @@ func stackProblems(list []control.Stack, history []stacks.Record, now time.Time)
 }
 
 // StackUp answers control.StartStack.
-func (a *Agent) StackUp(ctx context.Context, name string) error {
-	return stackError(a.stacks.Up(ctx, name))
+func (a *Agent) StackUp(ctx context.Context, name string, o control.StackUpOptions) error {
+	return stackError(a.stacks.Up(ctx, name, o.Images...))
 }
 
 // StackDown answers control.StopStack.
@@ -266,8 +279,8 @@ func controlUpdate(r stacks.Record) control.StackUpdate {
 }
 
 // StackLogins answers control.ShowStackLogins.
-func (a *Agent) StackLogins(_ context.Context, name string) (control.StackLogins, error) {
-	logins, err := a.stacks.FirstLogins(name)
+func (a *Agent) StackLogins(_ context.Context, name string, o control.StackLoginOptions) (control.StackLogins, error) {
+	logins, err := a.stacks.FirstLogins(name, o.Again)
 	var out control.StackLogins
 	for _, s := range a.stacks.Status() {
 		if s.Name == name {
@@ -295,7 +308,7 @@ func stackError(err error) error {
 		err  error
 		code int
 	}{
-		{stacks.ErrUnknown, http.StatusNotFound}, {stacks.ErrDisabled, http.StatusConflict}, {stacks.ErrBusy, http.StatusConflict},
+		{stacks.ErrUnknown, http.StatusNotFound}, {stacks.ErrDisabled, http.StatusConflict}, {stacks.ErrBusy, http.StatusConflict}, {stacks.ErrNoLogin, http.StatusConflict},
 		{stacks.ErrNotRunning, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/stacks"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/jitsi"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/nextcloud"
 )
 
 func TestDesiredStacks(t *testing.T) {
@@ -27,20 +29,24 @@ stacks: {jitsi: {enabled: true}, nextcloud: {enabled: true, users: true}, update
 		}
 	}
 	want := stacks.Config{
-		Site:     project.Site{Addr: c.LAN.Address.Addr(), Names: []string{"sae303"}, Timezone: "Europe/Paris", Certificate: []byte("cert"), Key: []byte("key")},
+		Site:     kind.Site{Addr: c.LAN.Address.Addr(), Names: []string{"sae303"}, Timezone: "Europe/Paris", Certificate: []byte("cert"), Key: []byte("key")},
 		Registry: "r.example:5000", Update: stacks.UpdateConfig{Policy: stacks.PolicyMinor, Start: 22 * 60, End: 90},
-		Jitsi: &project.JitsiConfig{
-			HTTPSPort: 8443, MediaPort: 10000, GatewayFirst: 20000, GatewayLast: 20050, SIPServer: "192.168.1.1", SIPPort: 5060, SIPTransport: "udp",
-			Gateway:   project.Gateway{Extension: "1000", AccessNumber: "8000", Room: "sae303", Header: "X-Room-Name"},
-			SIPSecret: "correct-horse-battery", JicofoSecret: "a", JVBSecret: "b", JigasiSecret: "c",
+		Kinds: []kind.Kind{
+			jitsi.Config{
+				HTTPSPort: 8443, MediaPort: 10000, GatewayFirst: 20000, GatewayLast: 20050, SIPServer: "192.168.1.1", SIPPort: 5060, SIPTransport: "udp",
+				Gateway:   jitsi.Gateway{Extension: "1000", AccessNumber: "8000", Room: "sae303", Header: "X-Room-Name"},
+				SIPSecret: "correct-horse-battery", JicofoSecret: "a", JVBSecret: "b", JigasiSecret: "c",
+			},
+			nextcloud.Config{
+				HTTPSPort: 7443, AdminSecret: "d", DBSecret: "e", DBRootSecret: "f",
+				Users: []kind.User{{Name: "100", DisplayName: "Alice", Password: "g"}, {Name: "1000", DisplayName: "1000", Password: "h"}},
+			},
 		},
-		Nextcloud: &project.NextcloudConfig{HTTPSPort: 7443, AdminSecret: "d", DBSecret: "e", DBRootSecret: "f"},
-		Users:     []stacks.User{{Name: "100", DisplayName: "Alice", Password: "g"}, {Name: "1000", DisplayName: "1000", Password: "h"}},
 	}
 	if d := cmp.Diff(want, desiredStacks(c, secrets, []string{"sae303"}, []byte("cert"), []byte("key")), compareAddr); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if off := desiredStacks(load(t), nil, nil, nil, nil); off.Jitsi != nil || off.Nextcloud != nil || len(stackSecrets(load(t))) != 0 {
+	if off := desiredStacks(load(t), nil, nil, nil, nil); len(off.Kinds) != 0 || len(stackSecrets(load(t))) != 0 {
 		t.Errorf("stacks that are off: %+v", off)
 	}
 }
@@ -49,7 +55,7 @@ func TestStackProblems(t *testing.T) {
 	now := time.Now()
 	list := []control.Stack{
 		{Name: "jitsi", State: "healthy", Since: now.Add(-time.Hour), Gateway: gatewayMissing},
-		{Name: "nextcloud", State: "blocked", Cause: "disk-full", Problem: "the disk is full", Fix: "make room", Notes: []string{"Talk is not installed"}},
+		{Name: "nextcloud", State: "blocked", Cause: "disk-full", Problem: "the disk is full", Fix: "make room", Notes: []control.StackNote{{What: "Talk is not installed", Fix: "wait"}}},
 	}
 	history := []stacks.Record{{Stack: "nextcloud", Outcome: stacks.Updated}, {Stack: "nextcloud", Outcome: stacks.RolledBack, Detail: "it never got healthy"}, {Stack: "jitsi", Outcome: stacks.Updated}}
 	var got []string

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/stacks"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/nextcloud"
 	"github.com/sae-agent/sae-agent/agent/verify"
 )
 
@@ -60,13 +61,13 @@ func (a *Agent) borrowUsers(ctx context.Context) (out [2]verify.Account, giveBac
 	giveBack = func(ctx context.Context) error {
 		var all []error
 		for _, name := range made {
-			all = append(all, a.stacks.RemoveUser(ctx, name))
+			all = append(all, a.stacks.RemoveUser(ctx, nextcloud.Name, name))
 		}
 		return errors.Join(all...)
 	}
 	for i := range out {
 		out[i] = verify.Account{Number: fmt.Sprintf("sae-agent-verify-%s-%d", run, i+1), Secret: rand.Text()}
-		if err := a.stacks.AddUser(ctx, stacks.User{Name: out[i].Number, DisplayName: "Test", Password: out[i].Secret}); err != nil {
+		if err := a.stacks.AddUser(ctx, nextcloud.Name, kind.User{Name: out[i].Number, DisplayName: "Test", Password: out[i].Secret}); err != nil {
 			return out, giveBack, err
 		}
 		made = append(made, out[i].Number)

@@ -11,7 +11,7 @@ var (
 		ID: "listStacks", Method: http.MethodGet, Path: "/stacks", Role: Viewer,
 		Summary: "The stacks and their services",
 	}
-	StartStack = Operation[StackRequest, None]{
+	StartStack = Operation[StackUpOptions, None]{
 		ID: "startStack", Method: http.MethodPost, Path: "/stacks/{stack}/up", Role: Operator, Order: "stack up",
 		Summary: "Start a stack that was stopped, and wait until it is healthy",
 	}
@@ -27,7 +27,7 @@ var (
 		ID: "listStackUpdates", Method: http.MethodGet, Path: "/stacks-history", Role: Viewer,
 		Summary: "The updates that were tried",
 	}
-	ShowStackLogins = Operation[StackRequest, StackLogins]{
+	ShowStackLogins = Operation[StackLoginOptions, StackLogins]{
 		ID: "showStackLogins", Method: http.MethodPost, Path: "/stacks/{stack}/logins", Role: Admin, Order: "show first passwords",
 		Summary: "The first passwords of a stack's accounts, which are shown once",
 	}
@@ -58,7 +58,8 @@ type Stack struct {
 	Fix       string            `json:"fix,omitempty"`
 	NextTry   time.Time         `json:"next_try,omitzero"`
 	Repairs   uint64            `json:"repairs"` // times that it was brought back
-	Notes     []string          `json:"notes,omitempty"`
+	Notes     []StackNote       `json:"notes,omitempty"`
+	Pull      StackPull         `json:"pull,omitzero"` // the image that is fetched now
 	Services  []StackService    `json:"services,omitempty"`
 	Available map[string]string `json:"available,omitempty"` // newer images, by service
 	Gateway   string            `json:"gateway,omitempty"`   // Jitsi's SIP gateway at the exchange: registered, not registered, or not known
@@ -70,6 +71,34 @@ type StackService struct {
 	Image  string `json:"image"`
 	Up     bool   `json:"up"`
 	Status string `json:"status,omitempty"` // in Docker's words
+}
+
+// StackNote is something to know that is no failure.
+type StackNote struct {
+	What string `json:"what"`
+	Fix  string `json:"fix"`
+}
+
+// StackPull is how far an image is fetched.
+type StackPull struct {
+	Image  string `json:"image"`
+	Number int    `json:"number"` // it is the n-th of so many
+	Of     int    `json:"of"`
+	Done   int64  `json:"done"`  // bytes
+	Total  int64  `json:"total"` // bytes of the layers that are known
+	Left   int64  `json:"left"`  // seconds at the rate so far; 0: not known
+}
+
+// StackUpOptions say what a stack is brought up with.
+type StackUpOptions struct {
+	Stack  string   `path:"stack" json:"-"`
+	Images []string `json:"images,omitempty"` // names that Docker was given, such as out of a bundle
+}
+
+// StackLoginOptions say what is wanted of first passwords.
+type StackLoginOptions struct {
+	Stack string `path:"stack" json:"-"`
+	Again bool   `json:"again,omitempty"` // although they were shown before
 }
 
 // StackUpdateOptions say how far an update may go.

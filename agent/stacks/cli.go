@@ -74,18 +74,6 @@ func (c *cli) check(ctx context.Context) *Problem {
 	return nil
 }
 
-// pull fetches an image.
-func (c *cli) pull(ctx context.Context, stack, ref string) *Problem {
-	r, err := c.run(ctx, stack+"-pull", runner.Command{}, "pull", "--quiet", ref)
-	if err != nil {
-		return problem(Failed, "see the journal", "fetch %s: %v", ref, err)
-	}
-	if r.Exit != 0 {
-		return cliProblem("fetch "+ref, r.Stderr)
-	}
-	return nil
-}
-
 // composeCall is one run of docker compose.
 type composeCall struct {
 	args   []string
@@ -115,7 +103,15 @@ func (s *stack) composeOutput(ctx context.Context, call composeCall) ([]byte, er
 		return nil, fmt.Errorf("stacks: %s: %w", s.name, err)
 	}
 	if r.Exit != 0 {
-		return r.Stdout, cliProblem(fmt.Sprintf("docker compose %s", call.args[0]), append(r.Stderr, r.Stdout...))
+		said := append(r.Stderr, r.Stdout...)
+		p := cliProblem(fmt.Sprintf("docker compose %s", call.args[0]), said)
+		// What a program in a container has said is better told by who knows it.
+		if k := s.kind(); k != nil && call.args[0] == "exec" && p.Code == Failed {
+			if text := k.Excerpt(said); text != "" {
+				p.What = clip(text)
+			}
+		}
+		return r.Stdout, p
 	}
 	return r.Stdout, nil
 }

@@ -19,14 +19,15 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 func TestJudge(t *testing.T) {
-	want := map[string]project.Service{"web": {}, "db": {}}
+	want := map[string]kind.Service{"web": {}, "db": {}}
 	c := func(service, state, health string) docker.Container {
-		return docker.Container{Service: service, State: state, Health: health}
+		return docker.Container{Service: service, State: state, Health: health, ConfigHash: "hash-" + service}
 	}
+	edited := func(c docker.Container) docker.Container { c.ConfigHash = "other"; return c }
 	for _, tt := range []struct {
 		name string
 		have []docker.Container
@@ -41,9 +42,10 @@ func TestJudge(t *testing.T) {
 		{"one starting", []docker.Container{c("web", "running", "starting"), c("db", "running", "")}, patience, nil},
 		{"Docker starts it again", []docker.Container{c("web", "restarting", ""), c("db", "running", "")}, patience, nil},
 		{"both sick", []docker.Container{c("web", "running", "unhealthy"), c("db", "running", "unhealthy")}, bringUp, []string{"db", "web"}},
+		{"made otherwise", []docker.Container{edited(c("web", "running", "healthy")), c("db", "running", "")}, bringUp, nil},
 		{"one too many", []docker.Container{c("web", "running", "healthy"), c("db", "running", ""), c("old", "running", "")}, bringUp, nil},
 	} {
-		need, sick := judge(want, tt.have)
+		need, sick := judge(want, tt.have, map[string]string{"web": "hash-web", "db": "hash-db"})
 		if need != tt.need || cmp.Diff(tt.sick, sick) != "" {
 			t.Errorf("%s: judge() = %d, %v; want %d, %v", tt.name, need, sick, tt.need, tt.sick)
 		}
@@ -78,7 +80,7 @@ func TestProblemsOfTheCommandLine(t *testing.T) {
 		}
 	}
 	long := cliProblem("x", []byte(strings.Repeat("a", 10_000)))
-	if len(long.What) > 400 {
+	if len(long.What) > maxLine+100 {
 		t.Errorf("%d characters", len(long.What))
 	}
 }
@@ -154,13 +156,17 @@ func TestUpdatesAreDue(t *testing.T) {
 
 func TestAnotherRegistryHasTheSameImages(t *testing.T) {
 	cfg := labConfig(t)
-	cfg.Jitsi = jitsiConfig()
-	s, err := New(cfg, Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	cfg.Kinds = []kind.Kind{jitsiConfig(), nextcloudConfig()}
+	s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := project.Image{Repository: "127.0.0.1:5000/jitsi/web", Tag: "stable-1", Digest: "sha256:aa"}
-	if err := s.store.change(func(n *noted) { n.Images["jitsi"] = map[string]project.Image{"web": runs, "gone": runs} }); err != nil {
+	runs := kind.Image{Repository: "127.0.0.1:5000/jitsi/web", Tag: "stable-1", Digest: "sha256:aa"}
+	former := kind.Image{Repository: "ghcr.io/linuxserver/nextcloud", Tag: "32.0.6", Digest: "sha256:bb"}
+	if err := s.store.change(func(n *noted) {
+		n.Images["jitsi"] = map[string]kind.Image{"web": runs, "gone": runs}
+		n.Images["nextcloud"] = map[string]kind.Image{"nextcloud": former}
+	}); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Registry = "mirror.example"
@@ -169,11 +175,14 @@ func TestAnotherRegistryHasTheSameImages(t *testing.T) {
 	if ref := got["web"].Ref(); ref != "mirror.example/jitsi/web:stable-1@sha256:aa" {
 		t.Errorf("web is %s", ref)
 	}
-	if ref := got["jvb"].Ref(); ref != "mirror.example/jitsi/jvb:"+project.Pinned()["jitsi"]["jvb"].Tag {
+	if ref := got["jvb"].Ref(); ref != "mirror.example/jitsi/jvb:"+jitsiConfig().Images()["jvb"].Tag {
 		t.Errorf("jvb is %s", ref)
 	}
 	if _, ok := got["gone"]; ok {
 		t.Error("a service that is no more is there")
+	}
+	if ref := s.stacks["nextcloud"].services()["nextcloud"].Ref(); ref != "mirror.example/library/nextcloud:33.0.7-apache" {
+		t.Errorf("the tag of another image was taken: %s", ref)
 	}
 }
 
@@ -191,7 +200,7 @@ func TestDigestIn(t *testing.T) {
 func TestWritingTwiceChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "stack")
 	cfg := labConfig(t)
-	p, err := project.Render(project.Nextcloud, cfg.Site, project.JitsiConfig{}, *nextcloudConfig(), project.Pinned())
+	p, err := nextcloudConfig().Render(cfg.Site, nextcloudConfig().Images())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,26 +217,26 @@ func TestWritingTwiceChangesNothing(t *testing.T) {
 		})
 		return out
 	}
-	if err := writeProject(dir, p); err != nil {
+	if _, err := writeProject(dir, p); err != nil {
 		t.Fatal(err)
 	}
 	first := look()
-	if err := writeProject(dir, p); err != nil {
-		t.Fatal(err)
+	if rewritten, err := writeProject(dir, p); err != nil || rewritten {
+		t.Fatal(rewritten, err)
 	}
 	if d := cmp.Diff(first, look()); d != "" || len(first) < 12 {
 		t.Errorf("%d files; the second time changed:\n%s", len(first), d)
 	}
-	// What belongs to the containers is theirs once it was made.
-	auto := filepath.Join(dir, "config/www/nextcloud/config/autoconfig.php")
-	if err := os.Remove(auto); err != nil {
+	// What a hand has changed is found.
+	path := filepath.Join(dir, "proxy/Caddyfile")
+	if err := os.WriteFile(path, []byte("edited"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeProject(dir, p); err != nil {
-		t.Fatal(err)
+	if rewritten, err := writeProject(dir, p); err != nil || !rewritten {
+		t.Errorf("writeProject() = %t, %v", rewritten, err)
 	}
-	if _, err := os.Stat(auto); err == nil {
-		t.Error("the passwords for the installation were written again")
+	if data, err := os.ReadFile(path); err != nil || !strings.Contains(string(data), "reverse_proxy") {
+		t.Errorf("the file is %q, %v", data, err)
 	}
 }
 
@@ -306,12 +315,12 @@ func TestDockerThatWillNotDo(t *testing.T) {
 				t.Cleanup(func() { _ = srv.Close() })
 			}
 			cfg := labConfig(t)
-			cfg.Jitsi = jitsiConfig()
-			s, err := New(cfg, Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"compose version": tt.compose}, Logger: slog.New(slog.DiscardHandler)})
+			cfg.Kinds = []kind.Kind{jitsiConfig()}
+			s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"compose version": tt.compose}, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = s.stacks["jitsi"].tend(t.Context(), false)
+			err = s.stacks["jitsi"].reconcile(t.Context(), false)
 			var p *Problem
 			if !errors.As(err, &p) || p.Code != tt.want || !strings.Contains(p.Fix, tt.fix) {
 				t.Errorf("%v, want %s", err, tt.want)
@@ -367,11 +376,13 @@ func TestComposeIsNotBelieved(t *testing.T) {
 	})}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
-	s, err := New(labConfig(t), Options{Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"up --detach": {}}, Logger: slog.New(slog.DiscardHandler)})
+	cfg := labConfig(t)
+	cfg.Kinds = []kind.Kind{jitsiConfig()}
+	s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Socket: socket, Runner: fakeRunner{"up --detach": {}}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &project.Project{Services: map[string]project.Service{"web": {}}}
+	p := &kind.Project{Services: map[string]kind.Service{"web": {}}}
 	var said *Problem
 	if err := s.stacks["jitsi"].up(t.Context(), p, nil); !errors.As(err, &said) || said.Code != Unhealthy || !strings.Contains(said.What, "web not healthy") {
 		t.Errorf("up() = %v", err)
@@ -379,5 +390,60 @@ func TestComposeIsNotBelieved(t *testing.T) {
 	status = "Up 20 minutes (healthy)"
 	if err := s.stacks["jitsi"].up(t.Context(), p, nil); err != nil {
 		t.Errorf("up() of what is healthy: %v", err)
+	}
+}
+
+func TestShrunkDump(t *testing.T) {
+	last := dumpSize{Bytes: 1000}
+	for _, tt := range []struct {
+		d     dumpSize
+		bytes int64
+		want  bool
+	}{
+		{last, 900, false}, {last, 99, true}, {last, 5000, false}, {dumpSize{}, 1, false},
+		{dumpSize{Bytes: 1000, Refused: 90}, 85, false}, {dumpSize{Bytes: 1000, Refused: 90}, 20, true},
+	} {
+		if got := tt.d.shrunk(tt.bytes); got != tt.want {
+			t.Errorf("%+v.shrunk(%d) = %t", tt.d, tt.bytes, got)
+		}
+	}
+}
+
+// A line of releases that ends is told, whether its tags stop coming or go.
+func TestLinesThatEnd(t *testing.T) {
+	now := time.Date(2026, 7, 1, 3, 0, 0, 0, time.UTC)
+	cfg := labConfig(t)
+	cfg.Kinds = []kind.Kind{nextcloudConfig()}
+	s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := s.stacks["nextcloud"]
+	see := func(tags ...string) []kind.Note {
+		t.Helper()
+		all := make(map[string][]string)
+		for name, i := range st.services() {
+			all[name] = []string{i.Tag}
+		}
+		all["nextcloud"] = tags
+		if err := st.noteLines(st.services(), all); err != nil {
+			t.Fatal(err)
+		}
+		return st.lineNotes()
+	}
+	if got := see("33.0.7-apache"); len(got) != 0 {
+		t.Errorf("at first: %v", got)
+	}
+	now = now.AddDate(0, 0, 50)
+	if got := see("33.0.7-apache", "33.0.8-apache"); len(got) != 0 {
+		t.Errorf("with a newer one: %v", got)
+	}
+	now = now.AddDate(0, 0, 61)
+	got := see("33.0.7-apache", "33.0.8-apache", "34.0.1-apache")
+	if len(got) != 1 || !strings.Contains(got[0].What, "61 days") || !strings.Contains(got[0].Fix, "34.0.1-apache") {
+		t.Errorf("61 days after the newest: %v", got)
+	}
+	if got := see("32.0.11-apache", "33.0.7-apache-previous"); len(got) != 1 || !strings.Contains(got[0].What, "no longer in the registry") {
+		t.Errorf("gone: %v", got)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 // madeMark is the file that says that a project's folders have been made: what is
@@ -19,39 +19,39 @@ import (
 const madeMark = ".made"
 
 // writeProject makes a project's folders and files as they should be. Writing
-// twice changes nothing. The daemon has no right to what belongs to other
-// accounts: it gives files away, and does not look at them afterwards.
-func writeProject(dir string, p *project.Project) error {
+// twice changes nothing; rewritten says that a file which containers read was not as
+// it should be. The daemon has no right to what belongs to other accounts: it gives
+// folders away, and does not look at them afterwards.
+func writeProject(dir string, p *kind.Project) (rewritten bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return false, err
 	}
-	_, err := os.Lstat(filepath.Join(dir, madeMark))
+	_, err = os.Lstat(filepath.Join(dir, madeMark))
 	made := err == nil
 	for _, f := range p.Folders {
 		if err := makeFolder(filepath.Join(dir, f.Path), f, made); err != nil {
-			return err
+			return false, err
 		}
 	}
-	files := append([]project.File{{Path: "compose.yaml", Content: p.Compose, Mode: 0o600}, {Path: ".env", Content: p.Env, Mode: 0o600}}, p.Files...)
-	for _, f := range files {
-		if f.Once && made {
-			continue
+	own := []kind.File{{Path: "compose.yaml", Content: p.Compose, Mode: 0o600}, {Path: ".env", Content: p.Env, Mode: 0o600}}
+	for i, f := range append(own, p.Files...) {
+		written, err := writeFile(filepath.Join(dir, f.Path), f)
+		if err != nil {
+			return false, err
 		}
-		if err := writeFile(filepath.Join(dir, f.Path), f); err != nil {
-			return err
-		}
+		rewritten = rewritten || written && i >= len(own)
 	}
 	if !made {
 		if err := durable.WriteFile(filepath.Join(dir, madeMark), nil, 0o600); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return giveFolders(dir, p.Folders)
+	return rewritten, giveFolders(dir, p.Folders)
 }
 
 // giveFolders gives folders to their owners, the inner ones first, while we may.
 // Those that are somebody's already stay.
-func giveFolders(dir string, folders []project.Folder) error {
+func giveFolders(dir string, folders []kind.Folder) error {
 	for i := len(folders) - 1; i >= 0; i-- {
 		f := folders[i]
 		path := filepath.Join(dir, f.Path)
@@ -66,7 +66,7 @@ func giveFolders(dir string, folders []project.Folder) error {
 	return nil
 }
 
-func makeFolder(path string, f project.Folder, made bool) error {
+func makeFolder(path string, f kind.Folder, made bool) error {
 	err := os.Mkdir(path, f.Mode)
 	if err != nil && made && (errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission)) {
 		return nil
@@ -77,24 +77,19 @@ func makeFolder(path string, f project.Folder, made bool) error {
 	return os.Chmod(path, f.Mode) // whatever the umask is
 }
 
-func writeFile(path string, f project.File) error {
-	if f.Link != "" {
-		if err := os.Symlink(f.Link, path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		return nil
-	}
+// writeFile reports whether the file had to be written.
+func writeFile(path string, f kind.File) (bool, error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, f.Content) {
-		return nil
+		return false, nil
 	}
 	if err := durable.WriteFile(path, f.Content, f.Mode); err != nil {
-		return err
+		return false, err
 	}
-	if f.UID == 0 && f.GID == 0 {
-		return nil
+	if f.GID == 0 {
+		return true, nil
 	}
-	if err := os.Chown(path, f.UID, f.GID); err != nil {
-		return fmt.Errorf("give %s away: %w", path, err)
+	if err := os.Chown(path, 0, f.GID); err != nil {
+		return false, fmt.Errorf("give %s to group %d: %w", path, f.GID, err)
 	}
-	return nil
+	return true, nil
 }

@@ -20,7 +20,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sae-agent/sae-agent/agent/runner"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/jitsi"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind/nextcloud"
 	"github.com/sae-agent/sae-agent/agent/stacks/registry"
 	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
@@ -76,6 +78,25 @@ type labSite struct {
 	stop     func()
 	log      *bytes.Buffer
 	patience time.Duration // of the service
+
+	mu     sync.Mutex // guards the following
+	onStep func(stack, step string)
+}
+
+func (s *labSite) atStep(stack, step string) {
+	s.mu.Lock()
+	f := s.onStep
+	s.mu.Unlock()
+	if f != nil {
+		f(stack, step)
+	}
+}
+
+// stepping has f called at each step of an update or of a backup; nil: nobody is.
+func (s *labSite) stepping(f func(stack, step string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onStep = f
 }
 
 func newSite(t *testing.T) *labSite {
@@ -110,24 +131,29 @@ const (
 func labConfig(t *testing.T) Config {
 	cert, key := dockertest.Certificate(t, "192.168.1.1")
 	return Config{
-		Site:     project.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key},
+		Site:     kind.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key},
 		Registry: dockertest.Registry,
 		Update:   UpdateConfig{Policy: PolicyMinor, Off: true},
-		Users:    []User{{Name: "100", DisplayName: "Alice 'A' $HOME", Password: userNeedle}},
 	}
 }
 
-func jitsiConfig() *project.JitsiConfig {
-	return &project.JitsiConfig{
+func jitsiConfig() jitsi.Config {
+	return jitsi.Config{
 		HTTPSPort: 8443, MediaPort: 10000, GatewayFirst: 20000, GatewayLast: 20003, SIPServer: "192.168.1.1", SIPPort: 5060, SIPTransport: "udp",
-		Gateway:   project.Gateway{Extension: "1000", AccessNumber: "8000", Room: "sae303", Header: project.RoomHeader},
+		Gateway:   jitsi.Gateway{Extension: "1000", AccessNumber: "8000", Room: "sae303", Header: jitsi.RoomHeader},
 		SIPSecret: sipNeedle, JicofoSecret: "needle-jicofo", JVBSecret: "needle-jvb", JigasiSecret: "needle-jigasi",
 	}
 }
 
-func nextcloudConfig() *project.NextcloudConfig {
-	return &project.NextcloudConfig{HTTPSPort: 7443, AdminSecret: adminNeedle, DBSecret: dbNeedle, DBRootSecret: "needle-root"}
+func nextcloudConfig() nextcloud.Config {
+	return nextcloud.Config{
+		HTTPSPort: 7443, AdminSecret: adminNeedle, DBSecret: dbNeedle, DBRootSecret: "needle-root",
+		Users: []kind.User{{Name: "100", DisplayName: "Alice 'A' $HOME", Password: userNeedle}},
+	}
 }
+
+// names are the stacks of the tests.
+func names() []string { return []string{jitsi.Name, nextcloud.Name} }
 
 // lockedWriter lets several goroutines write to a buffer.
 type lockedWriter struct {
@@ -145,7 +171,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 func (s *labSite) start(cfg Config) {
 	s.t.Helper()
 	svc, err := New(cfg, Options{
-		Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience,
+		Names: names(), Dial: transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
 	})
 	if err != nil {
@@ -216,9 +242,23 @@ func (s *labSite) untilProblem(name string, want Code) Problem {
 func container(stack, service string) string { return "sae-" + stack + "-" + service + "-1" }
 
 func (s *labSite) pushAll() {
-	for _, r := range append(dockertest.Meeting(project.Pinned()["jitsi"]["web"].Tag), dockertest.Cloud(project.Pinned()["nextcloud"]["nextcloud"].Tag), dockertest.Database(project.Pinned()["nextcloud"]["mariadb"].Tag)) {
+	for _, r := range dockertest.Meeting(jitsi.Config{}.Images()["web"].Tag) {
 		s.Push(r)
 	}
+	s.pushCloud()
+}
+
+// The version that is pinned.
+const pinnedCloud = "33.0.7"
+
+func cloudTag(patch int) string { return fmt.Sprintf("33.0.%d-apache", patch) }
+
+// pushCloud makes the images of Nextcloud.
+func (s *labSite) pushCloud(env ...string) {
+	images := nextcloud.Config{}.Images()
+	s.Push(dockertest.Cloud(images["nextcloud"].Tag, env...))
+	s.Push(dockertest.Database(images["mariadb"].Tag))
+	s.Push(dockertest.Proxy(images["caddy"].Tag))
 }
 
 func (s *labSite) get(from *labtest.Host, url string) (string, error) {
@@ -230,7 +270,7 @@ func (s *labSite) get(from *labtest.Host, url string) (string, error) {
 func (s *labSite) query(sql string) string {
 	s.t.Helper()
 	return strings.TrimSpace(s.Docker("exec", container("nextcloud", "mariadb"), "sh", "-c",
-		`MYSQL_PWD=$MARIADB_PASSWORD mariadb -N -h 127.0.0.1 -u "$MARIADB_USER" -e "$0" "$MARIADB_DATABASE"`, sql))
+		`MYSQL_PWD=$(cat /run/secrets/database) mariadb -N -h 127.0.0.1 -u "$MARIADB_USER" -e "$0" "$MARIADB_DATABASE"`, sql))
 }
 
 func (s *labSite) file(path string) string {

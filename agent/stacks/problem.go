@@ -35,12 +35,13 @@ const (
 	PortTaken    Code = "port-taken"
 	NoAddress    Code = "no-address"
 	Unhealthy    Code = "unhealthy"
+	ForeignData  Code = "foreign-data"
 	Failed       Code = "failed"
 )
 
 // codes are all of them, for metrics.
 var codes = [...]Code{
-	NoDocker, DaemonDown, WrongAPI, NoCompose, OldCompose, DiskFull, MemoryShort, ImageMissing, RegistryDown, PortTaken, NoAddress, Unhealthy, Failed,
+	NoDocker, DaemonDown, WrongAPI, NoCompose, OldCompose, DiskFull, MemoryShort, ImageMissing, RegistryDown, PortTaken, NoAddress, Unhealthy, ForeignData, Failed,
 }
 
 // Problem is why a stack is not as it should be, and what mends it.
@@ -71,6 +72,8 @@ func daemonProblem(err error, installed bool) *Problem {
 	return problem(Failed, "'journalctl -u docker' may say more", "Docker's daemon: %v", err)
 }
 
+const noSuchImage = "check stacks.registry; the image may have been withdrawn, a newer sae-agent knows another"
+
 // said are the words by which Docker and Compose tell what went wrong.
 var said = []struct {
 	words *regexp.Regexp
@@ -81,7 +84,7 @@ var said = []struct {
 	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`), DiskFull, "make room, 'docker image prune -a' removes images that nothing uses"},
 	{regexp.MustCompile(`(?i)port is already allocated|address already in use`), PortTaken, "'ss -lntup' shows who has it; stop that, or change the port under stacks:"},
 	{regexp.MustCompile(`(?i)cannot assign requested address`), NoAddress, "the LAN card lacks its address; sae-agent status says why"},
-	{regexp.MustCompile(`(?i)manifest (unknown|for .* not found)|pull access denied|name unknown|no such image|repository does not exist`), ImageMissing, "check stacks.registry; the image may have been withdrawn, a newer sae-agent knows another"},
+	{regexp.MustCompile(`(?i)manifest (unknown|for .* not found)|pull access denied|name unknown|no such image|repository does not exist`), ImageMissing, noSuchImage},
 	{regexp.MustCompile(`(?i)dial tcp|no such host|connection refused|i/o timeout|tls handshake|unexpected eof|toomanyrequests|temporary failure|context deadline`), RegistryDown, "it is tried again by itself; the WAN or the registry may be down"},
 	{regexp.MustCompile(`(?i)client version .* is too (old|new)`), WrongAPI, "install a current Docker: " + installDocker},
 	{regexp.MustCompile(`(?i)is unhealthy|exited \(\d+\)|didn't complete successfully|dependency failed`), Unhealthy, "'sae-agent stacks logs' shows what it says"},
@@ -101,7 +104,7 @@ func cliProblem(what string, output []byte) *Problem {
 	return problem(Failed, "'sae-agent stacks logs' and 'journalctl -u docker' may say more", "%s: %s", what, line)
 }
 
-const maxLine = 300
+const maxLine = 1500
 
 func lineAround(output []byte, at int) string {
 	text := string(output)

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 const (
@@ -21,13 +21,13 @@ const (
 
 // room reports what is short before anything is begun: a stack that starves the
 // exchange or fills the disk is worse than none.
-func (s *stack) room(ctx context.Context, p *project.Project, missing []project.Image) error {
+func (s *stack) room(ctx context.Context, p *kind.Project, missing []kind.Image) error {
 	info, err := s.docker.Info(ctx)
 	if err != nil {
 		return err
 	}
 	need := int64(0)
-	for _, name := range Names {
+	for _, name := range s.opts.Names {
 		if name == s.name {
 			break
 		}

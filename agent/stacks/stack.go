@@ -5,16 +5,17 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/stacks/docker"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 const (
-	// tendEvery finds what no event tells: room on the disk, a renewed certificate.
-	tendEvery = 30 * time.Second
+	// reconcileEvery finds what no event tells: room on the disk, a renewed certificate.
+	reconcileEvery = 30 * time.Second
 	// How long a stack that cannot be brought up is left alone, at first and at most.
 	firstDelay, maxDelay = 5 * time.Second, 5 * time.Minute
 	// steadyAfter is how long a stack must be well for its next failure to begin at firstDelay.
@@ -33,17 +34,23 @@ type stack struct {
 	mu     sync.Mutex // guards the following
 	cfg    Config
 	status Status
+	extras map[string]extra
 
 	// For who holds work.
 	delay     time.Duration
 	wellSince time.Time
-	setUp     string // digest of what was set up in it; Nextcloud's only
+	watched   time.Time
+	setUp     bool
+	hashes    struct { // what Compose makes of the project with this digest
+		digest   string
+		services map[string]string
+	}
 }
 
 func newStack(s *Service, name string) *stack {
 	return &stack{
 		Service: s, name: name, log: s.opts.Logger.With("stack", name), work: make(chan struct{}, 1), look: make(chan struct{}, 1),
-		status: Status{Name: name, State: Off, Since: time.Now()},
+		status: Status{Name: name, State: Off, Since: time.Now()}, extras: make(map[string]extra),
 	}
 }
 
@@ -63,9 +70,12 @@ func (s *stack) config() Config {
 	return s.cfg
 }
 
-func (s *stack) enabled() bool {
+func (s *stack) enabled() bool { return s.kind() != nil }
+
+// kind is what the stack is; nil: it is off.
+func (s *stack) kind() kind.Kind {
 	cfg := s.config()
-	return cfg.enabled(s.name)
+	return cfg.kind(s.name)
 }
 
 // concerned reports whether there is or was something of this stack here.
@@ -90,6 +100,9 @@ func (s *stack) current() Status {
 	defer s.mu.Unlock()
 	st := s.status
 	st.Repairs = s.fixed.Load()
+	if st.State != Off {
+		st.Notes = slices.Concat(st.Notes, s.extraNotes(), s.lineNotes())
+	}
 	return st
 }
 
@@ -123,12 +136,12 @@ func text(p *Problem) string {
 	return p.Error()
 }
 
-// run tends the stack until ctx ends.
+// run keeps the stack until ctx ends.
 func (s *stack) run(ctx context.Context) {
-	tick := time.NewTicker(tendEvery)
+	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	for {
-		_ = s.tend(ctx, false) // the status says what is wrong
+		_ = s.reconcile(ctx, false) // the status says what is wrong
 		if ctx.Err() == nil {
 			s.updateByItself(ctx)
 		}
@@ -165,17 +178,17 @@ func (s *stack) begin(ctx context.Context) error {
 
 func (s *stack) end() { <-s.work }
 
-// tend looks at the stack and does what is needed. With now it does not wait for
+// reconcile looks at the stack and does what is needed. With now it does not wait for
 // the time after a failure to pass.
-func (s *stack) tend(ctx context.Context, now bool) error {
+func (s *stack) reconcile(ctx context.Context, now bool) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.end()
 	began := time.Now()
-	err := s.tendOnce(ctx, now)
+	err := s.reconcileOnce(ctx, now)
 	if ctx.Err() == nil && s.concerned() {
-		s.opts.OnLook(time.Since(began), err)
+		s.opts.OnReconcile(time.Since(began), err)
 	}
 	var p *Problem
 	switch {
@@ -190,14 +203,14 @@ func (s *stack) tend(ctx context.Context, now bool) error {
 	return p
 }
 
-// tendFor is tend for somebody who waits and may go.
-func (s *stack) tendFor(ctx context.Context) error {
+// reconcileFor is tend for somebody who waits and may go.
+func (s *stack) reconcileFor(ctx context.Context) error {
 	ctx, cancel, err := s.lasting(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	return s.tend(ctx, true)
+	return s.reconcile(ctx, true)
 }
 
 // stopped reports whether no container of the stack runs.
@@ -205,16 +218,14 @@ func (s *stack) stopped(ctx context.Context) (bool, error) {
 	if _, err := os.Stat(s.dir()); err != nil {
 		return true, nil
 	}
-	have, err := s.docker.Containers(ctx, s.project())
-	if errors.Is(err, docker.ErrDown) {
-		return true, nil
-	}
-	for _, c := range have {
-		if c.State != "exited" && c.State != "created" && c.State != "dead" {
-			return false, err
+	if err := s.provedStopped(ctx); err != nil {
+		var p *Problem
+		if errors.As(err, &p) && p.Code == NoDocker {
+			return true, nil // nothing can run
 		}
+		return false, nil // and is to be stopped
 	}
-	return true, err
+	return true, nil
 }
 
 // failed notes a problem, and when to try again.
@@ -233,7 +244,42 @@ func (s *stack) failed(p *Problem) {
 	})
 }
 
-func (s *stack) tendOnce(ctx context.Context, now bool) error {
+// standStill stops what runs, so that the files can be copied.
+func (s *stack) standStill(ctx context.Context) error {
+	if _, err := os.Stat(s.transactionFile()); err == nil {
+		return problem(Failed, "'sae-agent stacks' says what keeps it from going back; copy it when that is done", "an update of %s that failed is not undone yet", s.name)
+	}
+	s.step("hold")
+	still, err := s.stopped(ctx)
+	if err == nil && !still {
+		err = s.compose(ctx, composeCall{args: []string{"stop"}})
+	}
+	if err == nil {
+		err = s.provedStopped(ctx)
+	}
+	s.step("held")
+	return err
+}
+
+// step tells of a step of an update or of a backup before it is done.
+func (s *stack) step(name string) { s.opts.OnStep(s.name, name) }
+
+// provedStopped returns an error unless Docker says that no container of the stack
+// runs: what a command has said is no proof.
+func (s *stack) provedStopped(ctx context.Context) error {
+	have, err := s.docker.Containers(ctx, s.project())
+	if err != nil {
+		return daemonProblem(err, s.cli.installed())
+	}
+	for _, c := range have {
+		if c.State == "running" || c.State == "restarting" || c.State == "paused" {
+			return problem(Failed, "it is tried again by itself", "%s still runs", c.Service)
+		}
+	}
+	return nil
+}
+
+func (s *stack) reconcileOnce(ctx context.Context, now bool) error {
 	if !s.enabled() || s.store.get().Stopped[s.name] {
 		return s.takeDown(ctx)
 	}
@@ -246,7 +292,7 @@ func (s *stack) tendOnce(ctx context.Context, now bool) error {
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
-	return s.bring(ctx)
+	return s.ensureUp(ctx)
 }
 
 // sameTrouble reports whether a look shows what the last one did: an event may
@@ -289,8 +335,10 @@ func (s *stack) takeDown(ctx context.Context) error {
 			}
 			return err
 		}
-		if err := s.recover(ctx); err != nil {
-			return err
+		if s.enabled() { // what is off has nothing to go back to until it is on again
+			if err := s.recover(ctx); err != nil {
+				return err
+			}
 		}
 		have, err := s.docker.Containers(ctx, s.project())
 		if err != nil {
@@ -308,6 +356,6 @@ func (s *stack) takeDown(ctx context.Context) error {
 
 func (s *stack) rest(state State, services []ServiceStatus) {
 	s.note(func(st *Status) {
-		st.State, st.Problem, st.NextTry, st.Services, st.Notes, st.URL = state, nil, time.Time{}, services, nil, ""
+		st.State, st.Problem, st.NextTry, st.Services, st.Notes, st.URL, st.Pull = state, nil, time.Time{}, services, nil, "", nil
 	})
 }

@@ -1,10 +1,10 @@
-// Package stacks keeps the containers of Jitsi and Nextcloud as the configuration
-// says: it writes their compose projects, brings them up, brings back what dies,
-// says what is wrong and how to mend it, and updates their images with a backup
-// and a way back.
+// Package stacks keeps the containers of stacks as the configuration says: it
+// writes their compose projects, brings them up, brings back what dies, says what is
+// wrong and how to mend it, and updates their images with a backup and a way back.
 //
-// It drives 'docker compose' and asks Docker's daemon; what the projects look like
-// is package project's affair. It knows nothing of the appliance's other parts.
+// It drives 'docker compose' and asks Docker's daemon. What a stack consists of, and
+// what its application says of itself, is the affair of its kind. It knows nothing
+// of the appliance's other parts.
 package stacks
 
 import (
@@ -12,36 +12,32 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
-
-// Names are the stacks there are, in the order in which they get what is short.
-var Names = [...]string{project.Jitsi, project.Nextcloud}
 
 // Config is what the stacks should be.
 type Config struct {
-	Site      project.Site
-	Jitsi     *project.JitsiConfig     // nil: it is off
-	Nextcloud *project.NextcloudConfig // nil: it is off
-	Users     []User                   // accounts to be made in Nextcloud
-	Registry  string                   // takes the place of the images' own; empty: none does
-	Update    UpdateConfig
+	Site     kind.Site
+	Kinds    []kind.Kind // those that are on
+	Registry string      // takes the place of the images' own; empty: none does
+	Update   UpdateConfig
 }
 
-func (c *Config) enabled(stack string) bool {
-	return stack == project.Jitsi && c.Jitsi != nil || stack == project.Nextcloud && c.Nextcloud != nil
-}
-
-// User is an account of Nextcloud.
-type User struct {
-	Name, DisplayName string
-	Password          string // the first one; never set again
+// kind is a stack's kind; nil: it is off.
+func (c *Config) kind(stack string) kind.Kind {
+	for _, k := range c.Kinds {
+		if k.Name() == stack {
+			return k
+		}
+	}
+	return nil
 }
 
 // Runner runs programs outside of the daemon's sandbox.
@@ -58,6 +54,9 @@ type Registry interface {
 
 // Options say where things are.
 type Options struct {
+	// Names are the stacks that there can be, in the order in which they get what is
+	// short.
+	Names    []string
 	Dir      string // of the projects and of what is noted of them; made 0700
 	Socket   string // of Docker's daemon; empty: docker.DefaultSocket
 	Docker   string // the program; empty: docker
@@ -65,10 +64,14 @@ type Options struct {
 	Runner   Runner
 	Registry Registry
 	Logger   *slog.Logger
-	// OnLook is told how each look at a stack went. Nil: nobody is.
-	OnLook func(took time.Duration, err error)
-	// OnChange is told when a stack's state has changed. Nil: nobody is.
+	// Dial reaches the stacks' pages; nil: as this process does.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// OnReconcile is called with how each look at a stack went. Nil: nobody is.
+	OnReconcile func(took time.Duration, err error)
+	// OnChange is called when a stack's state has changed. Nil: nobody is.
 	OnChange func()
+	// OnStep is called before each step of an update or of a backup. Nil: nobody is.
+	OnStep func(stack, step string)
 	// Patience is how long a project may take to get healthy; 0: defaultPatience.
 	Patience time.Duration
 	// Now is the clock; nil: time.Now.
@@ -93,24 +96,7 @@ type Service struct {
 
 // New opens what was noted in opts.Dir.
 func New(cfg Config, opts Options) (*Service, error) {
-	if opts.Socket == "" {
-		opts.Socket = docker.DefaultSocket
-	}
-	if opts.Docker == "" {
-		opts.Docker = "docker"
-	}
-	if opts.OnChange == nil {
-		opts.OnChange = func() {}
-	}
-	if opts.OnLook == nil {
-		opts.OnLook = func(time.Duration, error) {}
-	}
-	if opts.Patience == 0 {
-		opts.Patience = defaultPatience
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
+	opts.setDefaults()
 	st, err := openStore(opts.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("stacks: %w", err)
@@ -119,17 +105,44 @@ func New(cfg Config, opts Options) (*Service, error) {
 		opts: opts, log: opts.Logger, docker: docker.New(opts.Socket), store: st, stacks: make(map[string]*stack),
 		cli: &cli{runner: opts.Runner, docker: opts.Docker, socket: opts.Socket, env: opts.Env},
 	}
-	for _, name := range Names {
+	for _, name := range opts.Names {
 		s.stacks[name] = newStack(s, name)
 	}
 	s.Apply(cfg)
 	return s, nil
 }
 
+func (o *Options) setDefaults() {
+	if o.Socket == "" {
+		o.Socket = docker.DefaultSocket
+	}
+	if o.Docker == "" {
+		o.Docker = "docker"
+	}
+	if o.OnChange == nil {
+		o.OnChange = func() {}
+	}
+	if o.OnReconcile == nil {
+		o.OnReconcile = func(time.Duration, error) {}
+	}
+	if o.OnStep == nil {
+		o.OnStep = func(string, string) {}
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+}
+
 // Apply gives the stacks a new configuration; Run brings them in line with it.
 func (s *Service) Apply(cfg Config) {
-	for _, name := range Names {
-		s.stacks[name].configure(cfg)
+	for _, st := range s.stacks {
+		st.configure(cfg)
 	}
 }
 
@@ -139,8 +152,9 @@ func (s *Service) Run(ctx context.Context) error {
 	s.life = ctx
 	s.mu.Unlock()
 	var all sync.WaitGroup
-	for _, name := range Names {
-		all.Go(func() { s.stacks[name].run(ctx) })
+	for _, st := range s.stacks {
+		all.Go(func() { st.run(ctx) })
+		all.Go(func() { st.runExtras(ctx) })
 	}
 	all.Go(func() { s.listen(ctx) })
 	all.Wait()
@@ -164,7 +178,7 @@ func (s *Service) lasting(ctx context.Context) (context.Context, context.CancelF
 // listenAgain is how long to wait before a daemon that did not answer is asked again.
 const listenAgain = 3 * time.Second
 
-// listen has the stacks look when containers change, and when the daemon comes or goes.
+// listen wakes the stacks when containers change, and when the daemon comes or goes.
 func (s *Service) listen(ctx context.Context) {
 	wake := func() {
 		for _, st := range s.stacks {
@@ -196,17 +210,19 @@ func (s *Service) wanted() bool {
 	return false
 }
 
-// Status tells how each stack is, in the order of Names.
+// Status tells how each stack is, in the order of Options.Names.
 func (s *Service) Status() []Status {
-	out := make([]Status, 0, len(Names))
-	for _, name := range Names {
+	out := make([]Status, 0, len(s.opts.Names))
+	for _, name := range s.opts.Names {
 		out = append(out, s.stacks[name].current())
 	}
 	return out
 }
 
 // Up brings a stack up that Down has stopped, and waits until it is up or cannot be.
-func (s *Service) Up(ctx context.Context, name string) error {
+// With images, names with tags that Docker has, it goes over to those that belong to
+// the stack, as an update does.
+func (s *Service) Up(ctx context.Context, name string, images ...string) error {
 	st, err := s.get(name)
 	if err != nil {
 		return err
@@ -217,7 +233,12 @@ func (s *Service) Up(ctx context.Context, name string) error {
 	if err := s.store.change(func(n *noted) { delete(n.Stopped, name) }); err != nil {
 		return err
 	}
-	return st.tendFor(ctx)
+	if len(images) > 0 {
+		if err := st.takeImages(ctx, images); err != nil {
+			return err
+		}
+	}
+	return st.reconcileFor(ctx)
 }
 
 // Down stops a stack, until Up. Its data stay.
@@ -229,11 +250,12 @@ func (s *Service) Down(ctx context.Context, name string) error {
 	if err := s.store.change(func(n *noted) { n.Stopped[name] = true }); err != nil {
 		return err
 	}
-	return st.tendFor(ctx)
+	return st.reconcileFor(ctx)
 }
 
 // Hold has a stack stand still, so that its files can be copied, until release is
-// called.
+// called. In the middle of an update it waits; while one that failed is not undone
+// there is nothing that is worth a copy.
 func (s *Service) Hold(ctx context.Context, name string) (release func(), err error) {
 	st, err := s.get(name)
 	if err != nil {
@@ -242,11 +264,7 @@ func (s *Service) Hold(ctx context.Context, name string) (release func(), err er
 	if err := st.begin(ctx); err != nil {
 		return nil, err
 	}
-	still, err := st.stopped(ctx)
-	if err == nil && !still {
-		err = st.compose(ctx, composeCall{args: []string{"stop"}})
-	}
-	if err != nil {
+	if err := st.standStill(ctx); err != nil {
 		st.end()
 		st.wake()
 		return nil, err
@@ -281,7 +299,7 @@ func (s *Service) get(name string) (*stack, error) {
 	if st := s.stacks[name]; st != nil {
 		return st, nil
 	}
-	return nil, fmt.Errorf("%w: there is no stack %q, there are %v", ErrUnknown, name, Names)
+	return nil, fmt.Errorf("%w: there is no stack %q, there are %v", ErrUnknown, name, s.opts.Names)
 }
 
 func (s *Service) dir(stack string) string { return filepath.Join(s.opts.Dir, stack) }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 // State is how far a stack is.
@@ -37,7 +37,8 @@ type Status struct {
 	Repairs  uint64    // times that it was brought back
 	NextTry  time.Time // when it is tried again, after a failure
 	// Notes are what an operator should know that is no failure.
-	Notes []string
+	Notes []kind.Note
+	Pull  *Pull // the image that is fetched now; nil: none
 	// Available are the images that an update would bring, by service.
 	Available map[string]string
 }
@@ -45,13 +46,13 @@ type Status struct {
 // ServiceStatus is how one service of a stack is.
 type ServiceStatus struct {
 	Name   string
-	Image  project.Image // that runs, or will
+	Image  kind.Image // that runs, or will
 	Up     bool
 	Status string // in Docker's words; empty when there is no container
 }
 
 // serviceStatus compares what there is with what should be.
-func serviceStatus(want map[string]project.Service, have []docker.Container) []ServiceStatus {
+func serviceStatus(want map[string]kind.Service, have []docker.Container) []ServiceStatus {
 	out := make([]ServiceStatus, 0, len(want))
 	for name, w := range want {
 		s := ServiceStatus{Name: name, Image: w.Image}
@@ -75,9 +76,11 @@ const (
 	bringUp
 )
 
-// judge decides what is to be done about a project's containers. sick are the
-// services that run and say that they are not well: up alone does not help them.
-func judge(want map[string]project.Service, have []docker.Container) (n need, sick []string) {
+// judge decides what is to be done about a project's containers. hashes are those
+// that they carry if they were made as they should be; nil: that is not asked. sick
+// are the services that run and say that they are not well: up alone does not help
+// them.
+func judge(want map[string]kind.Service, have []docker.Container, hashes map[string]string) (n need, sick []string) {
 	found := make(map[string]docker.Container, len(have))
 	for _, c := range have {
 		found[c.Service] = c
@@ -90,6 +93,8 @@ func judge(want map[string]project.Service, have []docker.Container) (n need, si
 		switch {
 		case !ok || c.State != "running" && c.State != "restarting":
 			n = max(n, bringUp)
+		case hashes != nil && c.ConfigHash != hashes[name]:
+			n = max(n, bringUp) // somebody has made it otherwise
 		case c.Health == "unhealthy":
 			n, sick = max(n, bringUp), append(sick, name)
 		case !c.Up():

@@ -8,31 +8,42 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
+
+// images are the images of each stack's services.
+type images map[string]map[string]kind.Image
+
+// line is how the releases that a service follows go on.
+type line struct {
+	Newest string    `json:"newest"` // tag
+	Seen   time.Time `json:"seen"`   // when that was first seen
+	Gone   bool      `json:"gone"`   // the tag that runs is in the registry no more
+	Major  string    `json:"major"`  // tag of the next major version, if there is one
+}
 
 // noted is what is remembered of all stacks.
 type noted struct {
 	Stopped  map[string]bool      `json:"stopped"`  // by the operator
-	Images   project.Images       `json:"images"`   // that run, with their digests
-	Previous project.Images       `json:"previous"` // that ran before, kept for a way back
+	Images   images               `json:"images"`   // that run, with their digests
+	Previous images               `json:"previous"` // that ran before, kept for a way back
 	Applied  map[string]string    `json:"applied"`  // digest of the project that came up last
 	Shown    map[string]time.Time `json:"shown"`    // when the passwords were shown
 	Looked   map[string]time.Time `json:"looked"`   // when updates were last looked for
-	History  []Record             `json:"history"`  // newest last
+	// Lines are the releases that are followed, by stack and service.
+	Lines   map[string]map[string]line `json:"lines,omitempty"`
+	Dumps   map[string]dumpSize        `json:"dumps,omitempty"`
+	History []Record                   `json:"history"` // newest last
 }
 
-// add adds a record; one more try of the same way back takes the last one's place.
+// add adds a record; what was said before of the same update is taken back.
 func (n *noted) add(r Record) {
-	if i := len(n.History) - 1; i >= 0 {
-		if last := n.History[i]; last.Outcome == Broken && last.Stack == r.Stack && last.Backup == r.Backup {
-			n.History = n.History[:i]
-		}
-	}
+	n.History = slices.DeleteFunc(n.History, func(o Record) bool { return o.ID == r.ID && o.Stack == r.Stack })
 	n.History = append(n.History, r)
 }
 
@@ -67,7 +78,14 @@ func openStore(dir string) (*store, error) {
 func (n noted) copy() noted {
 	c := noted{
 		Stopped: maps.Clone(n.Stopped), Images: copyImages(n.Images), Previous: copyImages(n.Previous), Applied: maps.Clone(n.Applied),
-		Shown: maps.Clone(n.Shown), Looked: maps.Clone(n.Looked), History: append([]Record(nil), n.History...),
+		Shown: maps.Clone(n.Shown), Looked: maps.Clone(n.Looked), History: slices.Clone(n.History),
+		Dumps: maps.Clone(n.Dumps), Lines: make(map[string]map[string]line),
+	}
+	for stack, lines := range n.Lines {
+		c.Lines[stack] = maps.Clone(lines)
+	}
+	if c.Dumps == nil {
+		c.Dumps = make(map[string]dumpSize)
 	}
 	if c.Stopped == nil {
 		c.Stopped = make(map[string]bool)
@@ -84,8 +102,8 @@ func (n noted) copy() noted {
 	return c
 }
 
-func copyImages(m project.Images) project.Images {
-	c := make(project.Images, len(m))
+func copyImages(m images) images {
+	c := make(images, len(m))
 	for k, v := range m {
 		c[k] = maps.Clone(v)
 	}

@@ -1,18 +1,20 @@
 package stacks
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/runner"
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 // phase is how far an update is. What is done in a phase is begun only after the
@@ -24,17 +26,19 @@ const (
 	backingUp phase = "backing up" // stopped, and not changed
 	switching phase = "switching"  // new images may have changed the data
 	goingBack phase = "going back"
-	committed phase = "committed" // healthy with the new images
+	committed phase = "committed" // ready with the new images
 )
 
-// transaction is an update that is under way. Its file outlives a crash.
+// transaction is an update that is under way. Its file outlives a crash, and stays
+// until the update has ended or the way back was gone and proved.
 type transaction struct {
-	ID     string                   `json:"id"`
-	Stack  string                   `json:"stack"`
-	From   map[string]project.Image `json:"from"`
-	To     map[string]project.Image `json:"to"`
-	Phase  phase                    `json:"phase"`
-	Backup string                   `json:"backup"` // folder; empty before there is one
+	ID     string                `json:"id"`
+	Stack  string                `json:"stack"`
+	From   map[string]kind.Image `json:"from"`
+	To     map[string]kind.Image `json:"to"`
+	Phase  phase                 `json:"phase"`
+	Backup string                `json:"backup"`        // folder; empty before it is complete
+	Why    string                `json:"why,omitempty"` // it goes back
 }
 
 func (s *stack) transactionFile() string {
@@ -50,6 +54,7 @@ func (s *stack) save(t *transaction) error {
 	if err := durable.WriteFile(s.transactionFile(), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("stacks: note the update: %w", err)
 	}
+	s.step(string(t.Phase))
 	return nil
 }
 
@@ -61,12 +66,13 @@ func (s *stack) forget() error {
 	return durable.SyncDir(s.opts.Dir)
 }
 
-// recover ends an update that an earlier daemon has left in the middle: what was
-// committed is finished, everything else goes back.
+// recover ends an update that was left in the middle: what was committed is
+// finished, everything else goes back. The folder of the stack says which images its
+// data belong to, also when it came out of a backup.
 func (s *stack) recover(ctx context.Context) error {
 	data, err := os.ReadFile(s.transactionFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return s.adoptImages()
 	}
 	var t transaction
 	if err == nil {
@@ -75,14 +81,53 @@ func (s *stack) recover(ctx context.Context) error {
 	if err != nil {
 		return problem(Failed, "move the file away when the stack is as it should be", "%s cannot be read: %v", s.transactionFile(), err)
 	}
-	s.log.Warn("an update was interrupted", "phase", t.Phase)
 	if t.Phase == committed {
 		_, err = s.finish(&t)
 		return err
 	}
+	s.log.Warn("an update was interrupted", "phase", t.Phase)
 	s.note(func(st *Status) { st.State = Updating })
 	_, err = s.back(ctx, &t, fmt.Errorf("it was interrupted while %s", t.Phase))
 	return err
+}
+
+// imagesFile says which images a stack's data belong to. It is in the stack's own
+// folder, so that it goes where the data go.
+const imagesFile = "images.json"
+
+// noteImages notes which images run.
+func (s *stack) noteImages(to map[string]kind.Image) error {
+	data, err := json.MarshalIndent(to, "", "  ")
+	if err != nil {
+		return fmt.Errorf("stacks: %w", err)
+	}
+	data = append(data, '\n')
+	path := filepath.Join(s.dir(), imagesFile)
+	if old, err := os.ReadFile(path); err != nil || !bytes.Equal(old, data) {
+		if err := errors.Join(os.MkdirAll(s.dir(), 0o700), durable.WriteFile(path, data, 0o600)); err != nil {
+			return fmt.Errorf("stacks: note the images: %w", err)
+		}
+	}
+	if maps.Equal(s.store.get().Images[s.name], to) {
+		return nil
+	}
+	return s.store.change(func(n *noted) { n.Images[s.name] = to })
+}
+
+// adoptImages notes what the stack's folder says of its images.
+func (s *stack) adoptImages() error {
+	data, err := os.ReadFile(filepath.Join(s.dir(), imagesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var to map[string]kind.Image
+	if err == nil {
+		err = json.Unmarshal(data, &to)
+	}
+	if err != nil {
+		return fmt.Errorf("stacks: %s: %w", imagesFile, err)
+	}
+	return s.noteImages(to)
 }
 
 // keepBackups is how many backups of a stack are kept.
@@ -91,8 +136,8 @@ const keepBackups = 2
 func (s *stack) backups() string { return filepath.Join(s.opts.Dir, "backups", s.name) }
 
 // backUp copies all that the stack has, while it stands still; before that it
-// writes the database out, which other versions can read, too.
-func (s *stack) backUp(ctx context.Context, t *transaction) error {
+// writes its data out in a form that other versions can read, too.
+func (s *stack) backUp(ctx context.Context, t *transaction, p *kind.Project) error {
 	dir := filepath.Join(s.backups(), t.ID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("stacks: backup: %w", err)
@@ -100,34 +145,67 @@ func (s *stack) backUp(ctx context.Context, t *transaction) error {
 	if err := s.enoughFor(ctx); err != nil {
 		return err
 	}
-	if s.name == project.Nextcloud {
-		if err := s.maintenance(ctx, true); err != nil {
-			return err
-		}
-		if err := s.dump(ctx, filepath.Join(dir, "database.sql")); err != nil {
+	in := s.inside(p, "inside")
+	if k, ok := s.kind().(kind.Holder); ok {
+		s.step("holding")
+		if err := k.Hold(ctx, in, true); err != nil {
 			return err
 		}
 	}
+	s.step("dumping")
+	if err := s.dump(ctx, in, filepath.Join(dir, "database.sql")); err != nil {
+		return err
+	}
+	s.step("stopping")
 	if err := s.compose(ctx, composeCall{args: []string{"stop"}}); err != nil {
 		return err
 	}
+	if err := s.provedStopped(ctx); err != nil {
+		return err
+	}
+	s.step("copying")
 	const script = `rm -rf "$2/files"; cp -a --reflink=auto "$1" "$2/files"; sync -f "$2/files"`
 	if err := s.shell(ctx, "backup", script, s.dir(), dir); err != nil {
 		return err
 	}
 	t.Backup = dir
-	return s.save(t)
+	return nil
 }
 
-// dump writes the database out. The password stays in the container.
-func (s *stack) dump(ctx context.Context, path string) error {
+// dumpSize remembers how large what was written out is.
+type dumpSize struct {
+	Bytes   int64 `json:"bytes"`
+	Refused int64 `json:"refused,omitempty"` // of one that was too small
+}
+
+// shrunk reports whether a dump is absurd beside the last one: a tenth of it. The
+// second one of about that size is taken: somebody has really removed so much.
+func (d dumpSize) shrunk(bytes int64) bool {
+	again := d.Refused > 0 && bytes >= d.Refused-d.Refused/4 && bytes <= d.Refused+d.Refused/4
+	return bytes*10 < d.Bytes && !again
+}
+
+// dump writes the stack's data out. What does not end as it should is no dump.
+func (s *stack) dump(ctx context.Context, in kind.Inside, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("stacks: backup: %w", err)
 	}
-	const script = `MYSQL_PWD=$MARIADB_PASSWORD exec mariadb-dump --single-transaction --default-character-set=utf8mb4 -h 127.0.0.1 -u "$MARIADB_USER" "$MARIADB_DATABASE"`
-	err = s.compose(ctx, composeCall{args: []string{"exec", "-T", "mariadb", "sh", "-c", script}, stdout: f, name: "dump"})
-	return errors.Join(err, f.Sync(), f.Close())
+	err = s.kind().Dump(ctx, in, f)
+	size, sizeErr := f.Seek(0, 2)
+	if errors.Is(err, kind.ErrNoDump) {
+		return errors.Join(f.Close(), os.Remove(path))
+	}
+	if err := errors.Join(err, sizeErr, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	last := s.store.get().Dumps[s.name]
+	if last.shrunk(size) {
+		err := problem(Failed, "look whether data are missing; if so much was really removed, the next try of about this size is taken",
+			"what the database writes out has %d bytes, and the last time it had %d", size, last.Bytes)
+		return errors.Join(err, s.store.change(func(n *noted) { n.Dumps[s.name] = dumpSize{last.Bytes, size} }))
+	}
+	return s.store.change(func(n *noted) { n.Dumps[s.name] = dumpSize{Bytes: size} })
 }
 
 // enoughFor reports when a copy of the stack would not fit.
@@ -151,21 +229,36 @@ func (s *stack) enoughFor(ctx context.Context) error {
 	return nil
 }
 
-// restore makes the stack's files those of the backup. Done again after a crash at
-// any point it ends the same.
+// restore makes the stack's files those of the backup. Nothing is touched while a
+// container may still use them. Done again after a crash at any point it ends the
+// same.
 func (s *stack) restore(ctx context.Context, t *transaction) error {
+	s.step("taking down")
 	if err := s.compose(ctx, composeCall{args: []string{"down", "--remove-orphans"}}); err != nil {
-		s.log.Warn("taking the new containers down", "err", err) // their data are replaced all the same
+		return err
 	}
+	if err := s.provedStopped(ctx); err != nil {
+		return err
+	}
+	s.step("restoring")
+	// The project's file must be there for the next 'down', wherever this is cut off.
 	const script = `
-rm -rf "$1.restored" "$1.failed"
-cp -a --reflink=auto "$2/files" "$1.restored"
-sync -f "$1.restored"
+if [ -e "$1" ] || [ ! -e "$1.restored" ]; then
+	rm -rf "$1.restored"
+	cp -a --reflink=auto "$2/files" "$1.restored.part"
+	sync -f "$1.restored.part"
+	mv -T "$1.restored.part" "$1.restored"
+fi
+rm -rf "$1.failed"
 if [ -e "$1" ]; then mv -T "$1" "$1.failed"; fi
 mv -T "$1.restored" "$1"
 sync -f "$1"
 rm -rf "$1.failed"`
-	return s.shell(ctx, "restore", script, s.dir(), t.Backup)
+	if err := s.shell(ctx, "restore", "rm -rf \"$1.restored.part\"\n"+script, s.dir(), t.Backup); err != nil {
+		return err
+	}
+	s.hashes.digest = ""
+	return nil
 }
 
 // shell runs a script with the rights of root, which containers' files need.
@@ -183,7 +276,7 @@ func (s *stack) shell(ctx context.Context, name, script string, args ...string) 
 
 // tidy removes old backups, and images that are two updates old. What cannot be
 // removed is in nobody's way.
-func (s *stack) tidy(t *transaction, old map[string]project.Image) {
+func (s *stack) tidy(t *transaction, old map[string]kind.Image) {
 	ctx := context.Background()
 	entries, err := os.ReadDir(s.backups())
 	if err == nil && len(entries) > keepBackups {
@@ -192,7 +285,7 @@ func (s *stack) tidy(t *transaction, old map[string]project.Image) {
 		}
 	}
 	var kept []string
-	for _, images := range []map[string]project.Image{t.From, t.To} {
+	for _, images := range []map[string]kind.Image{t.From, t.To} {
 		for _, i := range images {
 			kept = append(kept, i.Ref())
 		}

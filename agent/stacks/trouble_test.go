@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
 // What goes wrong is said, with its fix, and mends itself once the cause is gone.
@@ -24,7 +24,7 @@ func TestTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := labConfig(t)
-	cfg.Nextcloud = nextcloudConfig()
+	cfg.Kinds = []kind.Kind{nextcloudConfig()}
 	s.start(cfg)
 
 	p := s.untilProblem("nextcloud", DiskFull)
@@ -36,14 +36,13 @@ func TestTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start(cfg)
-	if p := s.untilProblem("nextcloud", ImageMissing); !strings.Contains(p.What, "linuxserver/nextcloud") && !strings.Contains(p.What, "library/mariadb") {
+	if p := s.untilProblem("nextcloud", ImageMissing); !strings.Contains(p.What, "library/caddy:2.10.2 does not exist in the registry") {
 		t.Errorf("image missing: %s", p.What)
 	}
 	_ = s.registry.Kill()
 	s.untilProblem("nextcloud", RegistryDown)
 	s.registry = s.Registry()
-	s.Push(dockertest.Cloud("32.0.9"))
-	s.Push(dockertest.Database("11.4.8"))
+	s.pushCloud()
 	if p := s.untilProblem("nextcloud", PortTaken); !strings.Contains(p.What, "7443") || !strings.Contains(p.Fix, "ss -lntup") {
 		t.Errorf("port taken: %+v", p)
 	}

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
 
@@ -18,35 +20,26 @@ func TestBothStacks(t *testing.T) {
 	s := newSite(t)
 	s.pushAll()
 	cfg := labConfig(t)
-	cfg.Jitsi, cfg.Nextcloud = jitsiConfig(), nextcloudConfig()
+	cfg.Kinds = []kind.Kind{jitsiConfig(), nextcloudConfig()}
+	began := time.Now()
 	s.start(cfg)
 	s.untilState("jitsi", Healthy)
 	s.untilState("nextcloud", Healthy)
+	t.Logf("both are healthy after %v", time.Since(began).Round(time.Second))
 
-	t.Run("pages", func(t *testing.T) {
-		if out, err := s.get(s.lan, "https://192.168.1.1:8443/"); err != nil || strings.TrimSpace(out) != "https://192.168.1.1:8443" {
-			t.Errorf("the meeting's page: %q, %v", out, err)
-		}
-		if out, err := s.get(s.lan, "https://192.168.1.1:7443/status.php"); err != nil || !strings.Contains(out, `"installed":true`) {
-			t.Errorf("Nextcloud's page: %q, %v", out, err)
-		}
-		// Bound to the LAN address: the WAN's has nothing.
-		if out, err := s.get(s.wan, "http://198.51.100.2:8443/"); err == nil {
-			t.Errorf("the WAN got the meeting's page: %q", out)
-		}
-		if out, err := s.lan.Command("curl", "-sS", "--max-time", "5", "http://192.168.1.1:3306/").CombinedOutput(); err == nil {
-			t.Errorf("the database answers on the LAN: %q", out)
-		}
-	})
+	t.Run("pages", s.checkPages)
 	t.Run("setting up", s.checkSetUp)
 	t.Run("secrets", s.checkSecrets)
 	t.Run("passwords are shown once", func(t *testing.T) {
-		first, err := s.service.FirstLogins("nextcloud")
-		if err != nil || len(first) != 2 || first[0] != (Login{"admin", adminNeedle}) || first[1] != (Login{"100", userNeedle}) {
+		first, err := s.service.FirstLogins("nextcloud", false)
+		if err != nil || len(first) != 2 || first[0] != (kind.Login{Account: "admin", Password: adminNeedle}) || first[1] != (kind.Login{Account: "100", Password: userNeedle}) {
 			t.Errorf("first time: %+v, %v", first, err)
 		}
-		if again, err := s.service.FirstLogins("nextcloud"); !errors.Is(err, ErrShown) {
+		if again, err := s.service.FirstLogins("nextcloud", false); !errors.Is(err, ErrShown) {
 			t.Errorf("second time: %+v, %v", again, err)
+		}
+		if again, err := s.service.FirstLogins("nextcloud", true); err != nil || len(again) != 2 {
+			t.Errorf("on request: %+v, %v", again, err)
 		}
 	})
 	t.Run("applying again changes nothing", func(t *testing.T) {
@@ -64,10 +57,14 @@ func TestBothStacks(t *testing.T) {
 		s.Docker("kill", container("jitsi", "jvb"))
 		s.until("brought back", func() bool { st := s.status("jitsi"); return st.Repairs > repairs && st.State == Healthy })
 	})
-	t.Run("removed container", func(t *testing.T) {
-		s.Docker("rm", "--force", container("nextcloud", "nextcloud"))
-		s.until("gone", func() bool { return s.status("nextcloud").Repairs > 0 })
-		s.untilState("nextcloud", Healthy)
+	t.Run("hand edits", s.checkHandEdits)
+	t.Run("maintenance mode that nobody holds", func(t *testing.T) {
+		s.occ("maintenance:mode", "--on")
+		s.stack("nextcloud").wake()
+		s.until("ended", func() bool {
+			out, err := s.get(s.lan, "https://192.168.1.1:7443/status.php")
+			return err == nil && strings.Contains(out, `"maintenance":false`)
+		})
 	})
 	t.Run("daemon restarts", func(t *testing.T) {
 		s.Stop()
@@ -78,18 +75,23 @@ func TestBothStacks(t *testing.T) {
 		s.Start()
 		s.untilState("jitsi", Healthy)
 		s.untilState("nextcloud", Healthy)
-		if out, err := s.get(s.lan, "https://192.168.1.1:8443/"); err != nil {
-			t.Errorf("the meeting's page after a restart: %q, %v", out, err)
-		}
 	})
-	t.Run("certificate", func(t *testing.T) {
+	t.Run("certificate, key and names", func(t *testing.T) {
 		cfg.Site.Certificate, cfg.Site.Key = dockertest.Certificate(t, "192.168.1.1")
+		cfg.Site.Names = []string{"sae303.example"}
 		s.service.Apply(cfg)
-		s.until("started anew with it", func() bool {
-			out, _ := s.lan.Command("curl", "-sSk", "-w", "%{certs}", "-o", "/dev/null", "https://192.168.1.1:8443/").CombinedOutput()
-			return strings.Contains(string(out), string(cfg.Site.Certificate))
+		for _, port := range []string{"8443", "7443"} {
+			s.until("the page on "+port+" has the new certificate", func() bool {
+				out, _ := s.lan.Command("curl", "-sSk", "-w", "%{certs}", "-o", "/dev/null", "https://192.168.1.1:"+port+"/").CombinedOutput()
+				return strings.Contains(string(out), string(cfg.Site.Certificate))
+			})
+		}
+		s.until("the new name is known", func() bool {
+			out, err := s.lan.Command("curl", "-sSk", "-H", "Host: sae303.example:7443", "https://192.168.1.1:7443/login").CombinedOutput()
+			return err == nil && strings.HasPrefix(string(out), "Nextcloud "+pinnedCloud)
 		})
 		s.untilState("jitsi", Healthy)
+		s.untilState("nextcloud", Healthy)
 	})
 	t.Run("down and up", func(t *testing.T) {
 		if err := s.service.Down(t.Context(), "jitsi"); err != nil {
@@ -101,17 +103,20 @@ func TestBothStacks(t *testing.T) {
 		if out := s.Docker("ps", "-aq", "--filter", "label=com.docker.compose.project=sae-jitsi"); out != "" {
 			t.Errorf("containers are left: %s", out)
 		}
+		if out := s.Docker("volume", "ls", "-q"); out != "" {
+			t.Errorf("anonymous volumes are left: %s", out)
+		}
 		if err := s.service.Up(t.Context(), "jitsi"); err != nil {
 			t.Fatal(err)
 		}
 		s.untilState("jitsi", Healthy)
 	})
 	t.Run("accounts for a while", func(t *testing.T) {
-		u := User{Name: "sae-agent-verify-1", DisplayName: "Test", Password: userNeedle}
-		if err := s.service.AddUser(t.Context(), u); err != nil || !strings.Contains(s.file("nextcloud/data/users"), u.Name) {
+		u := kind.User{Name: "sae-agent-verify-1", DisplayName: "Test", Password: userNeedle}
+		if err := s.service.AddUser(t.Context(), "nextcloud", u); err != nil || !strings.Contains(s.users(), u.Name) {
 			t.Errorf("AddUser() = %v", err)
 		}
-		if err := s.service.RemoveUser(t.Context(), u.Name); err != nil || strings.Contains(s.file("nextcloud/data/users"), u.Name) {
+		if err := s.service.RemoveUser(t.Context(), "nextcloud", u.Name); err != nil || strings.Contains(s.users(), u.Name) {
 			t.Errorf("RemoveUser() = %v", err)
 		}
 	})
@@ -129,37 +134,72 @@ func TestBothStacks(t *testing.T) {
 		release()
 		s.until("started again", func() bool { return running() != "" && s.status("nextcloud").State == Healthy })
 	})
+	t.Run("elsewhere", s.checkElsewhere)
 	t.Run("turned off", func(t *testing.T) {
-		cfg.Jitsi = nil
+		cfg.Kinds = cfg.Kinds[1:]
 		s.service.Apply(cfg)
 		s.untilState("jitsi", Off)
-		if s.status("nextcloud").State != Healthy {
-			t.Errorf("the other stack: %+v", s.status("nextcloud"))
-		}
 		if err := s.service.Up(t.Context(), "jitsi"); !errors.Is(err, ErrDisabled) {
 			t.Errorf("Up() of a stack that is off: %v", err)
 		}
 	})
 }
 
+func (s *labSite) checkPages(t *testing.T) {
+	if out, err := s.get(s.lan, "https://192.168.1.1:8443/"); err != nil || strings.TrimSpace(out) != "https://192.168.1.1:8443" {
+		t.Errorf("the meeting's page: %q, %v", out, err)
+	}
+	// Nextcloud sees its users' own addresses behind Caddy, and links by https.
+	if out, err := s.get(s.lan, "https://192.168.1.1:7443/login"); err != nil || strings.TrimSpace(out) != "Nextcloud 33.0.7.1 for 192.168.1.2 by 'https'" {
+		t.Errorf("Nextcloud's page: %q, %v", out, err)
+	}
+	if out, err := s.lan.Command("curl", "-sSk", "-o", "/dev/null", "-w", "%{redirect_url}", "https://192.168.1.1:7443/.well-known/caldav").CombinedOutput(); err != nil || string(out) != "https://192.168.1.1:7443/remote.php/dav" {
+		t.Errorf("calendars are found at %q, %v", out, err)
+	}
+	// Bound to the LAN address: the WAN's has nothing.
+	if out, err := s.get(s.wan, "https://198.51.100.2:8443/"); err == nil {
+		t.Errorf("the WAN got the meeting's page: %q", out)
+	}
+	if out, err := s.lan.Command("curl", "-sS", "--max-time", "5", "http://192.168.1.1:3306/").CombinedOutput(); err == nil {
+		t.Errorf("the database answers on the LAN: %q", out)
+	}
+}
+
+// occ runs Nextcloud's command line.
+func (s *labSite) occ(args ...string) string {
+	s.t.Helper()
+	return s.Docker(append([]string{"exec", "--user", "www-data", container("nextcloud", "nextcloud"), "php", "/var/www/html/occ"}, args...)...)
+}
+
+func (s *labSite) users() string {
+	s.t.Helper()
+	return s.query("SELECT uid FROM oc_users ORDER BY uid")
+}
+
 // checkSetUp looks at what the wizard and an administrator would have done.
 func (s *labSite) checkSetUp(t *testing.T) {
-	for path, want := range map[string]string{"nextcloud/data/users": "admin\n100\n", "nextcloud/config/installed": "32.0.9\n"} {
-		if got := s.file(path); got != want {
-			t.Errorf("%s is %q, want %q", path, got, want)
-		}
+	s.until("all accounts are made", func() bool { return strings.Fields(s.users())[0] == "100" })
+	if got := s.users(); got != "100\nadmin" {
+		t.Errorf("accounts: %q", got)
 	}
-	for _, path := range []string{"nextcloud/data/cron", "nextcloud/data/talk"} {
-		if _, err := os.Stat(filepath.Join(s.dir, path)); err != nil {
-			t.Errorf("background jobs or Talk: %v", err)
-		}
+	if got := s.query("SELECT configvalue FROM oc_appconfig WHERE configkey = 'backgroundjobs_mode'"); got != "cron" {
+		t.Errorf("background jobs are run by %q", got)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "nextcloud/config/www/nextcloud/config/autoconfig.php")); err == nil {
-		t.Error("the passwords for the installation are still there")
+	s.until("background jobs have run", func() bool {
+		return s.query("SELECT COUNT(*) FROM oc_appconfig WHERE configkey = 'lastcron'") == "1"
+	})
+	// From the start that installs.
+	if got := strings.TrimSpace(s.occ("config:system:get", "memcache.local")); got != `\OC\Memcache\APCu` {
+		t.Errorf("memory cache: %q", got)
 	}
-	if got := s.query("SELECT 1"); got != "1" {
-		t.Errorf("the database says %q", got)
+	if logs, err := filepath.Glob(filepath.Join(s.dir, "nextcloud/database/OFF*")); err != nil || len(logs) > 0 {
+		t.Errorf("binary logs: %v, %v", logs, err)
 	}
+	// Without an app store Talk is missing, which is told, and nobody waits for it.
+	s.until("Talk's absence is told", func() bool {
+		notes := s.status("nextcloud").Notes
+		return len(notes) == 1 && strings.HasPrefix(notes[0].What, "Talk is not installed: Error: Could not download app spreed")
+	})
 }
 
 func (s *labSite) checkSecrets(t *testing.T) {
@@ -171,7 +211,12 @@ func (s *labSite) checkSecrets(t *testing.T) {
 			t.Errorf("%s is in the log", needle)
 		}
 	}
-	for _, name := range []string{".", "jitsi", "jitsi/.env", "jitsi/compose.yaml", "stacks.json"} {
+	for _, service := range []string{"nextcloud", "mariadb", "cron"} {
+		if env := s.Docker("inspect", "--format", "{{.Config.Env}}", container("nextcloud", service)); strings.Contains(env, "needle") {
+			t.Errorf("%s has a password in its environment: %s", service, env)
+		}
+	}
+	for _, name := range []string{".", "jitsi", "jitsi/.env", "jitsi/compose.yaml", "nextcloud/secrets", "nextcloud/secrets/app/admin", "stacks.json"} {
 		var st unix.Stat_t
 		if err := unix.Stat(filepath.Join(s.dir, name), &st); err != nil || st.Mode&0o077 != 0 {
 			t.Errorf("%s: mode %o, %v", name, st.Mode, err)
@@ -180,4 +225,70 @@ func (s *labSite) checkSecrets(t *testing.T) {
 	if got := s.Docker("exec", container("jitsi", "jigasi"), "sh", "-c", "echo $JIGASI_SIP_PASSWORD"); strings.TrimSpace(got) != sipNeedle {
 		t.Errorf("the gateway's password is %q", got)
 	}
+}
+
+// checkHandEdits edits a project by hand, has Compose apply that, and sees it put
+// back: the files, and what runs.
+func (s *labSite) checkHandEdits(t *testing.T) {
+	compose := filepath.Join(s.dir, "nextcloud/compose.yaml")
+	edited := strings.Replace(s.file("nextcloud/compose.yaml"), "192.168.1.1:7443:", "0.0.0.0:7443:", 1)
+	if err := os.WriteFile(compose, []byte(edited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Docker("compose", "--project-directory", filepath.Dir(compose), "--file", compose, "up", "--detach", "caddy")
+	ports := func() string { return s.Docker("port", container("nextcloud", "caddy")) }
+	s.stack("nextcloud").wake()
+	s.until("put back", func() bool {
+		return strings.Contains(ports(), "192.168.1.1:7443") && s.status("nextcloud").State == Healthy
+	})
+	if got := s.file("nextcloud/compose.yaml"); strings.Contains(got, "0.0.0.0") {
+		t.Errorf("compose.yaml is still the edited one")
+	}
+	// So is a file that a container has read.
+	path := filepath.Join(s.dir, "nextcloud/proxy/Caddyfile")
+	if err := os.WriteFile(path, []byte(strings.Replace(s.file("nextcloud/proxy/Caddyfile"), "nextcloud:80", "elsewhere:80", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Docker("restart", container("nextcloud", "caddy"))
+	s.stack("nextcloud").wake()
+	s.until("put back", func() bool {
+		out, err := s.get(s.lan, "https://192.168.1.1:7443/login")
+		return err == nil && strings.HasPrefix(out, "Nextcloud") && s.status("nextcloud").State == Healthy
+	})
+}
+
+// checkElsewhere copies the folder of a stack that stands still to another machine
+// with another LAN address, where nothing else is known of it.
+func (s *labSite) checkElsewhere(t *testing.T) {
+	release, err := s.service.Hold(t.Context(), "nextcloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &labSite{Engine: s.Engine, t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: s.lan, wan: s.wan, log: s.log, runner: s.runner, registry: s.registry}
+	if err := os.MkdirAll(other.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.Host.Run("cp", "-a", filepath.Join(s.dir, "nextcloud"), other.dir)
+	s.stop() // that machine is gone
+	release()
+	s.Docker("compose", "--project-directory", filepath.Join(s.dir, "nextcloud"), "--project-name", "sae-nextcloud", "down")
+	s.Host.Addr("ens34", "192.168.1.7/24")
+	cfg := labConfig(t)
+	cfg.Site.Addr = cfg.Site.Addr.Next().Next().Next().Next().Next().Next()
+	cfg.Kinds = []kind.Kind{nextcloudConfig()}
+	other.start(cfg)
+	other.untilState("nextcloud", Healthy)
+	if out, err := s.get(s.lan, "https://192.168.1.7:7443/login"); err != nil || !strings.HasPrefix(out, "Nextcloud") {
+		t.Errorf("the page elsewhere: %q, %v", out, err)
+	}
+	if got := other.users(); got != "100\nadmin" {
+		t.Errorf("accounts elsewhere: %q", got)
+	}
+	other.stop()
+	s.Docker("compose", "--project-directory", filepath.Join(other.dir, "nextcloud"), "--project-name", "sae-nextcloud", "down")
+	back := labConfig(t)
+	back.Kinds = []kind.Kind{jitsiConfig(), nextcloudConfig()}
+	s.t = t
+	s.start(back)
+	s.untilState("nextcloud", Healthy)
 }

@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 	"github.com/sae-agent/sae-agent/agent/stacks/versions"
 	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
 )
@@ -17,10 +19,9 @@ func cloudSite(t *testing.T) *labSite {
 	t.Helper()
 	s := newSite(t)
 	s.patience = 45 * time.Second // enough for what gets healthy, and over soon for what does not
-	s.Push(dockertest.Cloud("32.0.9"))
-	s.Push(dockertest.Database("11.4.8"))
+	s.pushCloud()
 	cfg := labConfig(t)
-	cfg.Nextcloud = nextcloudConfig()
+	cfg.Kinds = []kind.Kind{nextcloudConfig()}
 	s.start(cfg)
 	s.untilState("nextcloud", Healthy)
 	s.query("CREATE TABLE witness (word VARCHAR(20)); INSERT INTO witness VALUES ('intact')")
@@ -30,23 +31,44 @@ func cloudSite(t *testing.T) *labSite {
 	return s
 }
 
-// intact fails when the data are not what they were before.
-func (s *labSite) intact() {
-	s.t.Helper()
+// intact fails when the data are not what they were before, or the stack is not
+// ready for its users.
+func (s *labSite) intact(t *testing.T) {
+	t.Helper()
 	if got := s.query("SELECT word FROM witness"); got != "intact" {
-		s.t.Errorf("the database says %q", got)
+		t.Errorf("the database says %q", got)
+	}
+	if got := s.query("SELECT COUNT(*) FROM oc_users WHERE uid = 'admin'"); got != "1" {
+		t.Errorf("%s administrators", got)
 	}
 	if got := s.file("nextcloud/data/precious"); got != "intact" {
-		s.t.Errorf("the file says %q", got)
+		t.Errorf("the file says %q", got)
+	}
+	if out, err := s.get(s.lan, "https://192.168.1.1:7443/login"); err != nil || !strings.HasPrefix(out, "Nextcloud ") {
+		t.Errorf("the page: %q, %v", out, err)
+	}
+	if _, err := os.Stat(s.stack("nextcloud").transactionFile()); err == nil {
+		t.Error("the transaction is still there")
 	}
 }
 
 // version is what the running Nextcloud says that it is.
-func (s *labSite) version() string { return strings.TrimSpace(s.file("nextcloud/config/installed")) }
+func (s *labSite) version() string {
+	s.t.Helper()
+	out, err := s.get(s.lan, "https://192.168.1.1:7443/status.php")
+	_, rest, _ := strings.Cut(out, `"versionstring":"`)
+	v, _, ok := strings.Cut(rest, `"`)
+	if err != nil || !ok {
+		s.t.Fatalf("status.php: %q, %v", out, err)
+	}
+	return v
+}
 
 func (s *labSite) update(step versions.Step) (Record, error) {
 	return s.service.Update(s.t.Context(), "nextcloud", step)
 }
+
+func (s *labSite) stack(name string) *stack { return s.service.stacks[name] }
 
 func TestUpdates(t *testing.T) {
 	t.Parallel()
@@ -71,51 +93,54 @@ func TestUpdates(t *testing.T) {
 		s.registry = s.Registry()
 	})
 	t.Run("works", func(t *testing.T) {
-		s.Push(dockertest.Cloud("32.0.10"))
-		s.Push(dockertest.Cloud("34.0.1")) // two majors on: never
+		s.Push(dockertest.Cloud(cloudTag(8)))
+		s.Push(dockertest.Cloud("35.0.1-apache")) // two majors on: never
 		r, err := s.update(versions.Major)
-		if err != nil || r.Outcome != Updated || !strings.Contains(r.To["nextcloud"], ":32.0.10@sha256:") {
+		if err != nil || r.Outcome != Updated || !strings.Contains(r.To["nextcloud"], ":33.0.8-apache@sha256:") || r.To["cron"] != r.To["nextcloud"] {
 			t.Fatalf("Update() = %+v, %v", r, err)
 		}
-		if got := s.version(); got != "32.0.10" {
+		if got := s.version(); got != "33.0.8" {
 			t.Errorf("version %s", got)
 		}
-		if log := s.file("nextcloud/data/log"); !strings.Contains(log, "migrated to 32.0.10") {
-			t.Errorf("not migrated: %s", log)
+		if got := s.query("SELECT version FROM oc_migrations"); got != "33.0.8.1" {
+			t.Errorf("migrations: %q", got)
 		}
-		if dump := s.file(strings.TrimPrefix(r.Backup, s.dir+"/") + "/database.sql"); !strings.Contains(dump, "INSERT INTO `witness` VALUES") {
-			t.Errorf("the dump lacks the row:\n%s", dump)
+		dump := s.file(strings.TrimPrefix(r.Backup, s.dir+"/") + "/database.sql")
+		if !strings.Contains(dump, "INSERT INTO `witness` VALUES") || !strings.Contains(dump, "\n-- Dump completed") {
+			t.Errorf("the dump lacks the row or its end:\n%s", dump)
 		}
-		s.intact()
+		s.intact(t)
 	})
-	t.Run("never gets healthy", func(t *testing.T) {
-		s.Push(dockertest.Cloud("32.0.11", "BROKEN=1"))
+	t.Run("migration throws", func(t *testing.T) {
+		s.Push(dockertest.Cloud(cloudTag(9), "MIGRATION=throws"))
 		r, err := s.update(versions.Patch)
-		if err != nil || r.Outcome != RolledBack || r.Detail == "" {
+		if err != nil || r.Outcome != RolledBack || !strings.Contains(r.Detail, "Duplicate column name 'half'") || !strings.Contains(r.Detail, "#1 ") {
 			t.Fatalf("Update() = %+v, %v", r, err)
 		}
-		if got := s.version(); got != "32.0.10" {
+		if got := s.version(); got != "33.0.8" {
 			t.Errorf("version %s", got)
 		}
-		s.intact()
+		s.intact(t)
 		s.untilState("nextcloud", Healthy)
-		st := s.stack("nextcloud")
-		if !st.failedBefore(t.Context(), versions.Patch) {
+		if !s.stack("nextcloud").failedBefore(t.Context(), versions.Patch) {
 			t.Error("the next night would try it again")
 		}
 	})
-	t.Run("tag rewritten", func(t *testing.T) {
-		before := s.service.store.get().Images["nextcloud"]["nextcloud"]
-		s.Push(dockertest.Cloud("32.0.11")) // mended under the same name
+	t.Run("healthy, and its pages fail", func(t *testing.T) {
+		s.Push(dockertest.Cloud(cloudTag(9), "PAGES=500")) // the same tag, made anew
 		r, err := s.update(versions.Patch)
-		if err != nil || r.Outcome != Updated || s.version() != "32.0.11" {
+		if err != nil || r.Outcome != RolledBack || !strings.Contains(r.Detail, "answers 500") {
+			t.Fatalf("Update() = %+v, %v", r, err)
+		}
+		s.intact(t)
+	})
+	t.Run("tag rewritten", func(t *testing.T) {
+		s.Push(dockertest.Cloud(cloudTag(9)))
+		r, err := s.update(versions.Patch)
+		if err != nil || r.Outcome != Updated || s.version() != "33.0.9" {
 			t.Fatalf("Update() = %+v, %v; version %s", r, err, s.version())
 		}
-		s.Push(dockertest.Cloud("32.0.11", "REBUILT=1"))
-		after := s.service.store.get().Images["nextcloud"]["nextcloud"]
-		if before.Digest == after.Digest {
-			t.Error("the digest is the same")
-		}
+		s.Push(dockertest.Cloud(cloudTag(9), "REBUILT=1"))
 		// What runs does not change by itself, also when containers are made anew.
 		s.Docker("rm", "--force", container("nextcloud", "nextcloud"))
 		s.until("back", func() bool { st := s.status("nextcloud"); return st.Repairs > 0 && st.State == Healthy })
@@ -123,26 +148,115 @@ func TestUpdates(t *testing.T) {
 			t.Error("the rewritten tag runs without an update")
 		}
 		r, err = s.update(versions.Patch)
-		if err != nil || r.Outcome != Updated || !strings.Contains(r.To["nextcloud"], ":32.0.11@") {
+		if err != nil || r.Outcome != Updated || !strings.Contains(r.To["nextcloud"], ":33.0.9-apache@") {
 			t.Fatalf("Update() = %+v, %v", r, err)
 		}
-		if out := s.Docker("exec", container("nextcloud", "nextcloud"), "env"); !strings.Contains(out, "REBUILT") {
-			t.Error("the rewritten tag does not run after an update")
+		s.intact(t)
+	})
+	t.Run("images out of a bundle", func(t *testing.T) {
+		s.Push(dockertest.Cloud(cloudTag(10)))
+		ref := dockertest.Registry + "/library/nextcloud:" + cloudTag(10)
+		s.Docker("pull", "--quiet", ref)
+		s.Docker("image", "tag", ref, "nextcloud:"+cloudTag(10)) // as it would be called at another site
+		s.Docker("image", "rm", ref)
+		_ = s.registry.Kill()
+		if err := s.service.Up(t.Context(), "nextcloud", "nextcloud:"+cloudTag(10)); err != nil {
+			t.Fatal(err)
 		}
-		s.intact()
+		s.registry = s.Registry()
+		if got := s.version(); got != "33.0.10" {
+			t.Errorf("version %s", got)
+		}
+		s.intact(t)
 	})
 	t.Run("history", func(t *testing.T) {
 		var got []Outcome
 		for _, r := range s.service.History() {
 			got = append(got, r.Outcome)
 		}
-		if len(got) != 4 || got[0] != Updated || got[1] != RolledBack || got[3] != Updated {
+		if len(got) != 6 || got[0] != Updated || got[1] != RolledBack || got[2] != RolledBack || got[5] != Updated {
 			t.Errorf("history: %v", got)
 		}
 		if kept, err := os.ReadDir(filepath.Join(s.dir, "backups/nextcloud")); err != nil || len(kept) != keepBackups {
 			t.Errorf("%d backups, %v", len(kept), err)
 		}
 	})
+	t.Run("a dump that does not end", func(t *testing.T) {
+		s.Push(dockertest.Cloud(cloudTag(11)))
+		path := filepath.Join(s.dir, "nextcloud/database/nextcloud")
+		s.query("CREATE TABLE broken (a INT) ENGINE=MyISAM")
+		s.Host.Run("sh", "-c", `echo x >"$0"/broken.frm`, path) // it can be read no more
+		r, err := s.update(versions.Patch)
+		if err != nil || r.Outcome != Abandoned || r.Backup != "" {
+			t.Fatalf("Update() = %+v, %v", r, err)
+		}
+		s.Host.Run("sh", "-c", `rm "$0"/broken.*`, path)
+		s.intact(t)
+	})
+	t.Run("Docker restarts at each step", s.checkRestarts)
 }
 
-func (s *labSite) stack(name string) *stack { return s.service.stacks[name] }
+// checkRestarts restarts Docker's daemon at each step of updates that work, of those
+// that fail, and of a backup: in the end all is old or all is new, and ready.
+func (s *labSite) checkRestarts(t *testing.T) {
+	steps := map[string]string{ // and what the image does
+		"fetching": "", "backing up": "", "holding": "", "dumping": "", "stopping": "", "copying": "", "switching": "", "proving": "", "committed": "",
+		"going back": "throws", "taking down": "throws", "restoring": "throws",
+	}
+	patch := 12
+	for step, migration := range steps {
+		t.Run(step, func(t *testing.T) {
+			before := s.version()
+			s.Push(dockertest.Cloud(cloudTag(patch), "MIGRATION="+migration))
+			patch++
+			s.stepping(s.restartAt(step))
+			r, err := s.update(versions.Patch)
+			s.stepping(nil)
+			s.until("ready again", func() bool {
+				_, held := os.Stat(s.stack("nextcloud").transactionFile())
+				return held != nil && s.status("nextcloud").State == Healthy
+			})
+			history := s.service.History()
+			last := history[len(history)-1]
+			t.Logf("%s, %v; in the end %s", r.Outcome, err, last.Outcome)
+			want := before
+			if last.Outcome == Updated {
+				want = strings.TrimSuffix(cloudTag(patch-1), "-apache")
+			}
+			if got := s.version(); got != want || last.Outcome == Broken {
+				t.Errorf("version %s, want %s: %+v", got, want, last)
+			}
+			s.intact(t)
+		})
+	}
+	for _, step := range []string{"hold", "held"} {
+		t.Run("backup, "+step, func(t *testing.T) {
+			s.stepping(s.restartAt(step))
+			release, err := s.service.Hold(t.Context(), "nextcloud")
+			s.stepping(nil)
+			if err == nil {
+				release()
+			}
+			s.until("ready again", func() bool { return s.status("nextcloud").State == Healthy && s.answers() })
+			s.intact(t)
+		})
+	}
+}
+
+func (s *labSite) answers() bool {
+	out, err := s.get(s.lan, "https://192.168.1.1:7443/login")
+	return err == nil && strings.HasPrefix(out, "Nextcloud ")
+}
+
+// restartAt restarts Docker at a step, once.
+func (s *labSite) restartAt(want string) func(stack, step string) {
+	var once sync.Once
+	return func(_, step string) {
+		if step == want {
+			once.Do(func() {
+				s.Stop()
+				s.Start()
+			})
+		}
+	}
+}

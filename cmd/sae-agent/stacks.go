@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +31,7 @@ func newStacksCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List the stacks and their services", Args: usageArgs(cobra.NoArgs), RunE: list},
-		order("stack", "up NAME", "Bring a stack up that was stopped, and wait until it is healthy", "Up.",
-			control.StartStack, stackRequest),
+		newStacksUpCommand(), newStacksBundleCommand(),
 		order("stack", "down NAME", "Stop a stack until 'up'; its data stay", "Stopped. Its data are kept.",
 			control.StopStack, stackRequest),
 		newStacksUpdateCommand(), newStacksLogsCommand(), newStacksShowCommand(), newStacksHistoryCommand(), newInstallDockerCommand(),
@@ -54,7 +54,10 @@ func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 			fmt.Fprintf(w, "  SIP gateway %s\n", s.Gateway)
 		}
 		for _, n := range s.Notes {
-			fmt.Fprintf(w, "  %s\n", n)
+			fmt.Fprintf(w, "  %s\n  %s\n", n.What, n.Fix)
+		}
+		if s.Pull.Image != "" {
+			fmt.Fprintf(w, "  fetching %s\n", pullText(s.Pull))
 		}
 		var rows [][]string
 		for _, v := range s.Services {
@@ -65,6 +68,19 @@ func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 			table(w, []string{"  SERVICE", "IS", "CONTAINER", "IMAGE", "NEWER"}, rows)
 		}
 	}
+}
+
+// pullText is how far an image is fetched. The whole is known only when all layers
+// have begun.
+func pullText(p control.StackPull) string {
+	text := fmt.Sprintf("image %d of %d, %s: %d MB", p.Number, p.Of, shortImage(p.Image), p.Done/1_000_000)
+	if p.Total > 0 {
+		text += fmt.Sprintf(" of %d MB, %d %%", p.Total/1_000_000, p.Done*100/p.Total)
+	}
+	if p.Left > 0 {
+		text += fmt.Sprintf(", about %s left", time.Duration(p.Left)*time.Second)
+	}
+	return text
 }
 
 func upOrDown(up bool) string {
@@ -168,24 +184,31 @@ func newStacksLogsCommand() *cobra.Command {
 }
 
 func newStacksShowCommand() *cobra.Command {
-	return &cobra.Command{
+	var o control.StackLoginOptions
+	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a stack's page and, once, the first passwords of its accounts",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := ask(cmd, control.ShowStackLogins, stackRequest(args[0]))
+			if o.Again && os.Geteuid() != 0 {
+				return errors.New("only root may have passwords shown again")
+			}
+			o.Stack = args[0]
+			l, err := ask(cmd, control.ShowStackLogins, o)
 			if err != nil {
 				return err
 			}
 			return show(cmd, l, func(w io.Writer) { printLogins(w, l) })
 		},
 	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "show the passwords although they were shown before; root only")
+	return cmd
 }
 
 func printLogins(w io.Writer, l control.StackLogins) {
 	fmt.Fprintln(w, dash(l.URL))
 	if l.Shown != "" {
-		fmt.Fprintf(w, "%s; root finds them in secrets.json of the state folder.\n", l.Shown)
+		fmt.Fprintf(w, "%s; --again shows root what they were.\n", l.Shown)
 		return
 	}
 	var rows [][]string
@@ -205,6 +228,9 @@ func printStackStates(w io.Writer, all []control.Stack) {
 			gateway := ""
 			if s.Gateway != "" {
 				gateway = ", SIP gateway " + s.Gateway
+			}
+			if s.Pull.Image != "" {
+				gateway += ", fetching " + pullText(s.Pull)
 			}
 			fmt.Fprintf(w, "Stack          %s %s%s  %s\n", s.Name, s.State, gateway, s.URL)
 		}

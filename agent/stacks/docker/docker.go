@@ -1,8 +1,8 @@
 // Package docker asks Docker's daemon, over its unix socket, how containers are,
 // and hears when they change.
 //
-// It only asks: what is to be done to containers, 'docker compose' does. It knows
-// nothing of stacks.
+// It asks, and fetches images: what is to be done to containers, 'docker compose'
+// does. It knows nothing of stacks.
 package docker
 
 import (
@@ -131,6 +131,8 @@ type Container struct {
 	Status  string // in words, as docker ps has it
 	Health  string // starting, healthy or unhealthy; empty without a check
 	Created time.Time
+	// ConfigHash is Compose's digest of what the container was made from.
+	ConfigHash string
 }
 
 // Up reports whether the container runs and says nothing against it.
@@ -158,7 +160,7 @@ func (c *Client) Containers(ctx context.Context, project string) ([]Container, e
 	for _, e := range list {
 		out = append(out, Container{
 			ID: e.ID, Service: e.Labels["com.docker.compose.service"], Image: e.Image, State: e.State, Status: e.Status,
-			Health: health(e.Status), Created: time.Unix(e.Created, 0),
+			Health: health(e.Status), Created: time.Unix(e.Created, 0), ConfigHash: e.Labels["com.docker.compose.config-hash"],
 		})
 	}
 	return out, nil
@@ -195,7 +197,7 @@ func (c *Client) Image(ctx context.Context, ref string) (Image, error) {
 // until ctx ends or the daemon does. It calls once at the beginning, when it hears.
 func (c *Client) Events(ctx context.Context, changed func()) error {
 	filters := `{"type":["container"],"event":["start","die","kill","destroy","health_status","pause","unpause"]}`
-	resp, err := c.open(ctx, "/events", url.Values{"filters": {filters}})
+	resp, err := c.open(ctx, http.MethodGet, "/events", url.Values{"filters": {filters}})
 	if err != nil {
 		return err
 	}
@@ -222,12 +224,12 @@ func (c *Client) ask(ctx context.Context, path string, query url.Values, into an
 	return c.get(ctx, prefix+path, query, into)
 }
 
-func (c *Client) open(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+func (c *Client) open(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
 	prefix, err := c.prefix(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return c.send(ctx, prefix+path, query)
+	return c.send(ctx, method, prefix+path, query)
 }
 
 // prefix agrees on a version when that has not been done yet.
@@ -247,7 +249,7 @@ func (c *Client) prefix(ctx context.Context) (string, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, query url.Values, into any) error {
-	resp, err := c.send(ctx, path, query)
+	resp, err := c.send(ctx, http.MethodGet, path, query)
 	if err != nil {
 		return err
 	}
@@ -259,9 +261,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, into an
 }
 
 // send asks and returns the answer if it is a good one.
-func (c *Client) send(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("docker: %w", err)
 	}
@@ -283,7 +285,7 @@ func (c *Client) send(ctx context.Context, path string, query url.Values) (*http
 	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&said)
 	switch resp.StatusCode {
 	case http.StatusNotFound:
-		return nil, fmt.Errorf("docker: %s: %w", path, ErrNotFound)
+		return nil, fmt.Errorf("docker: %s: %w: %s", path, ErrNotFound, said.Message)
 	case http.StatusBadRequest:
 		if strings.Contains(said.Message, "version") {
 			c.forget()

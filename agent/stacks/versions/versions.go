@@ -18,24 +18,26 @@ const (
 	Major             // to the next major version, never past it
 )
 
-// Version is a tag that can be compared: 32.0.9, or Jitsi's stable-11146-2.
+// Version is a tag that can be compared: 32.0.9, 33.0.7-apache or Jitsi's
+// stable-11146-2.
 type Version struct {
 	Tag    string
-	jitsi  bool
+	kind   string // tags of different kinds are not compared
 	number [3]int
 }
 
 var (
-	plain  = regexp.MustCompile(`^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})$`)
+	plain  = regexp.MustCompile(`^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-[a-z]+)?$`)
 	stable = regexp.MustCompile(`^stable-(\d{1,9})(?:-(\d{1,6}))?$`)
 )
 
 // Parse reads a tag. Tags of other kinds, such as latest, 32 or 32.0.9-rc1, are
-// none that an update goes to.
+// none that an update goes to; a word after the numbers, such as -apache, says which
+// variant of an image it is, and an update stays with it.
 func Parse(tag string) (Version, bool) {
 	v := Version{Tag: tag}
 	if m := stable.FindStringSubmatch(tag); m != nil {
-		v.jitsi = true
+		v.kind = "stable"
 		v.number = [3]int{0, atoi(m[1]), atoi(m[2])}
 		return v, true
 	}
@@ -43,7 +45,7 @@ func Parse(tag string) (Version, bool) {
 	if m == nil {
 		return v, false
 	}
-	v.number = [3]int{atoi(m[1]), atoi(m[2]), atoi(m[3])}
+	v.kind, v.number = m[4], [3]int{atoi(m[1]), atoi(m[2]), atoi(m[3])}
 	return v, true
 }
 
@@ -57,7 +59,7 @@ func (v Version) Compare(o Version) int { return slices.Compare(v.number[:], o.n
 
 // allows reports whether an update from v may go to o.
 func (v Version) allows(o Version, step Step) bool {
-	if v.jitsi != o.jitsi || o.Compare(v) <= 0 {
+	if v.kind != o.kind || o.Compare(v) <= 0 {
 		return false
 	}
 	sameMinor := v.number[0] == o.number[0] && v.number[1] == o.number[1]

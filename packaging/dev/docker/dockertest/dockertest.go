@@ -174,12 +174,21 @@ func Meeting(tag string, env ...string) (out []Role) {
 	return out
 }
 
-// Cloud is the role of Nextcloud. Its background jobs run every two seconds.
+// Cloud is the role of Nextcloud. Its background jobs run every two seconds, and
+// what asks the Internet for something takes some.
 func Cloud(tag string, env ...string) Role {
 	version, _, _ := strings.Cut(tag, "-")
 	return Role{
-		Repository: "linuxserver/nextcloud", Tag: tag, Files: "role.tar", Command: `["/entrypoint.sh"]`,
-		Env: append([]string{"LAYOUT=linuxserver", "VERSION=" + version, "CRON=2", "SLOW=4"}, env...),
+		Repository: "library/nextcloud", Tag: tag, Files: "role.tar", Command: `["/entrypoint.sh"]`, Volumes: []string{"/var/www/html"},
+		Env: append([]string{"VERSION=" + version, "CRON=2", "SLOW=4"}, env...),
+	}
+}
+
+// Proxy is a real Caddy.
+func Proxy(tag string) Role {
+	return Role{
+		Repository: "library/caddy", Tag: tag, Files: "proxy.tar",
+		Command: `["/usr/bin/caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]`, Env: []string{"XDG_CONFIG_HOME=/config", "XDG_DATA_HOME=/data"},
 	}
 }
 

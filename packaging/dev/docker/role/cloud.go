@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,16 +24,16 @@ func startCloud([]string) error {
 		<-stop
 		os.Exit(0)
 	}()
-	if here() == linuxserver {
-		return startLinuxserver()
+	if os.Getenv("BROKEN") != "" {
+		select {}
 	}
-	if err := initialize(official); err != nil {
+	if err := initialize(here()); err != nil {
 		return err
 	}
-	if err := hooks(official, "before-starting"); err != nil {
+	if err := hooks(here(), "before-starting"); err != nil {
 		return err
 	}
-	return serve(official)
+	return serve(here())
 }
 
 // as runs a program as an account, with this one's environment.
@@ -245,6 +244,8 @@ func pages(l layout) http.Handler {
 			return
 		}
 		switch {
+		case r.URL.Path == "/status.php" && n.Settings.Installed && !n.trusts(r.Host):
+			http.Error(w, `{"installed":true}`, http.StatusBadRequest)
 		case r.URL.Path == "/status.php":
 			w.Header().Set("Content-Type", "application/json")
 			_ = json.NewEncoder(w).Encode(n.status())
@@ -254,10 +255,6 @@ func pages(l layout) http.Handler {
 			http.Error(w, "System in maintenance mode", http.StatusServiceUnavailable)
 		case n.needsUpgrade():
 			http.Error(w, "Update needed", http.StatusServiceUnavailable)
-		case l == linuxserver && !n.Settings.Installed:
-			if err := autoconfig(n); err != nil {
-				http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			}
 		case !n.Settings.Installed:
 			http.Error(w, "not installed", http.StatusServiceUnavailable)
 		case !n.trusts(r.Host):
@@ -266,58 +263,4 @@ func pages(l layout) http.Handler {
 			fmt.Fprintf(w, "Nextcloud %s for %s by %s\n", n.program(), r.Header.Get("X-Real-IP"), n.extra("overwriteprotocol"))
 		}
 	})
-}
-
-// startLinuxserver plays the start of linuxserver's image.
-func startLinuxserver() error {
-	l := linuxserver
-	entries, err := os.ReadDir(l.config)
-	if err != nil || len(entries) == 0 {
-		if err := os.MkdirAll(l.config, 0o755); err != nil {
-			return err
-		}
-		if err := l.write(filepath.Join(l.config, "CAN_INSTALL"), ""); err != nil {
-			return err
-		}
-	} else if _, err := os.Stat(filepath.Join(l.config, "config.php")); err == nil {
-		// Its memory cache comes with a later start than the one that installs.
-		if err := l.write(filepath.Join(l.config, "zz-cache.config.php"), shipped["apcu.config.php"]); err != nil {
-			return err
-		}
-	}
-	files, _ := filepath.Glob(l.config + "/*.php")
-	for _, f := range append(files, l.config) {
-		_ = os.Chown(f, l.uid, l.uid) // some are mounted read-only
-	}
-	if err := os.MkdirAll(l.html, 0o755); err != nil {
-		return err
-	}
-	if err := l.write(filepath.Join(l.html, "version.php"), "<?php\n$OC_VersionString = '"+imageVersion()+"';\n"); err != nil {
-		return err
-	}
-	if n, err := l.open(); err == nil && n.needsUpgrade() {
-		_ = l.run("upgrade") // its failure stops nothing
-	}
-	return http.ListenAndServeTLS(":443", "/config/keys/cert.crt", "/config/keys/cert.key", pages(l))
-}
-
-// autoconfig is the first visit.
-func autoconfig(n *nextcloud) error {
-	path := filepath.Join(n.config, "autoconfig.php")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	value := func(key string) string {
-		m := regexp.MustCompile(`'` + key + `' => '(.*)',`).FindSubmatch(data)
-		if m == nil {
-			return ""
-		}
-		return string(m[1])
-	}
-	s := settings{Data: value("directory"), DBHost: value("dbhost"), DBName: value("dbname"), DBUser: value("dbuser"), DBPassword: value("dbpass")}
-	if err := n.install(s, value("adminlogin")); err != nil {
-		return err
-	}
-	return os.Remove(path)
 }

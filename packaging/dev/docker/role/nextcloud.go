@@ -21,24 +21,13 @@ type nextcloud struct {
 	Settings settings
 }
 
-// layout is where an image has Nextcloud, and the account that runs it.
+// layout is where the image has Nextcloud, and the account that runs it.
 type layout struct {
 	html, config string
 	uid          int
 }
 
-var (
-	official    = layout{html: "/var/www/html", config: "/var/www/html/config", uid: 33}
-	linuxserver = layout{html: "/app/www/public", config: "/config/www/nextcloud/config", uid: 1000}
-)
-
-// here is the layout of this image.
-func here() layout {
-	if os.Getenv("LAYOUT") == "linuxserver" {
-		return linuxserver
-	}
-	return official
-}
+func here() layout { return layout{html: "/var/www/html", config: "/var/www/html/config", uid: 33} }
 
 // settings are what config.php holds.
 type settings struct {
@@ -143,7 +132,7 @@ func (n *nextcloud) do(f func(*sql.DB) error) error {
 	if c.Addr = n.Settings.DBHost; !strings.Contains(c.Addr, ":") {
 		c.Addr += ":3306"
 	}
-	c.Timeout, c.AllowNativePasswords, c.MultiStatements = 5*time.Second, true, true
+	c.Timeout, c.MultiStatements, c.InterpolateParams = 5*time.Second, true, true
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return err
@@ -181,8 +170,7 @@ const tables = `CREATE TABLE oc_appconfig (appid VARCHAR(64), configkey VARCHAR(
 CREATE TABLE oc_users (uid VARCHAR(64) PRIMARY KEY, displayname VARCHAR(64));
 CREATE TABLE oc_migrations (version VARCHAR(64) PRIMARY KEY)`
 
-// install is 'occ maintenance:install' and, for linuxserver's image, what the first
-// visit does with autoconfig.php.
+// install is 'occ maintenance:install'.
 func (n *nextcloud) install(s settings, admin string) error {
 	if _, err := os.Stat(filepath.Join(n.config, "CAN_INSTALL")); err != nil {
 		fmt.Println("Configuration was not read or initialized correctly, not overwriting " + n.html + "/config/config.php")
@@ -214,6 +202,7 @@ func (n *nextcloud) upgrade() error {
 		fmt.Println("Nextcloud is already latest version")
 		return exitStatus(3)
 	}
+	held := n.Settings.Maintenance
 	n.Settings.Maintenance = true
 	if err := n.save(); err != nil {
 		return err
@@ -241,7 +230,7 @@ Resetting log level
 	if err := n.exec("INSERT INTO oc_migrations VALUES (?)", n.program()); err != nil {
 		return err
 	}
-	n.Settings.Version, n.Settings.Maintenance = n.program(), false
-	fmt.Println("Update successful\nTurned off maintenance mode")
+	n.Settings.Version, n.Settings.Maintenance = n.program(), held // what was on before stays on
+	fmt.Println("Update successful")
 	return n.save()
 }

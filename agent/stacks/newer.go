@@ -2,11 +2,14 @@ package stacks
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"github.com/sae-agent/sae-agent/agent/stacks/project"
+	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/agent/stacks/registry"
 	"github.com/sae-agent/sae-agent/agent/stacks/versions"
 )
 
@@ -109,7 +112,7 @@ func (s *stack) failedBefore(ctx context.Context, step versions.Step) bool {
 }
 
 // Available asks the registries what an update would bring, by service.
-func (s *Service) Available(ctx context.Context, name string, step versions.Step) (map[string]project.Image, error) {
+func (s *Service) Available(ctx context.Context, name string, step versions.Step) (map[string]kind.Image, error) {
 	st, err := s.get(name)
 	if err != nil {
 		return nil, err
@@ -130,55 +133,126 @@ func (s *Service) Available(ctx context.Context, name string, step versions.Step
 }
 
 // find returns the services' images that are newer than those that run.
-func (s *stack) find(ctx context.Context, step versions.Step) (map[string]project.Image, error) {
+func (s *stack) find(ctx context.Context, step versions.Step) (map[string]kind.Image, error) {
 	current := s.services()
 	tags, err := s.tags(ctx, current)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[string]project.Image)
+	if err := s.noteLines(current, tags); err != nil {
+		return nil, err
+	}
+	out := make(map[string]kind.Image)
+	digests := make(map[string]string)
 	for name, i := range current {
 		next := i
-		if tag, ok := versions.Choose(i.Tag, tags[name], s.stepOf(name, step)); ok {
+		if tag, ok := versions.Choose(i.Tag, tags[name], stepOf(i, step)); ok {
 			next.Tag = tag
+		} else if !slices.Contains(tags[name], i.Tag) {
+			continue // what runs was withdrawn, which is told; there is nothing to go to
 		}
-		if next.Digest, err = s.opts.Registry.Digest(ctx, i.Repository, next.Tag); err != nil {
-			return nil, lookupProblem(err)
+		at := next.Repository + ":" + next.Tag
+		if digests[at] == "" {
+			if digests[at], err = s.opts.Registry.Digest(ctx, next.Repository, next.Tag); err != nil {
+				return nil, lookupProblem(at, err)
+			}
 		}
-		if next.Digest != i.Digest {
+		if next.Digest = digests[at]; next.Digest != i.Digest {
 			out[name] = next
 		}
 	}
 	return out, nil
 }
 
-// stepOf keeps the database in its series: its data are migrated for good reasons only.
-func (s *stack) stepOf(service string, step versions.Step) versions.Step {
-	if service == "mariadb" {
+// stepOf keeps a service in its series where its data are migrated for good reasons
+// only.
+func stepOf(i kind.Image, step versions.Step) versions.Step {
+	if i.Series {
 		return versions.Patch
 	}
 	return step
 }
 
-// tags asks for the tags of each service. Jitsi's services are of one release.
-func (s *stack) tags(ctx context.Context, images map[string]project.Image) (map[string][]string, error) {
+// tags asks for the tags of each service, of each repository once. Services of one
+// release have those that all of them have.
+func (s *stack) tags(ctx context.Context, images map[string]kind.Image) (map[string][]string, error) {
+	known := make(map[string][]string)
 	out := make(map[string][]string, len(images))
+	var release [][]string
 	for name, i := range images {
-		t, err := s.opts.Registry.Tags(ctx, i.Repository)
-		if err != nil {
-			return nil, lookupProblem(err)
+		if _, ok := known[i.Repository]; !ok {
+			t, err := s.opts.Registry.Tags(ctx, i.Repository)
+			if err != nil {
+				return nil, lookupProblem(i.Repository, err)
+			}
+			known[i.Repository] = t
 		}
-		out[name] = t
+		out[name] = known[i.Repository]
+		if i.Release {
+			release = append(release, out[name])
+		}
 	}
-	if s.name == project.Jitsi {
-		common := versions.Common(slices.Collect(maps.Values(out))...)
-		for name := range out {
+	common := versions.Common(release...)
+	for name, i := range images {
+		if i.Release {
 			out[name] = common
 		}
 	}
 	return out, nil
 }
 
-func lookupProblem(err error) *Problem {
+func lookupProblem(what string, err error) *Problem {
+	if errors.Is(err, registry.ErrNotFound) {
+		return problem(ImageMissing, noSuchImage, "%s does not exist in the registry", what)
+	}
 	return problem(RegistryDown, "it is tried again tomorrow; the WAN or the registry may be down", "the registry cannot be asked: %v", err)
+}
+
+// noteLines notes how the releases that are followed go on.
+func (s *stack) noteLines(current map[string]kind.Image, tags map[string][]string) error {
+	now := s.opts.Now()
+	return s.store.change(func(n *noted) {
+		lines := make(map[string]line)
+		for name, i := range current {
+			l := n.Lines[s.name][name]
+			newest, _ := versions.Choose(i.Tag, tags[name], stepOf(i, versions.Minor))
+			if newest == "" || newest != l.Newest {
+				l.Newest, l.Seen = newest, now
+			}
+			l.Gone = newest == i.Tag && !slices.Contains(tags[name], i.Tag)
+			l.Major = ""
+			if next, ok := versions.Choose(i.Tag, tags[name], versions.Major); ok && next != newest && !i.Series {
+				l.Major = next
+			}
+			lines[name] = l
+		}
+		n.Lines[s.name] = lines
+	})
+}
+
+// lineNotes tell of lines of releases that seem to have ended: without newer ones
+// there are no mended errors either. The caller holds mu.
+func (s *stack) lineNotes() (out []kind.Note) {
+	cfg := s.cfg // the caller holds mu
+	k := cfg.kind(s.name)
+	if k == nil {
+		return nil
+	}
+	now := s.opts.Now()
+	lines := s.store.get().Lines[s.name]
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		l, quiet := lines[name], k.Images()[name].Quiet()
+		fix := "a newer sae-agent may know another line"
+		if l.Major != "" {
+			fix = fmt.Sprintf("'sae-agent stacks update %s --major' goes on with %s", s.name, l.Major)
+		}
+		switch {
+		case quiet == 0:
+		case l.Gone:
+			out = append(out, kind.Note{What: fmt.Sprintf("%s: the tag that runs is no longer in the registry, and there is no newer one of its line", name), Fix: fix})
+		case now.Sub(l.Seen) > quiet:
+			out = append(out, kind.Note{What: fmt.Sprintf("%s: nothing newer than %s was seen for %d days: its line of releases may have ended", name, l.Newest, int(now.Sub(l.Seen).Hours()/24)), Fix: fix})
+		}
+	}
+	return out
 }
