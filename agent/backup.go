@@ -36,7 +36,7 @@ const (
 // BackupTrees lists what belongs into a backup of a machine, and where it is given
 // back. hold has a part that the daemon uses stand still; nil when giving back.
 func BackupTrees(stateDir, configPath string, hold func(ctx context.Context, part string) (string, func(), error)) []backup.Tree {
-	stacks := []string{"jitsi", "nextcloud"}
+	stacks := stackNames()
 	still := func(part string) func(context.Context) (string, func(), error) {
 		return func(ctx context.Context) (string, func(), error) { return hold(ctx, part) }
 	}
@@ -45,7 +45,7 @@ func BackupTrees(stateDir, configPath string, hold func(ctx context.Context, par
 		{Name: "config", Path: filepath.Dir(configPath), Only: []string{filepath.Base(configPath), "*.yaml", "*.yml"}},
 		{Name: "state", Path: stateDir, Skip: []string{leasesFile, leasesFile + ".lock", stacksDir, journalFile, databaseDir}},
 		{Name: "leases", Path: stateDir, Only: []string{leasesFile}, Hold: still(holdLeases)},
-		{Name: "stack-notes", Path: notes, Skip: append([]string{"backups"}, stacks...)},
+		{Name: "stack-notes", Path: notes, Skip: append(notOfStacks(stacks), stacks...)},
 		{Name: "asterisk", Path: "/etc/asterisk", Foreign: true},
 		{Name: "voicemail", Path: "/var/spool/asterisk/voicemail", Foreign: true},
 		{Name: databaseDir, Path: filepath.Join(stateDir, databaseDir)},
@@ -57,11 +57,21 @@ func BackupTrees(stateDir, configPath string, hold func(ctx context.Context, par
 	return trees
 }
 
+// notOfStacks is what of the stacks' notes makes sense on this machine alone: copies
+// from before updates, and an update that is under way.
+func notOfStacks(stacks []string) []string {
+	out := []string{"backups"}
+	for _, name := range stacks {
+		out = append(out, "update-"+name+".json")
+	}
+	return out
+}
+
 // BackupPlan answers control.GetBackupPlan.
 func (a *Agent) BackupPlan(context.Context) (control.BackupPlan, error) {
 	c := a.running.Load()
 	p := control.BackupPlan{
-		Site: c.Site.Name, Dir: c.Backup.Dir, Keep: c.Backup.Keep, Recipients: c.Backup.Recipients,
+		Site: c.Site.Name, Dir: c.Backup.Dir, Keep: c.Backup.Keep, Recipients: c.Backup.Recipients, Remote: c.Backup.Remote,
 		StateDir: a.opts.StateDir, ConfigPath: a.opts.ConfigPath,
 	}
 	if last := a.backups.Load(); last != nil {

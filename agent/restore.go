@@ -42,6 +42,9 @@ func (b Backups) Create(ctx context.Context, dir string, keep int, m backup.Mani
 		return "", err
 	}
 	defer forget()
+	if err := b.room(dir); err != nil {
+		return "", err
+	}
 	file, err := backup.Create(ctx, dir, m, BackupTrees(b.StateDir, b.ConfigPath, hold), append(to, key.Recipient())...)
 	if err != nil {
 		return "", err
@@ -50,6 +53,31 @@ func (b Backups) Create(ctx context.Context, dir string, keep int, m backup.Mani
 		return "", errors.Join(err, os.Remove(file))
 	}
 	return file, backup.Prune(dir, keep)
+}
+
+// keepFree is what a backup leaves of its disk.
+const keepFree = 1 << 30
+
+// room reports when an archive might not fit: it is made by itself, and a full disk
+// stops the telephones.
+func (b Backups) room(dir string) error {
+	var need int64
+	for _, t := range BackupTrees(b.StateDir, b.ConfigPath, nil) {
+		n, err := t.Size()
+		if err != nil {
+			return err
+		}
+		need += n
+	}
+	free, err := backup.Free(dir)
+	if err != nil {
+		return err
+	}
+	if free < need+keepFree {
+		return fmt.Errorf("%s has %d MB free, and a backup may need %d MB besides %d MB that are kept: make room, or name another disk with backup.dir",
+			dir, free/1_000_000, need/1_000_000, int64(keepFree)/1_000_000)
+	}
+	return nil
 }
 
 // freePBX is there where this file is.

@@ -26,6 +26,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 )
@@ -59,6 +60,46 @@ func (t Tree) takes(name string) bool {
 		return false
 	}
 	return len(t.Only) == 0 || slices.ContainsFunc(t.Only, func(p string) bool { ok, err := path.Match(p, name); return ok && err == nil })
+}
+
+// Size is how many bytes the tree's files have; what comes and goes meanwhile is
+// not counted.
+func (t Tree) Size() (sum int64, err error) {
+	err = filepath.WalkDir(t.Path, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("backup: size of %s: %w", t.Path, err)
+		}
+		if filepath.Dir(p) == t.Path && p != t.Path && !t.takes(d.Name()) {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if fi, err := d.Info(); err == nil && fi.Mode().IsRegular() {
+			sum += fi.Size()
+		}
+		return nil
+	})
+	return sum, err
+}
+
+// Free is how many bytes may be written below a folder, which may not be there yet.
+func Free(dir string) (int64, error) {
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		if err == nil {
+			return int64(st.Bavail) * st.Bsize, nil
+		}
+		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent
+			continue
+		}
+		return 0, fmt.Errorf("backup: %w", &fs.PathError{Op: "statfs", Path: dir, Err: err})
+	}
 }
 
 // Manifest says what an archive is.

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"filippo.io/age"
+
+	"github.com/sae-agent/sae-agent/agent/backup"
 )
 
 func (v *checker) backup() {
@@ -14,6 +16,9 @@ func (v *checker) backup() {
 	}
 	if v.ok("backup.keep") && (b.Keep < 1 || b.Keep > 1000) {
 		v.fail("backup.keep", "write a number from 1 to 1000", "%d archives cannot be kept", b.Keep)
+	}
+	if _, err := backup.ParseRemote(b.Remote); v.ok("backup.remote") && b.Remote != "" && err != nil {
+		v.fail("backup.remote", "write rclone:NAME:PATH, or sftp://USER@HOST/PATH without a password", "%q is no remote place", b.Remote)
 	}
 	for i, r := range b.Recipients {
 		at := fmt.Sprintf("backup.recipients[%d]", i)

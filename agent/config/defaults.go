@@ -33,7 +33,7 @@ func Default() *Config {
 			Voicemail: "*97",
 		},
 		Firewall: Firewall{Enabled: true},
-		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Off: true}},
+		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Start: 60, End: 2 * 60}},
 		Stacks: Stacks{
 			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000", AccessNumber: "8000"},
 			Nextcloud: Nextcloud{HTTPSPort: 7443},

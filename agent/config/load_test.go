@@ -56,7 +56,7 @@ func TestTenLinesAreEnough(t *testing.T) {
 			{MAC: net.HardwareAddr{0, 0x15, 0x65, 0x12, 0x34, 0x57}, Model: "T54W", Extension: "101"},
 		},
 		Firewall: Firewall{Enabled: true},
-		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Off: true}},
+		Backup:   Backup{Dir: "/var/backups/sae-agent", Keep: 7, Window: TimeWindow{Start: 60, End: 2 * 60}},
 		Stacks: Stacks{
 			Jitsi:     Jitsi{HTTPSPort: 8443, MediaPort: 10000, GatewayPorts: PortRange{20000, 20050}, SIPExtension: "1000", AccessNumber: "8000", Room: "sae303"},
 			Nextcloud: Nextcloud{HTTPSPort: 7443},

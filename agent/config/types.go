@@ -320,6 +320,8 @@ type Backup struct {
 	Keep int `yaml:"keep" example:"14"`
 	// When an archive is made each day, or off. A stack stands still while it is read.
 	Window TimeWindow `yaml:"window" example:"01:00-02:00"`
+	// Where each archive is copied to besides: rclone:NAME:PATH with a remote that root has configured in rclone, or sftp://USER@HOST/PATH with a key that root's ssh has.
+	Remote string `yaml:"remote" example:"sftp://backup@nas.sae303.example/sae-agent"`
 	// Further public keys of age (age1…) that open the archives, besides the machine's own.
 	Recipients []string `yaml:"recipients" example:"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"`
 }

@@ -27,6 +27,7 @@ type BackupPlan struct {
 	Dir        string        `json:"dir"`
 	Keep       int           `json:"keep"`
 	Recipients []string      `json:"recipients,omitempty"`
+	Remote     string        `json:"remote,omitempty"` // where archives are copied to besides
 	StateDir   string        `json:"state_dir"`
 	ConfigPath string        `json:"config_path"`
 	Last       BackupOutcome `json:"last"` // of those that the daemon began

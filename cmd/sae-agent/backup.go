@@ -81,7 +81,19 @@ func createBackup(cmd *cobra.Command, plan control.BackupPlan) (string, error) {
 		h, release, err := control.CallHold(ctx, daemon(cmd), control.HoldForBackup, control.HoldRequest{Part: part})
 		return h.Path, release, err
 	}
-	return backups(plan.StateDir, plan.ConfigPath).Create(cmd.Context(), plan.Dir, plan.Keep, agent.NewManifest(plan.Site, version), to, hold)
+	b := backups(plan.StateDir, plan.ConfigPath)
+	file, err := b.Create(cmd.Context(), plan.Dir, plan.Keep, agent.NewManifest(plan.Site, version), to, hold)
+	if err != nil || plan.Remote == "" {
+		return file, err
+	}
+	remote, err := backup.ParseRemote(plan.Remote)
+	if err == nil {
+		err = remote.Copy(cmd.Context(), b.Run, file, plan.Keep)
+	}
+	if err != nil {
+		return "", fmt.Errorf("the backup is in %s, and not at %s: %w", file, plan.Remote, err)
+	}
+	return file, nil
 }
 
 // places are flags that say where things are when no daemon tells.

@@ -26,6 +26,7 @@ lan: {interface: ens34, address: 192.168.1.1/24}
 dhcp: {range: 192.168.1.10-192.168.1.100, force: true}
 provisioning: {root: ROOT, blf: false}
 pbx: {driver: asterisk}
+backup: {window: off}
 firewall: {enabled: false}
 extensions:
   - {number: "100", name: Alice, secret: "needle-secret-alice"}

@@ -26,7 +26,7 @@ wan: {interface: ens33, method: dhcp}
 lan: {interface: ens34, address: 192.168.1.1/24}
 dhcp: {range: 192.168.1.10-192.168.1.100, force: true}
 provisioning: {root: DIR/root}
-backup: {dir: DIR/backups}
+backup: {dir: DIR/backups, window: off}
 pbx: {driver: asterisk}
 firewall: {enabled: true}
 qos: {wan_upload: 20mbit}

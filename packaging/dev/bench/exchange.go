@@ -106,7 +106,7 @@ func (s *site) operator(ctx context.Context, daemon *lab.Process, args ...string
 func exchangeConfig(n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "site: {name: bench}\nwan: {interface: %s, method: none}\nlan: {interface: %s, address: %s/%d}\n", wanLink, lanLink, serverAddr, subnet.Bits())
-	fmt.Fprintf(&b, "dhcp: {range: %s-%s}\npbx: {driver: asterisk}\nfirewall: {enabled: false}\nextensions:\n", poolFirst, poolLast)
+	fmt.Fprintf(&b, "dhcp: {range: %s-%s}\npbx: {driver: asterisk}\nbackup: {window: off}\nfirewall: {enabled: false}\nextensions:\n", poolFirst, poolLast)
 	for i := range n {
 		fmt.Fprintf(&b, "  - {number: \"%d\", name: Phone %d}\n", 1000+i, 1000+i)
 	}

@@ -74,6 +74,7 @@ lan: {interface: %s, address: %s/%d}
 dhcp: {range: %s-%s, lease_time: %s, force: true, relays: [{address: %s}]}
 provisioning: {root: %s}
 pbx: {driver: none}
+backup: {window: off}
 firewall: {enabled: false}
 `, wanLink, lanLink, serverAddr, subnet.Bits(), poolFirst, poolLast, leaseTime, relayAddr, s.root)
 	if s.leases == 0 {

@@ -84,6 +84,8 @@ provisioning:
   root: {{.Root}}
 pbx:
   driver: asterisk
+backup:
+  window: off
 firewall:
   enabled: false
 extensions:
