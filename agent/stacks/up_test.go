@@ -288,7 +288,6 @@ func (s *labSite) checkElsewhere(t *testing.T) {
 	s.Docker("compose", "--project-directory", filepath.Join(other.dir, "nextcloud"), "--project-name", "sae-nextcloud", "down")
 	back := labConfig(t)
 	back.Kinds = []kind.Kind{jitsiConfig(), nextcloudConfig()}
-	s.t = t
 	s.start(back)
 	s.untilState("nextcloud", Healthy)
 }
