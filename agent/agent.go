@@ -1,9 +1,8 @@
-// Package agent is the appliance: it builds every part from the configuration,
-// runs the parts, keeps them as the configuration says and answers the operator.
+// Package agent is the host of the appliance's parts: it keeps the configuration
+// that runs and its history, has each part follow it, and answers the operator.
 //
-// It is the only place where parts meet. A part that needs a fact from another
-// is given a func here. What a part should be is derived by pure functions
-// (desired.go); events only trigger a new look.
+// It knows parts only as part.Part. Which there are, and what they know of each
+// other, is in wiring.go.
 package agent
 
 import (
@@ -11,10 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,35 +23,25 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
-	"github.com/sae-agent/sae-agent/agent/pbx"
-	"github.com/sae-agent/sae-agent/agent/phones"
-	"github.com/sae-agent/sae-agent/agent/phones/folder"
-	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/agent/part"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/scrape"
 	"github.com/sae-agent/sae-agent/agent/secrets"
-	"github.com/sae-agent/sae-agent/agent/services"
-	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/supervisor"
-	"github.com/sae-agent/sae-agent/agent/verify"
-	"github.com/sae-agent/sae-agent/dhcpd"
-	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
-	"github.com/sae-agent/sae-agent/firewall"
-	"github.com/sae-agent/sae-agent/firewall/fail2ban"
 	"github.com/sae-agent/sae-agent/internal/loglimit"
-	"github.com/sae-agent/sae-agent/netcfg"
-	"github.com/sae-agent/sae-agent/netcfg/qos"
 )
 
 // lookEvery finds what no event tells: a time server that was started, summer time.
 const lookEvery = time.Minute
 
+// readyTime is how long the start waits for the parts before it counts as done.
+const readyTime = 10 * time.Second
+
 // Options say where the agent finds and keeps things.
 type Options struct {
-	ConfigPath string // the operator's file; never written
-	StateDir   string // made 0700 when absent
-	RuntimeDir string // made 0755 when absent; holds the control socket
-	ResolvConf string // gets the WAN's resolvers; empty: no file does
-	Version    string
+	// Paths are made when absent: State 0700, Runtime 0755, which holds the control socket.
+	part.Paths
+	Version string
 	// VerifyLeases runs leasedb.VerifyMain on a file in a process of its own.
 	VerifyLeases func(ctx context.Context, path string) *exec.Cmd
 	Logger       *slog.Logger
@@ -62,28 +49,14 @@ type Options struct {
 	Journal bool
 	// Runner undoes a change that nobody confirms, and runs what needs more rights than
 	// the daemon has. Nil: neither can be done.
-	Runner Runner
+	Runner part.Runner
 	// RollbackCommand is the command that does it, as long as a configuration waits
 	// for its confirmation.
 	RollbackCommand func(pending int) []string
 	// BackupCommand makes a backup. Empty: none is made of the daemon's own accord.
 	BackupCommand []string
-	// OnReady is told when every part has been started. Nil: nobody is told.
+	// OnReady is called when every part was started, or has had the time. Nil: nothing is.
 	OnReady func()
-}
-
-// Runner runs commands outside of the daemon: those that must run even if it has
-// died, and those that need more rights.
-type Runner interface {
-	// Run runs a command to its end.
-	Run(ctx context.Context, c runner.Command) (runner.Result, error)
-	// After runs a command once d has passed. It MUST refuse a second one with the
-	// same name.
-	After(ctx context.Context, name string, d time.Duration, argv []string) error
-	// Cancel takes back what After arranged. Nothing to take back is no error.
-	Cancel(ctx context.Context, name string) error
-	// Restart starts a service anew, whether it runs or not.
-	Restart(ctx context.Context, s runner.Service) error
 }
 
 // Agent runs the appliance.
@@ -95,252 +68,217 @@ type Agent struct {
 	registry *prometheus.Registry
 	history  *history.History
 	secrets  *secrets.Store
-	phones   *phones.Service
-	services *services.Watcher
-	stacks   *stacks.Service
-	events   chan dhcpd.Event // from the DHCP server, which must not wait
-	look     chan struct{}    // holds one token when a new look is due
 
-	// The parts that answer questions now; nil while one is being started.
-	dhcp      atomic.Pointer[dhcpd.Server]
-	net       atomic.Pointer[netcfg.Manager]
-	leases    atomic.Pointer[leasedb.DB]
-	qos       atomic.Pointer[qos.Shaper]
-	backups   atomic.Pointer[control.BackupOutcome] // of the last one; nil: none yet
-	firewall  atomic.Pointer[firewall.Manager]
-	fail2ban  atomic.Pointer[fail2ban.Manager]
-	defence   *defence                       // against those that the exchange refuses
-	rivals    atomic.Pointer[firewallRivals] // other firewalls; nil before they were looked for
-	rivalsDue atomic.Bool                    // they are to be looked for at the next look
-	// banRemovers lift bans that other programs note, see liftElsewhere.
-	banRemovers []func(ctx context.Context, addr netip.Addr) error
-	freePBX     atomic.Pointer[freePBXState] // what its administrator must do; nil while it is not known
-	pbx         atomic.Pointer[runningExchange]
-	resyncs     *resyncs
-	// running is the configuration that runs, current the same with where it is from,
-	// for those who must not wait for mu.
-	running atomic.Pointer[config.Config]
-	current atomic.Pointer[applied]
-	glance  atomic.Pointer[glance] // nil before the first
-
+	parts      []part.Part
+	supervisor *supervisor.Supervisor
 	reconciles *reconciles
-	story      *events.Log // what log was told
+	events     *events.Log // what log was told
+	problems   problem.Tracker
+	ping       chan chan struct{} // answered by the main loop
 
-	verifying sync.Mutex // held while the checks of verify are made
-	verified  verify.Last
+	current atomic.Pointer[applied] // what runs
+	cached  atomic.Pointer[cachedStatus]
 
-	folder folder.Folder // of the operator's files for phones
-
-	parts *supervisor.Supervisor // set once, by Run, before anybody can ask
-
-	mu      sync.Mutex // guards the following; held for a whole apply or look
-	units   *units
-	applied applied
-	// testAccounts are in the exchange while verify needs them.
-	testAccounts []pbx.Extension
-	// rivalsSeen is when other firewalls were looked for.
-	rivalsSeen time.Time
+	changes sync.Mutex // held while another configuration becomes the one that runs
 }
 
 // applied is a configuration that runs, or is about to.
 type applied struct {
-	cfg      *config.Config
-	data     []byte
-	secrets  map[string]string // those that the file leaves out, by name
-	entry    history.Entry
-	warnings []config.Diagnostic
+	part.Input
+	data  []byte
+	entry history.Entry
+	// refused is what this version would refuse in a new configuration.
+	refused []config.Diagnostic
 }
 
 // New opens the state and reads the configuration to run: the one applied last,
 // or the operator's file when none was.
 func New(ctx context.Context, opts Options) (*Agent, error) {
-	story := events.NewLog(remembered)
-	limited := loglimit.NewHandler(story.Handler(opts.Logger.Handler()), loglimit.Defaults())
+	log := events.NewLog(remembered)
+	limited := loglimit.NewHandler(log.Handler(opts.Logger.Handler()), loglimit.Defaults())
 	a := &Agent{
-		opts:     opts,
-		log:      slog.New(limited),
-		logLimit: limited,
-		started:  time.Now(),
-		registry: prometheus.NewRegistry(),
-		events:   make(chan dhcpd.Event, 4096),
-		look:     make(chan struct{}, 1),
-
+		opts:       opts,
+		log:        slog.New(limited),
+		logLimit:   limited,
+		started:    time.Now(),
+		registry:   prometheus.NewRegistry(),
 		reconciles: newReconciles(),
-		resyncs:    newResyncs(),
-		story:      story,
+		events:     log,
+		ping:       make(chan chan struct{}),
 	}
-	a.services = a.newServices()
-	a.units, a.defence = newUnits(a), newDefence()
-	a.banRemovers = append(a.banRemovers, a.liftInFail2ban)
 	if err := a.openState(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	a.parts = newParts(host{a}, a)
 	if err := a.firstConfig(); err != nil {
 		return nil, err
 	}
-	if err := a.openStacks(); err != nil {
-		return nil, err
+	for _, p := range a.parts {
+		if o, ok := p.(part.Opener); ok {
+			if err := o.Open(ctx, a.Running()); err != nil {
+				return nil, fmt.Errorf("agent: %w", err)
+			}
+		}
 	}
-	if err := a.openPhones(ctx); err != nil {
-		return nil, err
-	}
-	a.registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		scrape.New("agent", collector{a}, a.reconciles), scrape.New("phones", a.phones), scrape.New("verify", &a.verified),
-	)
+	a.supervisor = supervisor.New(append(unitsOf(a.parts), a.controlUnit()), supervisor.Options{
+		Input: a.Running, Register: a.register, Logger: a.log,
+		Reconciled: func(_ string, took time.Duration, err error) { a.reconciles.note("agent", took, err) },
+	})
+	a.registerOwn()
 	return a, nil
 }
 
 func (a *Agent) openState() error {
-	if err := os.MkdirAll(a.opts.StateDir, 0o700); err != nil {
+	if err := os.MkdirAll(a.opts.State, 0o700); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil {
+	if err := os.MkdirAll(a.opts.Runtime, 0o755); err != nil {
 		return fmt.Errorf("runtime folder: %w", err)
 	}
-	if (Backups{StateDir: a.opts.StateDir}).Unfinished() {
+	if NewBackups(a.opts.Paths).Unfinished() {
 		return errors.New("a restore was interrupted: finish it with 'sae-agent backup restore --continue'")
 	}
 	var err error
-	if a.history, err = history.Open(a.state("configs"), a.opts.RuntimeDir); err != nil {
+	if a.history, err = history.Open(a.opts.InState(historyDir), a.opts.Runtime); err != nil {
 		return err
 	}
-	a.secrets, err = secrets.Open(a.state("secrets.json"))
+	a.secrets, err = secrets.Open(a.opts.InState("secrets.json"))
 	return err
 }
 
-// state returns the path of a file of ours in the state folder.
-func (a *Agent) state(name string) string { return filepath.Join(a.opts.StateDir, name) }
+// historyDir is the folder of the configurations in the state folder.
+const historyDir = "configs"
 
-// firstConfig reads the configuration to begin with.
-func (a *Agent) firstConfig() error {
-	undone, err := a.history.UndoOverdue(time.Now())
-	if err != nil {
-		return err
+func unitsOf(parts []part.Part) (units []part.Unit) {
+	for _, p := range parts {
+		units = append(units, p.Units()...)
 	}
-	if undone {
-		a.log.Warn("a change that nobody confirmed was undone")
-	}
-	entry, data, err := a.history.Current()
-	if err != nil && !errors.Is(err, history.ErrEmpty) {
-		return err
-	}
-	if err == nil {
-		name := fmt.Sprintf("configuration %d", entry.Seq)
-		next, err := a.prepare(config.Options{}, name, data)
-		if err == nil {
-			next.entry = entry
-			a.setApplied(next)
-			return nil
-		}
-		// An earlier version accepted what this one does not. The file may be right already.
-		a.log.Error("the configuration applied last is not valid any more, trying the file", "err", err)
-	}
-	next, err := a.readFile()
-	if err != nil {
-		return err
-	}
-	if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
-		return err
-	}
-	a.setApplied(next)
-	return nil
+	return units
 }
 
-func (a *Agent) setApplied(next applied) {
-	a.applied = next
-	a.current.Store(&next)
-	a.running.Store(next.cfg)
-	a.keepEvents(next.cfg)
-}
-
-func (a *Agent) openPhones(ctx context.Context) error {
-	s, err := phones.New(ctx, desiredPhones(a.applied.cfg, a.applied.secrets, a.facts()), phones.Deps{
-		LeasedTo: a.leasedTo,
-		Store:    phones.FileStore{Path: a.state("phones.json")},
-		Logger:   a.log.With("part", "phones"),
-		OnChange: a.wake,
+// controlUnit answers the operator's commands.
+func (a *Agent) controlUnit() part.Unit {
+	return part.NewUnit(part.Spec[struct{}]{
+		Name:    "control",
+		Desired: func(context.Context, part.Input) (struct{}, bool, error) { return struct{}{}, true, nil },
+		Build: func(context.Context, struct{}) (part.Run[struct{}], error) {
+			handlers := a.handlers()
+			s := control.NewServer(a.opts.Runtime, func() []control.Handler { return handlers }, a.log)
+			return part.Run[struct{}]{Run: s.Run}, nil
+		},
 	})
-	if err != nil {
-		return fmt.Errorf("agent: %w", err)
-	}
-	a.phones = s
-	return nil
 }
 
-// wake makes the agent look again soon.
-func (a *Agent) wake() {
-	select {
-	case a.look <- struct{}{}:
-	default:
+// registerOwn has the metrics served that do not come and go with a unit.
+func (a *Agent) registerOwn() {
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		scrape.New("agent", collector{a}, a.reconciles),
+	)
+	for _, p := range a.parts {
+		if m, ok := p.(part.Measured); ok {
+			a.registry.MustRegister(scrape.New(p.Name(), m.Collectors()...))
+		}
 	}
+}
+
+// register has a unit's metrics served while it runs.
+func (a *Agent) register(name string, c []prometheus.Collector) (unregister func(), err error) {
+	guarded := scrape.New(name, c...)
+	if err := a.registry.Register(guarded); err != nil {
+		return nil, err
+	}
+	return func() { a.registry.Unregister(guarded) }, nil
 }
 
 // Run runs the appliance until ctx ends. Addresses, routes and forwarding stay
 // as they are then.
 func (a *Agent) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	a.mu.Lock()
-	a.parts = supervisor.New(ctx, a.log)
-	a.parts.Set("control", func(context.Context) (supervisor.Part, error) {
-		return control.NewServer(a.opts.RuntimeDir, a.operations, a.log), nil
+	var running sync.WaitGroup
+	running.Go(func() { a.supervisor.Run(ctx) })
+	running.Go(func() { a.logLimit.Run(ctx) })
+	running.Go(func() { a.cacheStatus(ctx) })
+	running.Go(func() {
+		bounded, cancel := context.WithTimeout(ctx, readyTime)
+		defer cancel()
+		_ = a.supervisor.Looked(bounded) // a part that takes longer is started all the same
+		if a.opts.OnReady != nil && ctx.Err() == nil {
+			a.opts.OnReady()
+		}
 	})
-	a.bringInLine()
-	a.mu.Unlock()
-	if a.opts.OnReady != nil {
-		a.opts.OnReady()
-	}
-	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.running.Load().Site.Name)
-	var following sync.WaitGroup
-	following.Go(func() { a.logLimit.Run(ctx) })
-	following.Go(func() { a.followDHCP(ctx) })
-	following.Go(func() { a.followResyncs(ctx) })
-	following.Go(func() { a.watchStatus(ctx) })
-	following.Go(func() { a.followAttacks(ctx) })
-	a.follow(ctx)
-	following.Wait()
-	a.parts.Wait()
+	a.log.Info("sae-agent runs", "version", a.opts.Version, "site", a.Running().Config.Site.Name)
+	a.loop(ctx)
+	running.Wait()
 	return nil
 }
 
-// Alive reports whether the agent can be asked something before ctx ends.
-func (a *Agent) Alive(ctx context.Context) bool {
-	free := make(chan struct{})
-	go func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		close(free)
-	}()
-	select {
-	case <-free:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// follow looks again when something has changed, and now and then.
-func (a *Agent) follow(ctx context.Context) {
+// loop has every unit look now and then, until ctx ends.
+func (a *Agent) loop(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-a.look:
+		case answer := <-a.ping:
+			close(answer)
 		case <-tick.C:
-		}
-		a.mu.Lock()
-		if ctx.Err() == nil {
-			a.adopt()
-			a.bringInLine()
-		}
-		a.mu.Unlock()
-		a.tellFirewall(ctx)
-		if db := a.leases.Load(); db != nil {
-			_ = db.Recheck(ctx) // the status tells of the error
+			a.supervisor.Wake()
 		}
 	}
 }
+
+// Silent returns the loops that have not answered before ctx ended: the main loop,
+// and those of the units that have one.
+func (a *Agent) Silent(ctx context.Context) []string {
+	answer := make(chan struct{})
+	select {
+	case a.ping <- answer:
+	case <-ctx.Done():
+		return []string{"agent"}
+	}
+	return a.supervisor.Alive(ctx)
+}
+
+// Running returns what runs. It never waits.
+func (a *Agent) Running() part.Input { return a.current.Load().Input }
+
+// host is what the parts have from the agent.
+type host struct{ *Agent }
+
+// Logger implements part.Host.
+func (h host) Logger(name string) *slog.Logger { return h.log.With(events.KeyPart, name) }
+
+// Paths implements part.Host.
+func (h host) Paths() part.Paths { return h.opts.Paths }
+
+// Changed implements part.Host.
+func (h host) Changed() {
+	if s := h.supervisor; s != nil {
+		s.Wake()
+	}
+}
+
+// Settle implements part.Host.
+func (h host) Settle(ctx context.Context, unit string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := h.supervisor.Looked(ctx); err != nil {
+		return fmt.Errorf("%s does not answer: %w", unit, err)
+	}
+	for _, b := range h.supervisor.Tried(ctx, h.Agent.Running().Generation) {
+		if b.Name == unit {
+			return errors.New(b.Behind)
+		}
+	}
+	return nil
+}
+
+// Reconciled implements part.Host.
+func (h host) Reconciled(name string, took time.Duration, err error) {
+	h.reconciles.note(name, took, err)
+}
+
+// Runner implements part.Host.
+func (h host) Runner() part.Runner { return h.opts.Runner }

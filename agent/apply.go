@@ -10,10 +10,17 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
-	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
-	"github.com/sae-agent/sae-agent/netcfg"
+)
+
+const (
+	// settleTime is how long an apply waits for the parts.
+	settleTime = time.Minute
+	// retryTime is how long it waits for those that have failed once.
+	retryTime = 5 * time.Second
 )
 
 // ModelKnown tells config whether a model of phone exists.
@@ -40,9 +47,40 @@ func badConfig(message string, err error) error {
 	return e
 }
 
-// readFile reads and checks the operator's file.
+// firstConfig reads the configuration to begin with.
+func (a *Agent) firstConfig() error {
+	undone, err := a.history.UndoOverdue(time.Now())
+	if err != nil {
+		return err
+	}
+	if undone {
+		a.log.Warn("a change that nobody confirmed was undone")
+	}
+	entry, data, err := a.history.Current()
+	if err != nil && !errors.Is(err, history.ErrEmpty) {
+		return err
+	}
+	if err == nil {
+		next, err := parseAccepted(entry, data)
+		if err == nil {
+			return a.run(next)
+		}
+		// A disk error, or a version that is older than the one that accepted it.
+		a.log.Error("the configuration applied last cannot be read, trying the file", "err", err)
+	}
+	next, err := a.readFile()
+	if err != nil {
+		return err
+	}
+	if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
+		return err
+	}
+	return a.run(next)
+}
+
+// readFile reads and checks the operator's file. It writes nothing.
 func (a *Agent) readFile() (applied, error) {
-	path := a.opts.ConfigPath
+	path := a.opts.Config
 	data, err := config.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return applied{}, badConfig(fmt.Sprintf("there is no configuration file %s: write one with 'sae-agent init'", path), nil)
@@ -50,57 +88,75 @@ func (a *Agent) readFile() (applied, error) {
 	if err != nil {
 		return applied{}, badConfig("the configuration file cannot be read", err)
 	}
-	return a.prepare(config.Options{Now: time.Now()}, path, data)
-}
-
-// prepare checks a configuration and makes the secrets that it leaves out.
-func (a *Agent) prepare(opts config.Options, name string, data []byte) (applied, error) {
-	opts.ModelKnown = ModelKnown
-	cfg, warnings, err := opts.Parse(name, data)
+	cfg, _, err := config.Options{Now: time.Now(), ModelKnown: ModelKnown}.Parse(path, data)
 	if err != nil {
 		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
 	}
-	names := append(exchangeSecrets(cfg), adminSecret)
-	for _, e := range cfg.Extensions {
-		if e.Secret == "" {
-			names = append(names, extensionSecret(e.Number))
-		}
-	}
-	names = append(names, stackSecrets(cfg)...)
-	made, err := a.secrets.Ensure(names...)
-	if err != nil {
-		return applied{}, err
-	}
-	return applied{cfg: cfg, data: data, secrets: made, warnings: warnings}, nil
+	return applied{Input: part.Input{Config: cfg}, data: data}, nil
 }
 
-// Apply answers control.ApplyConfig: it runs the operator's file. The exchange comes first and the phones' files follow
-// it; Apply waits for both.
-func (a *Agent) Apply(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
-	plan, err := a.applyFile(ctx, o)
-	if err == nil {
-		plan.Warnings = a.settleExchange(ctx)
+// parseAccepted reads a configuration that was applied once.
+func parseAccepted(entry history.Entry, data []byte) (applied, error) {
+	cfg, refused, err := config.Options{ModelKnown: ModelKnown}.ParseAccepted(fmt.Sprintf("configuration %d", entry.Seq), data)
+	if err != nil {
+		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
 	}
-	return plan, err
+	return applied{Input: part.Input{Config: cfg}, data: data, entry: entry, refused: refused}, nil
+}
+
+// secretNames are the generated passwords that a configuration needs.
+func (a *Agent) secretNames(c *config.Config) (names []string) {
+	for _, p := range a.parts {
+		if s, ok := p.(part.SecretNamer); ok {
+			names = append(names, s.SecretNames(c)...)
+		}
+	}
+	return names
+}
+
+// run makes a configuration the one that runs, with the passwords that it leaves out
+// made where there are none yet. The caller holds a.changes, or is alone.
+func (a *Agent) run(next applied) error {
+	made, err := a.secrets.Ensure(a.secretNames(next.Config)...)
+	if err != nil {
+		return err
+	}
+	pending, err := a.history.Pending()
+	next.Secrets, next.Pending = made, err != nil || pending != nil // when in doubt, nothing is deleted
+	if before := a.current.Load(); before != nil {
+		next.Generation = before.Generation
+	}
+	next.Generation++
+	a.current.Store(&next)
+	a.keepEvents(next.Config)
+	host{a}.Changed()
+	return nil
+}
+
+// apply runs the operator's file, and waits until each part has followed it.
+func (a *Agent) apply(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
+	plan, err := a.applyFile(ctx, o)
+	if err != nil {
+		return plan, err
+	}
+	plan.Behind = a.settle(ctx)
+	return plan, nil
 }
 
 func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.Plan, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.changes.Lock()
+	defer a.changes.Unlock()
 	if err := a.nothingPending(); err != nil {
 		return control.Plan{}, err
 	}
-	next, err := a.readFile()
+	next, err := a.checkedFile(ctx)
 	if err != nil {
 		a.log.Error("the file was not applied", "err", err)
 		return control.Plan{}, err
 	}
-	if err := web.CheckWebConfig(next.cfg.HTTP.Metrics.WebConfig); err != nil {
-		return control.Plan{}, badConfig("http.metrics.web_config cannot be used, nothing was changed", err)
-	}
 	plan := a.plan(ctx, next)
-	if bytes.Equal(next.data, a.applied.data) {
-		a.bringInLine()
+	if bytes.Equal(next.data, a.current.Load().data) {
+		host{a}.Changed() // what has failed is tried again
 		return plan, nil
 	}
 	// Recorded before anything is done: after a crash the rest is done at the start.
@@ -109,49 +165,80 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 	} else {
 		next.entry, err = a.history.Add(next.data, time.Now())
 	}
+	if err == nil {
+		err = a.run(next)
+	}
 	if err != nil {
 		return control.Plan{}, err
 	}
-	a.run(next)
 	a.log.Info("configuration applied", "changes", len(plan.Config), "number", next.entry.Seq, "confirm", o.Confirm)
 	return plan, nil
 }
 
-// run makes a configuration the one that runs. The caller holds a.mu.
-func (a *Agent) run(next applied) {
-	a.setApplied(next)
-	a.bringInLine()
+// checkedFile reads the file, and asks the parts whether they could run it here.
+func (a *Agent) checkedFile(ctx context.Context) (applied, error) {
+	next, err := a.readFile()
+	if err != nil {
+		return next, err
+	}
+	for _, p := range a.parts {
+		c, ok := p.(part.Checker)
+		if !ok {
+			continue
+		}
+		if err := c.Check(ctx, next.Input); err != nil {
+			return next, badConfig("the configuration cannot be run here, nothing was changed", err)
+		}
+	}
+	return next, nil
 }
 
-// Plan answers control.GetPlan: it says what Apply would do.
-func (a *Agent) Plan(ctx context.Context) (control.Plan, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	next, err := a.readFile()
+// settle waits until each part has followed what runs, and returns those that have
+// not, with the reason.
+func (a *Agent) settle(ctx context.Context) []control.Behind {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	generation := a.Running().Generation
+	// Twice: what one part has done is what another one follows, as the phones' files
+	// follow the exchange.
+	for range 2 {
+		if a.supervisor.Looked(ctx) != nil {
+			break
+		}
+		if len(a.supervisor.Tried(ctx, generation)) > 0 {
+			break
+		}
+	}
+	retries, cancel := context.WithTimeout(ctx, retryTime)
+	defer cancel()
+	out := []control.Behind{}
+	for _, st := range a.supervisor.InForce(retries, generation) {
+		out = append(out, control.Behind{Part: st.Name, Why: st.Behind})
+	}
+	return out
+}
+
+// getPlan says what apply would do. It writes nothing.
+func (a *Agent) getPlan(ctx context.Context, _ control.None) (control.Plan, error) {
+	next, err := a.checkedFile(ctx)
 	if err != nil {
 		return control.Plan{}, err
 	}
 	return a.plan(ctx, next), nil
 }
 
-// plan compares a configuration with the one that runs. The caller holds a.mu.
+// plan compares a configuration with what runs.
 func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
-	var p control.Plan
-	for _, c := range config.Diff(a.applied.cfg, next.cfg) {
-		p.Config = append(p.Config, control.Change(c))
+	var out control.Plan
+	for _, c := range config.Diff(a.Running().Config, next.Config) {
+		out.Config = append(out.Config, control.Change(c))
 	}
-	var changes []netcfg.Change
-	if n := a.net.Load(); n != nil {
-		var err error
-		if changes, err = n.Plan(ctx, desiredNetwork(next.cfg, a.opts.StateDir)); err != nil {
-			a.log.Warn("cannot tell what would change of the network", "err", err)
+	// Passwords that do not exist yet are made when it is applied.
+	next.Secrets = a.secrets.Lookup(a.secretNames(next.Config)...)
+	for _, p := range a.parts {
+		if planner, ok := p.(part.Planner); ok {
+			planner.Plan(ctx, next.Input, &out)
 		}
 	}
-	for _, c := range changes {
-		p.Machine = append(p.Machine, c.String())
-	}
-	p.Machine = append(p.Machine, a.planQoS(next.cfg)...)
-	p.Machine = append(p.Machine, a.planExchange(ctx, next)...)
-	p.Firewall = a.planFirewall(ctx, next.cfg)
-	return p
+	return out
 }

@@ -6,13 +6,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // collector says how the agent itself is. It asks no part anything: what Status
-// knows, it takes from the last glance.
+// knows, it takes from the cached status.
 type collector struct{ agent *Agent }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -31,13 +31,14 @@ var (
 	descValid      = desc("sae_config_file_valid", "1 if the configuration file could be applied, 0 if it has an error.")
 	descEnabled    = desc("sae_feature_enabled", "1 if the configuration switches the feature on.", "feature")
 	descProblems   = desc("sae_problems", "What is wrong, by severity; sae-agent status says it in words.", "severity")
-	descGlance     = desc("sae_status_timestamp_seconds", "When the state of configuration and problems was last looked at.")
+	descProblem    = desc("sae_problem", "Problems of a kind; sae-agent status says them in words, and docs/runbooks.md what to do.", "id", "part", "severity")
+	descStatusAt   = desc("sae_status_timestamp_seconds", "When the state of configuration and problems was last looked at.")
 	descDiskSize   = desc("sae_state_disk_size_bytes", "Size of the file system that holds the agent's state.")
 	descDiskFree   = desc("sae_state_disk_free_bytes", "Free space there.")
 
 	agentDescs = []*prometheus.Desc{
 		descInfo, descStart, descPart, descRestarts, descConfigInfo, descApplied, descPending, descNotApplied, descValid,
-		descEnabled, descProblems, descGlance, descDiskSize, descDiskFree,
+		descEnabled, descProblems, descProblem, descStatusAt, descDiskSize, descDiskFree,
 	}
 )
 
@@ -54,17 +55,26 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	a := c.agent
-	cfg := a.running.Load()
+	cfg := a.Running().Config
 	gauge(descInfo, 1, a.opts.Version, runtime.Version(), cfg.Site.Name)
 	gauge(descStart, seconds(a.started))
-	for _, p := range a.parts.Status() {
+	for _, p := range a.supervisor.Status() {
+		if p.State == control.PartOff {
+			continue
+		}
 		gauge(descPart, oneIf(p.State == control.PartRunning), p.Name)
 		ch <- prometheus.MustNewConstMetric(descRestarts, prometheus.CounterValue, float64(p.Retries), p.Name)
 	}
-	for feature, on := range features(cfg) {
-		gauge(descEnabled, oneIf(on), feature)
+	for _, p := range a.parts {
+		f, ok := p.(part.Featurer)
+		if !ok {
+			continue
+		}
+		for feature, on := range f.Features(cfg) {
+			gauge(descEnabled, oneIf(on), feature)
+		}
 	}
-	st := a.glance.Load()
+	st := a.cached.Load()
 	if st == nil {
 		return // just started
 	}
@@ -77,21 +87,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range st.Problems {
 		count[p.Severity]++
 	}
+	for k, n := range kinds(st.Problems) {
+		gauge(descProblem, float64(n), string(k.id), k.part, string(k.severity))
+	}
 	for _, s := range []problem.Severity{problem.Error, problem.Warning} {
 		gauge(descProblems, float64(count[s]), string(s))
 	}
-	gauge(descGlance, seconds(st.at))
+	gauge(descStatusAt, seconds(st.at))
 	gauge(descDiskSize, float64(st.disk.size))
 	gauge(descDiskFree, float64(st.disk.free))
-}
-
-// features are what can be switched on and off, so that dashboards and alerts tell
-// what is off from what is broken.
-func features(c *config.Config) map[string]bool {
-	return map[string]bool{
-		"dhcp": c.DHCP.Enabled, "pbx": c.PBX.Driver != config.DriverNone, "firewall": c.Firewall.Enabled, "qos": c.QoS.WANUpload > 0,
-		"jitsi": c.Stacks.Jitsi.Enabled, "nextcloud": c.Stacks.Nextcloud.Enabled,
-	}
 }
 
 func oneIf(b bool) float64 {
@@ -107,4 +111,19 @@ func seconds(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.UnixMilli()) / 1000
+}
+
+// kind is what problems are counted by.
+type kind struct {
+	id       problem.ID
+	part     string
+	severity problem.Severity
+}
+
+func kinds(list []problem.Problem) map[kind]int {
+	out := make(map[kind]int)
+	for _, p := range list {
+		out[kind{p.ID, p.Part, p.Severity}]++
+	}
+	return out
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -69,7 +70,7 @@ func collectorsOf(t *testing.T) []titled {
 		Interface: "ens34", ServerID: lan.Addr().Next(), Subnet: lan, LeaseTime: time.Hour,
 		RangeFirst: netip.MustParseAddr("192.168.1.10"), RangeLast: netip.MustParseAddr("192.168.1.20"),
 	}, db, dhcpd.Options{})
-	tftp, err2 := tftpd.New(tftpd.Config{Listen: netip.MustParseAddrPort("127.0.0.1:69")}, tftpFiles{}, tftpd.Options{})
+	tftp, err2 := tftpd.New(tftpd.Config{Listen: netip.MustParseAddrPort("127.0.0.1:69")}, nil, tftpd.Options{})
 	net, err3 := netcfg.New(netcfg.Config{}, netcfg.Options{})
 	fw, err6 := firewall.New(firewall.Config{Disabled: true}, firewall.Options{})
 	ph, err4 := phones.New(t.Context(), phones.Config{}, phones.Deps{Store: phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}, Logger: log})
@@ -87,7 +88,7 @@ func collectorsOf(t *testing.T) []titled {
 		{"Exchange", pbx.New(pbx.Desired{}, pbx.Deps{Logger: log, NewDriver: func(*ami.Client) pbx.Driver { return nil }})},
 		{"Precedence of voice", shaper},
 		{"Checks of sae-agent verify", new(verify.Last)},
-		{"Backups", backupCollector{}},
+		{"Backups", partbackup.Collector{}},
 		{"Stacks", st},
 		{"Services of others", services.New(nil, nil, log, nil)},
 	}

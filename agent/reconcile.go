@@ -32,9 +32,8 @@ func newReconciles() *reconciles {
 	}
 }
 
-// reconciled notes that a part was looked at and, where needed, changed.
-func (a *Agent) reconciled(part string, took time.Duration, err error) {
-	r := a.reconciles
+// note says that a part was looked at and, where needed, changed.
+func (r *reconciles) note(part string, took time.Duration, err error) {
 	r.duration.WithLabelValues(part).Observe(took.Seconds())
 	failures := r.failures.WithLabelValues(part) // begins at zero
 	if err != nil {

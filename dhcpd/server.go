@@ -135,6 +135,9 @@ func (s *Server) loadLeases(ctx context.Context) error {
 	return nil
 }
 
+// ErrRestart is returned by Apply for what cannot change while the server runs.
+var ErrRestart = errors.New("dhcpd: interface, server address and force cannot change while the server runs: start a new one")
+
 // Apply gives the server a new configuration. Interface and ServerID cannot
 // change while it runs.
 func (s *Server) Apply(cfg Config) error {
@@ -145,7 +148,7 @@ func (s *Server) Apply(cfg Config) error {
 	s.mu.Lock()
 	defer s.unlock()
 	if old := s.table.plan; cfg.Interface != old.Interface || cfg.ServerID != old.ServerID || cfg.Force != old.Force {
-		return errors.New("dhcpd: interface, server address and force cannot change while the server runs: start a new one")
+		return ErrRestart
 	}
 	s.table.setPlan(p)
 	return nil

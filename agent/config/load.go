@@ -73,20 +73,37 @@ func ReadFile(path string) ([]byte, error) {
 
 // Parse is Load for data at hand.
 func (o Options) Parse(name string, data []byte) (*Config, []Diagnostic, error) {
-	c := Default()
-	v := &checker{Config: c, opts: o, file: name, marks: make(map[string]mark), bad: make(map[string]bool)}
-	root := v.document(data)
-	if root != nil {
-		d := &decoder{errs: v.report, marks: v.marks, bad: v.bad}
-		d.decode(root, reflect.ValueOf(c).Elem(), "", false)
-		c.fill()
-		v.check()
-	}
+	c, v, _ := o.parse(name, data)
 	warnings := shorten(v.warnings)
 	if len(v.errors) > 0 {
 		return nil, warnings, Errors(shorten(v.errors))
 	}
 	return c, warnings, nil
+}
+
+// ParseAccepted reads a configuration that an earlier version accepted. What this one
+// would refuse in a new file is returned instead of an error: a machine must come up
+// with what it ran before. Only what cannot be read is an error.
+func (o Options) ParseAccepted(name string, data []byte) (c *Config, refused []Diagnostic, err error) {
+	c, v, read := o.parse(name, data)
+	if !read {
+		return nil, nil, Errors(shorten(v.errors))
+	}
+	return c, shorten(v.errors), nil
+}
+
+// parse reads and checks. read reports whether every value could be read.
+func (o Options) parse(name string, data []byte) (c *Config, v *checker, read bool) {
+	c = Default()
+	v = &checker{Config: c, opts: o, file: name, marks: make(map[string]mark), bad: make(map[string]bool)}
+	if root := v.document(data); root != nil {
+		d := &decoder{errs: v.report, marks: v.marks, bad: v.bad}
+		d.decode(root, reflect.ValueOf(c).Elem(), "", false)
+		read = len(v.errors) == 0
+		c.fill()
+		v.check()
+	}
+	return c, v, read
 }
 
 // Check says what is wrong with a configuration that was made, not read.

@@ -66,8 +66,14 @@ type Plan struct {
 	Firewall []string `json:"firewall,omitempty"`
 	// Until is when the change is undone unless it is confirmed.
 	Until time.Time `json:"until,omitzero"`
-	// Warnings say what an apply could not do.
-	Warnings []string `json:"warnings,omitempty"`
+	// Behind are the parts that have not followed an apply.
+	Behind []Behind `json:"behind,omitempty"`
+}
+
+// Behind is a part that does not run as configured yet.
+type Behind struct {
+	Part string `json:"part"`
+	Why  string `json:"why"`
 }
 
 // Change is one configuration value that differs. Secrets are masked.

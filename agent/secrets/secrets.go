@@ -66,6 +66,19 @@ func (s *Store) Ensure(names ...string) (map[string]string, error) {
 	return out, nil
 }
 
+// Lookup returns the passwords that were made already; it makes none.
+func (s *Store) Lookup(names ...string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]string, len(names))
+	for _, n := range names {
+		if v, ok := s.values[n]; ok {
+			out[n] = v
+		}
+	}
+	return out
+}
+
 // save writes the old values and the new ones, then takes the new ones over.
 func (s *Store) save(made map[string]string) error {
 	all := make(map[string]string, len(s.values)+len(made))

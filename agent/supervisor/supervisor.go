@@ -1,184 +1,183 @@
-// Package supervisor keeps the parts of the appliance running.
+// Package supervisor runs the units of the parts, each by itself: it compares what
+// a unit should be with what it is, starts it, hands it new configurations, starts
+// it again after a failure, and knows which configuration is in force.
 //
-// One part failing never stops another: a part that returns, fails to build or
-// panics is started again with back-off, and its status says so. The package
-// knows nothing of what a part does.
+// A unit that fails, panics or hangs delays no other.
 package supervisor
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
-	"sort"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/part"
 )
 
-// Back-off between two starts of a part. The first retry is quick because most
-// failures at start are races with another part (an address that is not there yet).
 const (
 	firstDelay = 250 * time.Millisecond
 	maxDelay   = 30 * time.Second
-	// A part that ran this long is healthy again: its next failure starts at firstDelay.
+	// A run that lasted this long was healthy: its next failure is waited for from firstDelay on.
 	healthyAfter = time.Minute
+	// applyTime is how long a run may take to take a new configuration over.
+	applyTime = 30 * time.Second
+	// endTime is how long a run may take to end once it was asked to.
+	endTime = 10 * time.Second
 )
 
-// Part is something that runs until its context ends.
-//
-// Run MUST return soon after ctx is done, and MUST NOT leave goroutines behind.
-// A nil error while ctx is not done counts as a failure: parts run for ever.
-type Part interface {
-	Run(ctx context.Context) error
+// Options are what a Supervisor needs.
+type Options struct {
+	// Input returns what every unit should be as.
+	Input func() part.Input
+	// Register has the collectors of a run served until unregister is called. Nil:
+	// they are not.
+	Register func(name string, c []prometheus.Collector) (unregister func(), err error)
+	// Reconciled is told that a unit was compared with what it should be. Nil: nobody is.
+	Reconciled func(name string, took time.Duration, err error)
+	Logger     *slog.Logger
 }
 
-// Build makes a part. It is called again for every start, so that a part that
-// failed gets fresh sockets and state.
-type Build func(ctx context.Context) (Part, error)
-
-// Supervisor runs parts by name. Its methods may be called from any goroutine.
+// Supervisor runs units. Its methods may be called from any goroutine.
 type Supervisor struct {
-	ctx context.Context
-	log *slog.Logger
-	wg  sync.WaitGroup
+	opts  Options
+	units []*keeper
 
-	changes sync.Mutex // serialises Set and Remove
-
-	mu    sync.Mutex // guards the following
-	slots map[string]*slot
+	mu      sync.Mutex
+	changed chan struct{} // closed, and replaced, when the status of a unit changes
 }
 
-type slot struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	status control.PartStatus // guarded by Supervisor.mu
-}
-
-// New returns a supervisor whose parts all stop when ctx ends.
-func New(ctx context.Context, log *slog.Logger) *Supervisor {
-	return &Supervisor{ctx: ctx, log: log, slots: make(map[string]*slot)}
-}
-
-// Set starts the named part, in place of the one that had the name: the old one
-// has stopped before the new one is built, so that they never fight for a port.
-func (s *Supervisor) Set(name string, build Build) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	s.stop(name)
-	ctx, cancel := context.WithCancel(s.ctx)
-	sl := &slot{cancel: cancel, done: make(chan struct{}), status: control.PartStatus{Name: name, State: control.PartRunning, Since: time.Now()}}
-	s.mu.Lock()
-	s.slots[name] = sl
-	s.mu.Unlock()
-	s.wg.Go(func() {
-		defer close(sl.done)
-		s.keep(ctx, sl, build)
-	})
-}
-
-// Remove stops the named part and forgets it. It is no error if there is none.
-func (s *Supervisor) Remove(name string) {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	s.stop(name)
-}
-
-// stop ends the named part and waits for it. The caller holds s.changes.
-func (s *Supervisor) stop(name string) {
-	s.mu.Lock()
-	sl := s.slots[name]
-	delete(s.slots, name)
-	s.mu.Unlock()
-	if sl == nil {
-		return
+// New returns a supervisor of units, which Run starts.
+func New(units []part.Unit, o Options) *Supervisor {
+	s := &Supervisor{opts: o, changed: make(chan struct{})}
+	for _, u := range units {
+		s.units = append(s.units, newKeeper(u, s))
 	}
-	sl.cancel()
-	<-sl.done
+	return s
 }
 
-// Wait returns when the supervisor's context has ended and every part has stopped.
-func (s *Supervisor) Wait() {
-	<-s.ctx.Done()
-	s.wg.Wait()
+// Run runs the units until ctx ends and they have ended, too. One that does not
+// end in time is left behind.
+func (s *Supervisor) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, k := range s.units {
+		wg.Go(func() { k.keep(ctx) })
+	}
+	wg.Wait()
 }
 
-// Status returns the parts' states, sorted by name.
+// Wake has every unit look again soon. It never waits.
+func (s *Supervisor) Wake() {
+	for _, k := range s.units {
+		k.wake.Notify()
+	}
+}
+
+// Status returns what is known of each unit, in the order of New.
 func (s *Supervisor) Status() []control.PartStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]control.PartStatus, 0, len(s.slots))
-	for _, sl := range s.slots {
-		out = append(out, sl.status)
+	out := make([]control.PartStatus, 0, len(s.units))
+	for _, k := range s.units {
+		out = append(out, k.Status())
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
 
-// keep runs one part for as long as ctx lives.
-func (s *Supervisor) keep(ctx context.Context, sl *slot, build Build) {
-	delay := firstDelay
+// Looked waits until every unit has looked at the input since the call, whatever
+// came of it, or ctx ends.
+func (s *Supervisor) Looked(ctx context.Context) error {
+	targets := make([]uint64, len(s.units))
+	for i, k := range s.units {
+		targets[i] = k.request()
+	}
+	return s.wait(ctx, func() bool {
+		for i, k := range s.units {
+			if !k.lookedSince(targets[i]) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Tried waits until a generation is in force in every unit, or could not be put in
+// force, or ctx ends. It returns the status of those where it is not in force.
+func (s *Supervisor) Tried(ctx context.Context, generation uint64) (behind []control.PartStatus) {
+	return s.waitBehind(ctx, generation, func(st control.PartStatus) bool { return st.Behind == errChanging.Error() || st.Behind == "" })
+}
+
+// InForce waits until a generation is in force in every unit, or ctx ends. It
+// returns the status of those where it is not.
+func (s *Supervisor) InForce(ctx context.Context, generation uint64) (behind []control.PartStatus) {
+	return s.waitBehind(ctx, generation, func(control.PartStatus) bool { return true })
+}
+
+// waitBehind waits until no unit that is behind has to be waited for, or ctx ends,
+// and returns the units that are behind.
+func (s *Supervisor) waitBehind(ctx context.Context, generation uint64, waitFor func(control.PartStatus) bool) (behind []control.PartStatus) {
+	_ = s.wait(ctx, func() bool { // when ctx ends, the answer is what was seen last
+		behind = nil
+		done := true
+		for _, st := range s.Status() {
+			if st.Generation >= generation && st.Behind == "" {
+				continue
+			}
+			behind = append(behind, st)
+			done = done && !waitFor(st)
+		}
+		return done
+	})
+	return behind
+}
+
+// Alive asks the loops of all units that have one whether they still turn, and
+// returns the names of those that have not answered before ctx ended.
+func (s *Supervisor) Alive(ctx context.Context) (silent []string) {
+	answers := make([]chan error, len(s.units))
+	for i, k := range s.units {
+		answers[i] = make(chan error, 1)
+		go func() { answers[i] <- k.alive(ctx) }()
+	}
+	for i, k := range s.units {
+		var err error
+		select {
+		case err = <-answers[i]:
+		case <-ctx.Done():
+			select {
+			case err = <-answers[i]: // in time, it was only read late
+			default:
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			silent = append(silent, k.unit.Name)
+		}
+	}
+	return silent
+}
+
+// wait returns when done does, asked at each change of a status, or when ctx ends.
+func (s *Supervisor) wait(ctx context.Context, done func() bool) error {
 	for {
-		started := time.Now()
-		err := runOnce(ctx, build)
-		if ctx.Err() != nil {
-			s.note(sl, func(st *control.PartStatus) { st.State = control.PartStopped })
-			return
+		s.mu.Lock()
+		changed := s.changed
+		s.mu.Unlock()
+		if done() {
+			return nil
 		}
-		if time.Since(started) >= healthyAfter {
-			delay = firstDelay
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
 		}
-		s.log.Error("part failed, it will be started again", "part", sl.status.Name, "err", err, "in", delay)
-		s.note(sl, func(st *control.PartStatus) {
-			st.State, st.LastError, st.NextTry = control.PartWaiting, err.Error(), time.Now().Add(delay)
-		})
-		if !sleep(ctx, delay) {
-			s.note(sl, func(st *control.PartStatus) { st.State = control.PartStopped })
-			return
-		}
-		delay = min(2*delay, maxDelay)
-		s.note(sl, func(st *control.PartStatus) {
-			st.State, st.NextTry = control.PartRunning, time.Time{}
-			st.Retries++
-		})
 	}
 }
 
-func (s *Supervisor) note(sl *slot, change func(*control.PartStatus)) {
+// notify says that the status of a unit has changed.
+func (s *Supervisor) notify() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(&sl.status)
-	sl.status.Since = time.Now()
-}
-
-var errReturned = errors.New("it ended without being asked to")
-
-func runOnce(ctx context.Context, build Build) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	part, err := build(ctx)
-	if err != nil {
-		return err
-	}
-	if err := part.Run(ctx); err != nil {
-		return err
-	}
-	return errReturned
-}
-
-// sleep waits for d and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	close(s.changed)
+	s.changed = make(chan struct{})
 }

@@ -46,7 +46,7 @@ once by a reboot.`,
 			if err != nil {
 				return err
 			}
-			return show(cmd, p, func(w io.Writer) {
+			err = show(cmd, p, func(w io.Writer) {
 				printPlan(w, p, "Nothing changed: the file is what ran already.")
 				switch {
 				case !p.Until.IsZero():
@@ -54,14 +54,24 @@ once by a reboot.`,
 				case len(p.Config) > 0:
 					fmt.Fprintln(w, "Applied.")
 				}
-				for _, warning := range p.Warnings {
-					fmt.Fprintf(w, "warning: %s\n", warning)
-				}
 			})
+			return errors.Join(err, behind(p))
 		},
 	}
 	cmd.Flags().DurationVar(&o.Confirm, "confirm", 0, "undo the change after this time unless 'sae-agent confirm' comes")
 	return cmd
+}
+
+// behind is an error that names the parts that have not followed a change.
+func behind(p control.Plan) error {
+	var errs []error
+	for _, b := range p.Behind {
+		errs = append(errs, fmt.Errorf("%s does not run as configured yet: %s", b.Part, b.Why))
+	}
+	if len(errs) > 0 {
+		errs = append(errs, errors.New("it is tried again by itself: see sae-agent status"))
+	}
+	return errors.Join(errs...)
 }
 
 func printPlan(w io.Writer, p control.Plan, empty string) {

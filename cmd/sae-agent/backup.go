@@ -15,6 +15,8 @@ import (
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/part"
+	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
 	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
@@ -32,9 +34,10 @@ func newBackupCommand() *cobra.Command {
 }
 
 // backups returns what makes backups of this machine.
-func backups(stateDir, configPath string) agent.Backups {
-	// The command is outside of the daemon's sandbox already.
-	return agent.Backups{StateDir: stateDir, ConfigPath: configPath, Run: runner.Plain{}.Run, Systemd: runner.Here()}
+func backups(stateDir, configPath string) partbackup.Backups {
+	b := agent.NewBackups(part.Paths{State: stateDir, Config: configPath})
+	b.Run, b.Systemd = runner.Plain{}.Run, runner.Here() // the command is outside of the daemon's sandbox already
+	return b
 }
 
 func newBackupCreateCommand() *cobra.Command {
@@ -82,7 +85,7 @@ func createBackup(cmd *cobra.Command, plan control.BackupPlan) (string, error) {
 		return h.Path, release, err
 	}
 	b := backups(plan.StateDir, plan.ConfigPath)
-	file, err := b.Create(cmd.Context(), plan.Dir, plan.Keep, agent.NewManifest(plan.Site, version), to, hold)
+	file, err := b.Create(cmd.Context(), plan.Dir, plan.Keep, partbackup.NewManifest(plan.Site, version), to, hold)
 	if err != nil || plan.Remote == "" {
 		return file, err
 	}
@@ -105,7 +108,7 @@ func (p *places) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.key, "key", "", "file of age keys; default: the machine's own")
 }
 
-func (p *places) backups() agent.Backups { return backups(p.state, p.config) }
+func (p *places) backups() partbackup.Backups { return backups(p.state, p.config) }
 
 func (p *places) keys() ([]age.Identity, error) {
 	file := p.key
@@ -196,7 +199,7 @@ the next restore. An interrupted restore is finished with '--continue'.`,
 	return cmd
 }
 
-func restore(cmd *cobra.Command, b agent.Backups, file string, p places, yes bool) error {
+func restore(cmd *cobra.Command, b partbackup.Backups, file string, p places, yes bool) error {
 	keys, err := p.keys()
 	if err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/agent/phones"
 )
 
 // logsQuery is what 'sae-agent logs' was asked for.
@@ -76,7 +76,8 @@ func logSource(cmd *cobra.Command, q logsQuery) (control.LogSource, error) {
 	}
 	src.Journal = true
 	if q.phone != "" {
-		src.MAC, err = agent.PhoneMAC(q.phone)
+		mac, err := phones.ParseMAC(q.phone)
+		src.MAC = mac.String()
 		return src, err
 	}
 	return src, nil

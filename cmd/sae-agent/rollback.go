@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
@@ -46,7 +47,7 @@ the last ten ('--list' shows them). The file in /etc is left as it is. Without
 the daemon, cards and firewall are brought in line at once, and the rest when it starts.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
+			offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
 			offline.Logger = newLogger(cmd.ErrOrStderr(), slog.LevelWarn)
 			if list {
 				return listHistory(cmd, offline)
@@ -63,7 +64,7 @@ the daemon, cards and firewall are brought in line at once, and the rest when it
 	}
 	f := cmd.Flags()
 	f.BoolVar(&list, "list", false, "list the configurations that are kept")
-	f.StringVar(&offline.StateDir, "state-dir", defaultState, "where they are kept, when the daemon does not run")
+	f.StringVar(&offline.State, "state-dir", defaultState, "where they are kept, when the daemon does not run")
 	f.StringVar(&offline.ResolvConf, "resolv-conf", defaultResolvConf, "file that gets the WAN's resolvers, when the daemon does not run; empty: none")
 	f.IntVar(&o.Pending, "pending", 0, "only if this configuration still waits for its confirmation")
 	_ = f.MarkHidden("pending") // the timer's
@@ -128,7 +129,8 @@ func newBootCommand() *cobra.Command {
 		Hidden: true,
 		Args:   usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			offline.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
+			offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
+			offline.Logger = newLogger(cmd.ErrOrStderr(), slog.LevelWarn)
 			undone, err := offline.Boot(cmd.Context(), time.Now())
 			if undone {
 				newLogger(cmd.ErrOrStderr(), slog.LevelInfo).Warn("a change that nobody confirmed before the reboot was undone")
@@ -136,12 +138,12 @@ func newBootCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&offline.StateDir, "state-dir", defaultState, "where applied configurations are kept")
+	cmd.Flags().StringVar(&offline.State, "state-dir", defaultState, "where applied configurations are kept")
 	return cmd
 }
 
 // newRunner returns what undoes changes here.
-func newRunner(runtimeDir string) agent.Runner {
+func newRunner(runtimeDir string) part.Runner {
 	if runner.Here() {
 		return runner.Systemd{}
 	}

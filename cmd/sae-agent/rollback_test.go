@@ -60,7 +60,7 @@ func TestUnconfirmedChangeIsUndoneThoughTheDaemonIsDead(t *testing.T) {
 	t.Parallel()
 	a := newAppliance(t, siteConfig)
 	a.moveLAN("192.168.1", "192.168.2")
-	a.must("apply", "--confirm", "3s")
+	a.must("apply", "--confirm", "10s")
 	a.lanIs("192.168.2.1", "192.168.1.1")
 	if err := a.process.Kill(); err == nil {
 		t.Error("the daemon ended by itself")
@@ -78,7 +78,7 @@ func TestUnconfirmedChangeIsUndoneByTheDaemon(t *testing.T) {
 	t.Parallel()
 	a := newAppliance(t, siteConfig)
 	a.moveLAN("192.168.1", "192.168.2")
-	a.must("apply", "--confirm", "2s")
+	a.must("apply", "--confirm", "10s")
 	a.lanIs("192.168.2.1", "192.168.1.1")
 	a.lanIs("192.168.1.1", "192.168.2.1")
 	a.fails("nothing waits", "confirm")

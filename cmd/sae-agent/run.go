@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent"
-	"github.com/sae-agent/sae-agent/agent/control"
 )
 
 func newRunCommand() *cobra.Command {
@@ -29,7 +28,7 @@ last; the first time, the file. SIGHUP applies the file, as 'sae-agent apply' do
 SIGTERM ends it and leaves addresses and routes in place.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opts.RuntimeDir, _ = cmd.Flags().GetString("runtime-dir")
+			opts.Runtime, _ = cmd.Flags().GetString("runtime-dir")
 			level := slog.LevelInfo
 			if debug {
 				level = slog.LevelDebug
@@ -42,18 +41,18 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 			opts.VerifyLeases = func(ctx context.Context, path string) *exec.Cmd {
 				return exec.CommandContext(ctx, exe, verifyLeases, path)
 			}
-			opts.Runner = newRunner(opts.RuntimeDir)
+			opts.Runner = newRunner(opts.Runtime)
 			opts.RollbackCommand = func(pending int) []string {
-				return []string{exe, "--runtime-dir", opts.RuntimeDir, "rollback", "--state-dir", opts.StateDir,
+				return []string{exe, "--runtime-dir", opts.Runtime, "rollback", "--state-dir", opts.State,
 					"--resolv-conf", opts.ResolvConf, "--pending", strconv.Itoa(pending)}
 			}
-			opts.BackupCommand = []string{exe, "--runtime-dir", opts.RuntimeDir, "backup", "create"}
+			opts.BackupCommand = []string{exe, "--runtime-dir", opts.Runtime, "backup", "create"}
 			return run(cmd.Context(), opts)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&opts.ConfigPath, "config", defaultConfig, "the configuration file")
-	f.StringVar(&opts.StateDir, "state-dir", defaultState, "where leases, phones and applied configurations are kept")
+	f.StringVar(&opts.Config, "config", defaultConfig, "the configuration file")
+	f.StringVar(&opts.State, "state-dir", defaultState, "where leases, phones and applied configurations are kept")
 	f.StringVar(&opts.ResolvConf, "resolv-conf", defaultResolvConf, "file that gets the WAN's resolvers, when the agent manages the WAN; empty: none")
 	f.BoolVar(&debug, "debug", false, "log more")
 	return cmd
@@ -66,7 +65,7 @@ func run(ctx context.Context, opts agent.Options) error {
 	if err != nil {
 		return err
 	}
-	go feedWatchdog(ctx, a)
+	go feedWatchdog(ctx, a, opts.Logger)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -76,17 +75,20 @@ func run(ctx context.Context, opts agent.Options) error {
 			case <-ctx.Done():
 				return
 			case <-hup:
-				// Apply logs its failure; there is nobody else to tell.
-				_, _ = a.Apply(ctx, control.ApplyOptions{})
+				_ = a.Apply(ctx) // it logs its failure; there is nobody else to tell
 			}
 		}
 	}()
 	return a.Run(ctx)
 }
 
-// feedWatchdog tells systemd's watchdog that the daemon lives, for as long as it
-// answers questions.
-func feedWatchdog(ctx context.Context, a *agent.Agent) {
+// silentTime is how long a loop may take to answer.
+const silentTime = 20 * time.Second
+
+// feedWatchdog tells systemd's watchdog that the daemon lives, for as long as its
+// loops answer. One that is silent for longer than silentTime ends the daemon, and
+// systemd starts it again.
+func feedWatchdog(ctx context.Context, a *agent.Agent, log *slog.Logger) {
 	interval, err := systemd.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return
@@ -99,10 +101,13 @@ func feedWatchdog(ctx context.Context, a *agent.Agent) {
 			return
 		case <-tick.C:
 		}
-		limited, cancel := context.WithTimeout(ctx, interval/3)
-		if a.Alive(limited) {
-			_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
-		}
+		limited, cancel := context.WithTimeout(ctx, min(silentTime, interval/3))
+		silent := a.Silent(limited)
 		cancel()
+		if len(silent) > 0 && ctx.Err() == nil {
+			log.Error("loops do not answer; systemd restarts the daemon if they stay silent", "loops", silent)
+			continue
+		}
+		_, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog)
 	}
 }

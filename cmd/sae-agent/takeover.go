@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/doctor"
+	"github.com/sae-agent/sae-agent/agent/parts/firewall"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 	"github.com/sae-agent/sae-agent/agent/takeover"
@@ -69,9 +69,9 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	if err != nil {
 		return err
 	}
-	if active, err := agent.FreePBXFirewall(cmd.Context()); err != nil {
+	if others, err := firewall.Look(cmd.Context()); err != nil {
 		return err
-	} else if active && facts.Config.Firewall.Enabled {
+	} else if others.Sangoma && facts.Config.Firewall.Enabled {
 		if m.Firewall, err = takeover.LookAtFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
 			return err
 		}

@@ -24,23 +24,23 @@ var leaves = []string{"dhcpd", "firewall", "netcfg", "tftpd"}
 
 // common is what every part may import.
 var common = []string{
-	"agent/part", "agent/problem", "agent/config", "agent/control", "agent/backup", "agent/runner", "agent/secrets", "internal",
+	"agent/part", "agent/problem", "agent/config", "agent/control", "agent/backup", "agent/runner", "agent/secrets", "agent/events", "internal",
 }
 
 // engines are the leaf or engine of each part, with all that is below them.
 var engines = map[string][]string{
 	"backup":       {"agent/backup"},
-	"defence":      {"agent/attacks", "agent/sshd", "agent/sipwatch", "firewall"},
-	"dhcp":         {"dhcpd"},
+	"defence":      {"agent/attacks", "agent/pbx", "firewall"},
+	"dhcp":         {"agent/phones/yealink", "dhcpd"},
 	"exchange":     {"agent/pbx"},
-	"firewall":     {"firewall"},
+	"firewall":     {"agent/sshd", "firewall"},
 	"network":      {"netcfg"},
-	"provisioning": {"agent/phones", "tftpd"},
+	"provisioning": {"agent/phones", "agent/pbx", "agent/sipwatch", "tftpd"},
 	"qos":          {"netcfg/qos"},
 	"services":     {"agent/services"},
 	"stacks":       {"agent/stacks"},
-	"verify":       {"agent/verify", "agent/sipcall"},
-	"web":          {"agent/web", "agent/scrape"},
+	"verify":       {"agent/verify", "agent/pbx", "agent/stacks"},
+	"web":          {"agent/web"},
 }
 
 // violation says what is wrong with a package that imports another, both named from the module's root. It returns ""

@@ -1,0 +1,61 @@
+// Package parttest is a host for tests of parts.
+package parttest
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/part"
+)
+
+// Host runs nothing, and remembers what a part has told it.
+type Host struct {
+	In     part.Input
+	Places part.Paths
+	Run    part.Runner
+	Log    *slog.Logger
+	// Changes counts the calls of Changed.
+	Changes atomic.Int64
+	// OnSettle is Settle. Nil: all is as it should be.
+	OnSettle func(ctx context.Context) error
+}
+
+// New returns a host that has a configuration in force, and folders of the test's own.
+func New(t testing.TB, c *config.Config) *Host {
+	t.Helper()
+	return &Host{
+		In:     part.Input{Generation: 1, Config: c, Secrets: map[string]string{}},
+		Places: part.Paths{State: t.TempDir(), Runtime: t.TempDir()},
+		Log:    slog.New(slog.DiscardHandler),
+	}
+}
+
+// Logger implements part.Host.
+func (h *Host) Logger(name string) *slog.Logger { return h.Log.With("part", name) }
+
+// Paths implements part.Host.
+func (h *Host) Paths() part.Paths { return h.Places }
+
+// Running implements part.Host.
+func (h *Host) Running() part.Input { return h.In }
+
+// Changed implements part.Host.
+func (h *Host) Changed() { h.Changes.Add(1) }
+
+// Settle implements part.Host.
+func (h *Host) Settle(ctx context.Context, _ string) error {
+	if h.OnSettle == nil {
+		return nil
+	}
+	return h.OnSettle(ctx)
+}
+
+// Reconciled implements part.Host.
+func (h *Host) Reconciled(string, time.Duration, error) {}
+
+// Runner implements part.Host.
+func (h *Host) Runner() part.Runner { return h.Run }

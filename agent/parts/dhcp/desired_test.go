@@ -1,0 +1,81 @@
+package dhcp
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sae-agent/sae-agent/agent/part/parttest"
+	"github.com/sae-agent/sae-agent/dhcpd"
+)
+
+func addrs(list ...string) (out []netip.Addr) {
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+// show lists options as "code value".
+func show(options []dhcpd.Option) map[uint8]string {
+	out := make(map[uint8]string)
+	for _, o := range options {
+		out[o.Code] = string(o.Value)
+	}
+	return out
+}
+
+func TestDesiredDHCP(t *testing.T) {
+	approved := net.HardwareAddr{0, 0x15, 0x65, 0, 0, 9}
+	d := Desired(parttest.Config(t), Facts{
+		Resolvers: addrs("198.51.100.53"), TimeServer: true, Approved: []net.HardwareAddr{approved}, UTCOffset: -time.Hour, POSIXTZ: "CET-1CEST",
+	})
+	want := map[uint8]string{
+		2: "\xff\xff\xf1\xf0", 3: "\xc0\xa8\x01\x01", 6: "\xc6\x33\x64\x35", 42: "\xc0\xa8\x01\x01", 66: "192.168.1.1", 100: "CET-1CEST",
+		101: "Europe/Paris", 150: "\xc0\xa8\x01\x01",
+	}
+	if diff := cmp.Diff(want, show(d.Options)); diff != "" {
+		t.Errorf("options: %s", diff)
+	}
+	wantClasses := map[string]map[uint8]string{
+		"yealink T42U": {43: "special", 66: "tftp://192.168.1.1", 132: "20"},
+		"yealink":      {43: "x", 66: "tftp://192.168.1.1", 132: "20"},
+		"Cisco":        {66: "192.168.1.9"},
+	}
+	got := make(map[string]map[uint8]string)
+	for i, c := range d.ClassOptions {
+		got[c.Class] = show(c.Options)
+		if i > 0 && len(c.Class) > len(d.ClassOptions[i-1].Class) {
+			t.Errorf("%q comes after a class that begins like it", c.Class)
+		}
+	}
+	if diff := cmp.Diff(wantClasses, got); diff != "" {
+		t.Errorf("classes: %s", diff)
+	}
+	if len(d.Known) != 2 || d.Known[0].String() != approved.String() || len(d.Reservations) != 1 {
+		t.Errorf("known %v, reserved %v", d.Known, d.Reservations)
+	}
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+	// What the file says goes before what is found.
+	d = Desired(parttest.Config(t, "voice_vlan: 20", "dns: [9.9.9.9]\n  ntp: [192.168.1.2]\n  domain: x.example\n  gateway: 192.168.1.254"), Facts{Resolvers: addrs("198.51.100.53"), TimeServer: true})
+	for code, want := range map[uint8]string{3: "\xc0\xa8\x01\xfe", 6: "\x09\x09\x09\x09", 15: "x.example", 42: "\xc0\xa8\x01\x02"} {
+		if got := show(d.Options)[code]; got != want {
+			t.Errorf("option %d: %q, want %q", code, got, want)
+		}
+	}
+}
+
+func TestPlainServer(t *testing.T) {
+	for in, want := range map[string]string{
+		"tftp://192.168.1.1": "192.168.1.1", "tftp://192.168.1.1/": "192.168.1.1", "tftp://192.168.1.1:6969": "tftp://192.168.1.1:6969",
+		"http://192.168.1.1:9303": "http://192.168.1.1:9303", "tftp://192.168.1.1/phones": "tftp://192.168.1.1/phones",
+	} {
+		if got := plainServer(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}

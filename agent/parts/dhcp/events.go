@@ -1,0 +1,83 @@
+package dhcp
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/dhcpd"
+	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+)
+
+// note takes an event from the server, which must not wait. What does not fit is
+// lost: events only say that something happened.
+func (p *Part) note(e dhcpd.Event) {
+	select {
+	case p.events <- e:
+	default:
+	}
+}
+
+// recheckEvery is how often a store that failed is tried.
+const recheckEvery = 5 * time.Second
+
+// follow logs what an operator cares about, and passes on which stations were seen. A
+// store that has failed is tried now and then.
+func (p *Part) follow(ctx context.Context, db *leasedb.DB) {
+	log := p.host.Logger(name)
+	recheck := time.NewTicker(recheckEvery)
+	defer recheck.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-recheck.C:
+			_ = db.Recheck(ctx) // the report tells of the error
+		case e := <-p.events:
+			p.log(log, e) // a phone's DISCOVER is logged by the phones, once a boot
+			p.pass(e)
+		}
+	}
+}
+
+func (p *Part) log(log *slog.Logger, e dhcpd.Event) {
+	args := []any{events.KeyAt, e.At, "mac", e.MAC.String(), "address", e.Addr}
+	for _, f := range [][2]string{
+		{"extension", p.deps.NumberOf(e.MAC)}, {"hostname", e.Hostname}, {"class", e.VendorClass}, {"circuit", e.Circuit}, {"detail", e.Detail},
+	} {
+		if f[1] != "" {
+			args = append(args, f[0], f[1])
+		}
+	}
+	switch e.Type {
+	case dhcpd.EventAck:
+		log.Info("lease", args...)
+	case dhcpd.EventNak:
+		log.Info("refused an address (NAK)", args...)
+	case dhcpd.EventRelease:
+		log.Info("lease given back", args...)
+	case dhcpd.EventConflict:
+		log.Warn("an address is used by another machine", args...)
+	case dhcpd.EventFull:
+		log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
+	case dhcpd.EventRival:
+		log.Warn("another DHCP server answers on the LAN", args...)
+	default:
+		log.Log(context.Background(), slog.LevelDebug, "dhcp "+string(e.Type), args...)
+	}
+}
+
+// pass says which stations were seen.
+func (p *Part) pass(e dhcpd.Event) {
+	switch e.Type {
+	case dhcpd.EventDiscover:
+		p.deps.Seen(Sighting{MAC: e.MAC, At: e.At, Class: e.VendorClass, Circuit: e.Circuit})
+	case dhcpd.EventAck:
+		p.deps.Seen(Sighting{MAC: e.MAC, At: e.At, Addr: e.Addr, Class: e.VendorClass, Circuit: e.Circuit})
+	case dhcpd.EventConflict:
+		if holder, ok := p.Holder(e.Addr); ok && holder.MAC.String() != e.MAC.String() {
+			p.deps.Seen(Sighting{MAC: holder.MAC, At: e.At, Addr: e.Addr, Class: holder.VendorClass, Other: e.MAC})
+		}
+	}
+}

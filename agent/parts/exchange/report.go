@@ -1,0 +1,130 @@
+package exchange
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/problem"
+)
+
+// stateAbsent and stateNone are said where there is no exchange to be in a state.
+const (
+	stateAbsent = "absent" // none on this machine
+	stateNone   = "none"   // none that we watch
+)
+
+// Operations implements part.Operator.
+func (p *Part) Operations() []control.Handler {
+	return []control.Handler{
+		control.Handle(control.ListExtensions, p.list),
+		control.Handle(control.GetPBX, func(context.Context, control.None) (control.PBXStatus, error) { return p.status(), nil }),
+		control.Handle(control.RestartPBX, p.restart),
+	}
+}
+
+// Report implements part.Reporter.
+func (p *Part) Report(st *control.Status) []problem.Problem {
+	st.PBX = p.status()
+	return append(problems(st.PBX), freePBXProblems(p.freePBX.Load(), p.host.Running().Config)...)
+}
+
+func (p *Part) list(context.Context, control.None) ([]control.Extension, error) {
+	st, watched := p.State()
+	phonesOf := p.deps.PhonesOf()
+	out := []control.Extension{}
+	for _, e := range p.host.Running().Config.Extensions {
+		line, there := st.Lines[e.Number]
+		x := control.Extension{Number: e.Number, Name: e.Name, Phones: []string{}, InExchange: there, InCall: line.InCall, Registrations: []control.Registration{}}
+		for _, phone := range phonesOf(e.Number) {
+			x.Phones = append(x.Phones, phone.MAC)
+			x.Trouble = cmp.Or(x.Trouble, phone.Trouble)
+		}
+		for _, r := range line.Registrations {
+			x.Registrations = append(x.Registrations, control.Registration{
+				Address: r.Remote.Addr().String(), UserAgent: r.UserAgent, Reach: string(r.Reach), RoundTrip: r.RoundTrip, Expires: r.Expires,
+			})
+		}
+		if watched && !there && !st.Looked.IsZero() {
+			x.Trouble = cmp.Or(x.Trouble, "the exchange does not have it: see sae-agent pbx status")
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func (p *Part) status() control.PBXStatus {
+	cfg := p.host.Running().Config
+	out := control.PBXStatus{Driver: string(cfg.PBX.Driver), State: stateNone, Extensions: len(cfg.Extensions), Story: []control.PBXEvent{}}
+	st, watched := p.State()
+	if !watched {
+		return out
+	}
+	h := st.Health
+	out.State, out.Since, out.Why, out.Held, out.Restarts, out.Calls = string(h.State), h.Since, h.Why, h.Held, len(h.Restarts), st.Calls
+	for _, e := range h.Story {
+		out.Story = append(out.Story, control.PBXEvent(e))
+	}
+	for _, e := range cfg.Extensions {
+		if st.Lines[e.Number].Registered() {
+			out.Registered++
+		}
+	}
+	out.InLine = st.Outcome.InLine != nil && st.Outcome.Err == nil
+	if err := st.Outcome.Err; err != nil {
+		out.Error = err.Error()
+		if errors.Is(err, pbx.ErrAbsent) {
+			out.State = stateAbsent
+		}
+	}
+	return out
+}
+
+func (p *Part) restart(ctx context.Context, o control.RestartOptions) (none control.None, err error) {
+	r := p.running.Load()
+	if r == nil {
+		return none, &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
+	}
+	err = r.Restart(ctx, o.Force)
+	if errors.Is(err, pbx.ErrCalls) {
+		return none, &control.Error{Code: http.StatusConflict, Message: err.Error() + ": wait for their end, or add --force, which ends them"}
+	}
+	return none, err
+}
+
+// problems says what is wrong with the exchange.
+func problems(s control.PBXStatus) (out []problem.Problem) {
+	add := func(id problem.ID, severity problem.Severity, what, fix string) {
+		out = append(out, problem.Problem{ID: id, Severity: severity, Part: name, What: what, Fix: fix})
+	}
+	switch pbx.HealthState(s.State) {
+	case stateNone, pbx.Starting, pbx.Well:
+	case stateAbsent:
+		add(problem.PBXAbsent, problem.Warning, "there is no exchange on this machine yet", "sae-agent pbx install brings one; or write pbx: {driver: none} when it is elsewhere")
+		return out
+	case pbx.NoManager:
+		add(problem.PBXUnseen, problem.Warning, "the exchange lives, but cannot be looked into: "+s.Why, "see sae-agent pbx status")
+	default:
+		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is started anew by itself; sae-agent pbx status tells the story"
+		if s.Held != "" {
+			fix = "it is not started anew because " + s.Held + ": look at its log, then sae-agent pbx restart --force"
+		}
+		add(problem.PBXDown, problem.Error, what, fix)
+	}
+	if s.Error != "" && !strings.Contains(s.Error, pbx.ErrDown.Error()) {
+		add(problem.PBXNotInLine, problem.Error, "the exchange is not as the file says: "+s.Error, "do as it says; it is tried again by itself")
+	}
+	if s.Restarts > 0 && len(out) == 0 {
+		last := s.Story[max(0, len(s.Story)-3):]
+		var words []string
+		for _, e := range last {
+			words = append(words, e.At.Local().Format("15:04:05")+" "+e.What)
+		}
+		add(problem.PBXRestarted, problem.Warning, "the exchange had to be started anew: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
+	}
+	return out
+}

@@ -1,0 +1,81 @@
+package provisioning
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/phones"
+	"github.com/sae-agent/sae-agent/agent/problem"
+)
+
+// Report implements part.Reporter.
+func (p *Part) Report(st *control.Status) []problem.Problem {
+	all := p.List()
+	st.Phones = make(map[string]int)
+	for _, v := range all {
+		st.Phones[string(v.State)]++
+	}
+	return slices.Concat(phoneProblems(all), troubleProblems(all), leftoverProblems(p.folder.Leftovers(p.host.Running().Config.Provisioning.Root)))
+}
+
+func phoneProblems(all []View) (out []problem.Problem) {
+	pending, lines := 0, 0
+	for _, p := range all {
+		if p.Extension != "" {
+			lines++
+		}
+		if p.Alert != "" {
+			out = append(out, problem.Problem{
+				ID: problem.PhoneAlert, Severity: problem.Warning, Part: "phones", Subject: p.MAC.String(), What: p.MAC.String() + ": " + p.Alert,
+				Fix: "look where the phone is; sae-agent phones rearm " + p.MAC.String() + " ends this alert",
+			})
+		}
+		if p.State == phones.StatePending {
+			pending++
+		}
+	}
+	if lines == 0 {
+		out = append(out, problem.Problem{
+			ID: problem.PhonesNoLine, Severity: problem.Warning, Part: "phones", What: "no phone has a line yet",
+			Fix: "name extensions and phones in the configuration file, then sae-agent apply",
+		})
+	}
+	if pending > 0 {
+		out = append(out, problem.Problem{
+			ID: problem.PhonesPending, Severity: problem.Warning, Part: "phones", What: fmt.Sprintf("%d unknown phones wait for approval", pending),
+			Fix: "sae-agent phones lists them, sae-agent phones approve MAC --extension NUMBER gives one a line",
+		})
+	}
+	return out
+}
+
+func leftoverProblems(files []string) []problem.Problem {
+	if len(files) == 0 {
+		return nil
+	}
+	return []problem.Problem{{
+		ID: problem.LeftoverFiles, Severity: problem.Warning, Part: "files",
+		What: fmt.Sprintf("%s and %d more files with a phone's name or a password lie in the TFTP directory; they are never served, but may be read on this machine", files[0], len(files)-1),
+		Fix:  "sae-agent import reads them into a configuration; then remove them",
+	}}
+}
+
+// troubleProblems says which phones have their file and are not registered.
+func troubleProblems(list []View) (out []problem.Problem) {
+	for _, p := range list {
+		if p.Trouble == "" {
+			continue
+		}
+		out = append(out, problem.Problem{
+			ID: problem.PhoneNotRegistered, Severity: problem.Warning, Part: "phones", Subject: p.MAC.String(), What: p.MAC.String() + " (extension " + p.Extension + ") is not registered: " + p.Trouble,
+			Fix: "sae-agent phones show " + p.MAC.String(),
+		})
+	}
+	const shown = 10
+	if n := len(out); n > shown {
+		out = slices.Clip(out[:shown])
+		out[shown-1].What += " (and others)"
+	}
+	return out
+}

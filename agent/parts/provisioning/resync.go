@@ -1,0 +1,212 @@
+package provisioning
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/internal/signal"
+)
+
+const (
+	resyncEvery = 2 * time.Second
+	// resyncPause spreads the fetches of many phones.
+	resyncPause = 20 * time.Millisecond
+	// resyncTime is how long a phone whose file has changed is waited for, to be registered and not in a call. It
+	// fetches its file at its next start anyway.
+	resyncTime = time.Hour
+	resyncPoll = 100 * time.Millisecond
+	maxResync  = 5 * time.Minute
+)
+
+// resyncs are the phones whose files have changed and that were not told yet.
+type resyncs struct {
+	mu   sync.Mutex           // guards the following
+	due  map[string]time.Time // since when, by MAC
+	wake signal.Signal        // there are new ones
+}
+
+func newResyncs() *resyncs {
+	return &resyncs{due: make(map[string]time.Time), wake: signal.New()}
+}
+
+// add notes phones whose files have changed just now.
+func (r *resyncs) add(macs []net.HardwareAddr) {
+	if len(macs) == 0 {
+		return
+	}
+	r.mu.Lock()
+	for _, mac := range macs {
+		r.due[mac.String()] = time.Now()
+	}
+	r.mu.Unlock()
+	r.wake.Notify()
+}
+
+// list returns the phones that are due, without those that have waited too long.
+func (r *resyncs) list(now time.Time) map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]time.Time, len(r.due))
+	for mac, since := range r.due {
+		if now.Sub(since) > resyncTime {
+			delete(r.due, mac)
+			continue
+		}
+		out[mac] = since
+	}
+	return out
+}
+
+// done forgets a phone, unless its file has changed once more since.
+func (r *resyncs) done(mac string, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.due[mac].Equal(since) {
+		delete(r.due, mac)
+	}
+}
+
+// followResyncs tells phones that their files have changed, until ctx ends.
+func (p *Part) followResyncs(ctx context.Context) error {
+	for {
+		wait := time.After(resyncEvery)
+		if len(p.resyncs.list(time.Now())) == 0 {
+			wait = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.resyncs.wake.C():
+		case <-wait:
+		}
+		p.askChanged(ctx)
+	}
+}
+
+// askChanged asks those phones that are due, registered and not in a call to fetch their files.
+func (p *Part) askChanged(ctx context.Context) {
+	exchange, watched := p.deps.Exchange.State()
+	if !watched {
+		return
+	}
+	due, lines := p.resyncs.list(time.Now()), exchange.Lines
+	for _, v := range p.List() {
+		mac := v.MAC.String()
+		since, ok := due[mac]
+		switch {
+		case !ok:
+			continue
+		case v.LastFetch.After(since): // by itself
+			p.resyncs.done(mac, since)
+			continue
+		case v.State != StateRegistered || lines[v.Extension].InCall:
+			continue
+		}
+		if err := p.deps.Exchange.Resync(ctx, v.Extension); err != nil {
+			p.log.Warn("cannot ask a phone to fetch its file", "mac", mac, "extension", v.Extension, "err", err)
+			continue // tried again
+		}
+		p.log.Info("asked a phone to fetch its file, which has changed", "mac", mac, "extension", v.Extension)
+		p.resyncs.done(mac, since)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(resyncPause):
+		}
+	}
+}
+
+// resync answers control.ResyncPhones. It is done for a phone only when that has fetched its file.
+func (p *Part) resync(ctx context.Context, o control.ResyncOptions) ([]control.Resync, error) {
+	if _, watched := p.deps.Exchange.State(); !watched {
+		return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "phones are asked through the exchange, which is not watched here (pbx.driver): see sae-agent pbx status"}
+	}
+	if o.Wait < 0 || o.Wait > maxResync {
+		return nil, &control.Error{Code: http.StatusUnprocessableEntity, Message: fmt.Sprintf("phones are waited for %v at most", maxResync)}
+	}
+	chosen, err := p.phonesToResync(o.MAC)
+	if err != nil {
+		return nil, err
+	}
+	asked := time.Now()
+	out := make([]control.Resync, 0, len(chosen))
+	waiting := 0
+	for _, v := range chosen {
+		res := p.askPhone(ctx, v)
+		if res.State == control.ResyncSilent {
+			waiting++
+		}
+		out = append(out, res)
+	}
+	deadline := time.After(o.Wait)
+	for waiting > 0 {
+		waiting = p.fetched(out, chosen, asked)
+		if waiting == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return out, ctx.Err()
+		case <-deadline:
+			return out, nil
+		case <-time.After(resyncPoll):
+		}
+	}
+	return out, nil
+}
+
+// phonesToResync finds one phone, or all that have an extension.
+func (p *Part) phonesToResync(mac string) ([]View, error) {
+	if mac == "" {
+		var out []View
+		for _, v := range p.List() {
+			if v.Extension != "" {
+				out = append(out, v)
+			}
+		}
+		return out, nil
+	}
+	v, err := p.phone(mac)
+	if err != nil {
+		return nil, err
+	}
+	return []View{v}, nil
+}
+
+// askPhone asks one phone. A phone that was asked is silent until it has fetched.
+func (p *Part) askPhone(ctx context.Context, v View) control.Resync {
+	res := control.Resync{MAC: v.MAC.String(), Extension: v.Extension, State: control.ResyncSilent}
+	if v.State != StateRegistered {
+		res.State, res.Detail = control.ResyncNotRegistered, "it fetches its file when it starts"
+		if v.Trouble != "" {
+			res.Detail = v.Trouble
+		}
+		return res
+	}
+	if err := p.deps.Exchange.Resync(ctx, v.Extension); err != nil {
+		res.State, res.Detail = control.ResyncFailed, err.Error()
+		return res
+	}
+	res.Detail = "it was asked and has not fetched its file yet"
+	return res
+}
+
+// fetched marks the phones that have fetched since they were asked, and counts the others that were.
+func (p *Part) fetched(out []control.Resync, chosen []View, asked time.Time) (waiting int) {
+	for i, v := range chosen {
+		if out[i].State != control.ResyncSilent {
+			continue
+		}
+		if now, err := p.phones.Get(v.MAC); err == nil && now.LastFetch.After(asked) {
+			out[i].State, out[i].Detail = control.ResyncDone, ""
+			continue
+		}
+		waiting++
+	}
+	return waiting
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package dhcpd
-
-const raceEnabled = false
