@@ -447,3 +447,58 @@ func TestLinesThatEnd(t *testing.T) {
 		t.Errorf("gone: %v", got)
 	}
 }
+
+// A line that breaks while something comes is gone on with, and how far it is, is
+// told.
+func TestBrokenPullGoesOn(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "d.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s *Service
+	tries := 0
+	var seen Pull
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/version" {
+			fmt.Fprint(w, `{"ApiVersion":"1.41","MinAPIVersion":"1.12"}`)
+			return
+		}
+		tries++
+		if got := r.URL.Query().Get("fromImage") + ":" + r.URL.Query().Get("tag"); r.Method != http.MethodPost || got != "r.example/app:1" {
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+		fmt.Fprintln(w, `{"status":"Downloading","id":"a","progressDetail":{"current":30,"total":100}}`)
+		fmt.Fprintln(w, `{"status":"Downloading","id":"b","progressDetail":{"current":20,"total":100}}`)
+		if tries == 1 {
+			fmt.Fprintln(w, `{"error":"read tcp 192.0.2.1:443: unexpected EOF"}`)
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if p := s.Status()[0].Pull; p != nil && p.Done == 50 {
+				seen = *p
+				break
+			}
+		}
+		fmt.Fprintln(w, `{"status":"Pull complete","id":"a"}`)
+	})}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	if s, err = New(labConfig(t), Options{Names: names(), Dir: t.TempDir(), Socket: socket, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.stacks["jitsi"].fetch(t.Context(), []kind.Image{{Repository: "r.example/app", Tag: "1"}}); err != nil || tries != 2 {
+		t.Errorf("fetch() = %v after %d tries", err, tries)
+	}
+	if seen.Image != "r.example/app:1" || seen.Total != 200 || seen.Number != 1 || seen.Of != 1 {
+		t.Errorf("told: %+v", seen)
+	}
+	if p := s.Status()[0].Pull; p != nil {
+		t.Errorf("afterwards: %+v", p)
+	}
+	later := Pull{Done: 50, Total: 200, Began: time.Unix(0, 0)}
+	if got := later.Left(time.Unix(10, 0)); got != 30*time.Second {
+		t.Errorf("Left() = %v", got)
+	}
+}

@@ -3,7 +3,6 @@ package stacks
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,14 +81,8 @@ func writeFile(path string, f kind.File) (bool, error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, f.Content) {
 		return false, nil
 	}
-	if err := durable.WriteFile(path, f.Content, f.Mode); err != nil {
-		return false, err
-	}
 	if f.GID == 0 {
-		return true, nil
+		return true, durable.WriteFile(path, f.Content, f.Mode)
 	}
-	if err := os.Chown(path, 0, f.GID); err != nil {
-		return false, fmt.Errorf("give %s to group %d: %w", path, f.GID, err)
-	}
-	return true, nil
+	return true, durable.WriteFileAs(path, f.Content, f.Mode, 0, f.GID)
 }

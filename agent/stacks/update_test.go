@@ -199,17 +199,16 @@ func TestUpdates(t *testing.T) {
 // checkRestarts restarts Docker's daemon at each step of updates that work, of those
 // that fail, and of a backup: in the end all is old or all is new, and ready.
 func (s *labSite) checkRestarts(t *testing.T) {
-	steps := map[string]string{ // and what the image does
-		"fetching": "", "backing up": "", "holding": "", "dumping": "", "stopping": "", "copying": "", "switching": "", "proving": "", "committed": "",
-		"going back": "throws", "taking down": "throws", "restoring": "throws",
-	}
 	patch := 12
-	for step, migration := range steps {
-		t.Run(step, func(t *testing.T) {
+	for _, tt := range []struct{ step, migration string }{
+		{"fetching", ""}, {"backing up", ""}, {"holding", ""}, {"dumping", ""}, {"stopping", ""}, {"copying", ""}, {"switching", ""},
+		{"proving", ""}, {"committed", ""}, {"going back", "throws"}, {"taking down", "throws"}, {"restoring", "throws"},
+	} {
+		t.Run(tt.step, func(t *testing.T) {
 			before := s.version()
-			s.Push(dockertest.Cloud(cloudTag(patch), "MIGRATION="+migration))
+			s.Push(dockertest.Cloud(cloudTag(patch), "MIGRATION="+tt.migration))
 			patch++
-			s.stepping(s.restartAt(step))
+			s.stepping(s.restartAt(tt.step))
 			r, err := s.update(versions.Patch)
 			s.stepping(nil)
 			s.until("ready again", func() bool {

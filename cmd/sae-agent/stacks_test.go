@@ -110,6 +110,15 @@ stacks:
 			t.Errorf("logs of no service: %d, %s", status, out)
 		}
 	})
+	t.Run("images in a file", func(t *testing.T) {
+		file := s.path("images.tar")
+		if out := s.must("stacks", "bundle", file); !strings.Contains(out, "8 images are in "+file) {
+			t.Errorf("bundle: %s", out)
+		}
+		if out := s.must("stacks", "up", "jitsi", "--from", file); !strings.Contains(out, "Up.") {
+			t.Errorf("up --from: %s", out)
+		}
+	})
 	t.Run("the WAN reaches no container", s.checkWAN)
 	t.Run("crash in the middle of an update", s.crashInUpdate)
 	t.Run("backup, wipe, restore", s.backUpWipeRestore)
