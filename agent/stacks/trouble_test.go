@@ -43,9 +43,14 @@ func TestTrouble(t *testing.T) {
 	s.untilProblem("nextcloud", RegistryDown)
 	s.registry = s.Registry()
 	s.pushCloud()
+	if err := s.service.Up(t.Context(), "nextcloud"); err == nil {
+		t.Error("it is up although its port is taken")
+	}
 	if p := s.untilProblem("nextcloud", PortTaken); !strings.Contains(p.What, "7443") || !strings.Contains(p.Fix, "ss -lntup") {
 		t.Errorf("port taken: %+v", p)
 	}
 	_ = taken.Close()
-	s.untilState("nextcloud", Healthy)
+	if err := s.service.Up(t.Context(), "nextcloud"); err != nil { // at once, not when the pause is over
+		t.Error(err)
+	}
 }
