@@ -126,7 +126,7 @@ func TestApply(t *testing.T) {
 	a := newAppliance(t, siteConfig)
 	alice := a.phone("alice", aliceMAC)
 	a.edit(`name: Bob`, `nmae: Bob`)
-	if out, status := a.run("apply"); status != exitFailed || !strings.Contains(out, "config.yaml:10:") || !strings.Contains(out, "did you mean name") {
+	if out, status := a.run("apply"); status != exitFailed || !strings.Contains(out, "config.yaml:11:") || !strings.Contains(out, "did you mean name") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if out, _ := a.run("status"); !strings.Contains(out, "could not be applied") {
