@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -271,6 +273,7 @@ func (v *checker) extensions() {
 		if v.ok(at, at+".name") && e.Name != e.Number {
 			v.text(at+".name", e.Name, 64)
 		}
+		v.carried(at, e)
 		if !v.ok(at, at+".number") {
 			continue
 		}
@@ -287,6 +290,47 @@ func (v *checker) extensions() {
 			seen[e.Number] = at + ".number"
 		}
 	}
+}
+
+// maxFreePBXName is how many characters of a name FreePBX's database keeps.
+const maxFreePBXName = 50
+
+// carried refuses what the exchange cannot be given whole: its configuration has signs of its own, and FreePBX, which
+// writes it, escapes none of them.
+func (v *checker) carried(at string, e Extension) {
+	if v.PBX.Driver == DriverNone || !v.ok("pbx.driver", at) {
+		return
+	}
+	name, secret := at+".name", at+".secret"
+	freepbx := v.PBX.Driver == DriverFreePBX
+	if v.ok(name) {
+		switch {
+		case strings.Contains(e.Name, ";"):
+			v.fail(name, "leave it out", "has a semicolon, at which Asterisk ends the name")
+		case e.Voicemail && strings.Contains(e.Name, ","):
+			v.fail(name, "write it without, or voicemail: false", "has a comma, which ends a name in the list of mailboxes")
+		case strings.ContainsFunc(e.Name, unicode.IsControl):
+			v.fail(name, "write it in one line", "has a line break or another control character")
+		case freepbx && utf8.RuneCountInString(e.Name) > maxFreePBXName:
+			v.fail(name, fmt.Sprintf("use at most %d characters", maxFreePBXName), "is %d characters long, and FreePBX cuts it off", utf8.RuneCountInString(e.Name))
+		case freepbx && cutByImport(e.Name):
+			v.fail(name, "leave the backslash out", "has a backslash before a quotation mark or at the end, which FreePBX takes wrongly")
+		}
+	}
+	if !v.ok(secret) || !freepbx {
+		return
+	}
+	switch text := e.Secret.Reveal(); {
+	case strings.Contains(text, ";"):
+		v.fail(secret, "use another one, or remove the line to have one generated", "has a semicolon, at which Asterisk ends a secret that FreePBX has written")
+	case cutByImport(text):
+		v.fail(secret, "use another one, or remove the line to have one generated", "has a backslash before a quotation mark or at the end, which FreePBX takes wrongly")
+	}
+}
+
+// cutByImport reports whether PHP reads a value of a CSV file otherwise than it was written.
+func cutByImport(value string) bool {
+	return strings.Contains(value, `\"`) || strings.HasSuffix(value, `\`)
 }
 
 func (v *checker) phones() {

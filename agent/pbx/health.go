@@ -13,6 +13,8 @@ const (
 	deadGrace = 5 * time.Second
 	// hungGrace is for an exchange that is there and does not answer: it may be booting.
 	hungGrace = time.Minute
+	// stopGrace is for an exchange that somebody has stopped in order: for work on it, or by mistake.
+	stopGrace = 15 * time.Minute
 )
 
 // HealthState is how an exchange is.
@@ -34,7 +36,9 @@ type probe struct {
 	refused bool // the manager interface answers, and does not take us in
 	sip     bool
 	process bool
-	calls   int // as of the last look, when manager is false
+	calls   int       // as of the last look, when manager is false
+	stopped time.Time // when somebody stopped it in order; zero: nobody did
+	paused  time.Time // until when it is to be left alone
 }
 
 // state puts a probe into one word.
@@ -58,7 +62,7 @@ type Health struct {
 	Since time.Time
 	// Why is what does not answer, in words; empty when all is well.
 	Why string
-	// Restarts are those of the last 15 minutes.
+	// Restarts are those of the last 15 minutes that nobody has ordered.
 	Restarts []time.Time
 	// Held says why an exchange that is not well is not started again now; empty: it is, or it is well.
 	Held string
@@ -80,6 +84,7 @@ type doctor struct {
 	// sipSeen: SIP has answered once. An exchange that listens elsewhere than we believe must not be restarted for it.
 	sipSeen bool
 	ill     time.Time // since when it is not well
+	started time.Time // when it was last started by us, for whatever reason
 }
 
 func newDoctor(now time.Time) doctor {
@@ -105,7 +110,7 @@ func (d *doctor) see(now time.Time, p probe) bool {
 		return false // the first answers are on their way
 	}
 	if state != h.State {
-		d.changed(now, state)
+		d.changed(now, state, p)
 	}
 	for len(h.Restarts) > 0 && now.Sub(h.Restarts[0]) > restartWindow {
 		h.Restarts = h.Restarts[1:]
@@ -119,11 +124,17 @@ func (d *doctor) see(now time.Time, p probe) bool {
 		patience = deadGrace
 	}
 	last := h.Since
-	if n := len(h.Restarts); n > 0 && h.Restarts[n-1].After(last) {
-		last = h.Restarts[n-1] // it may be booting
+	if d.started.After(last) {
+		last = d.started // it may be booting
 		patience = hungGrace
 	}
 	switch {
+	case now.Before(p.paused):
+		h.Held = "it is left alone until " + clock(p.paused) + " (pbx pause)"
+		return false
+	case state == Dead && d.started.Before(p.stopped) && now.Sub(p.stopped) < stopGrace:
+		h.Held = fmt.Sprintf("somebody has stopped it at %s: it is started again at %s", clock(p.stopped), clock(p.stopped.Add(stopGrace)))
+		return false
 	case now.Sub(last) < patience:
 		return false
 	case state != Dead && p.calls > 0:
@@ -136,7 +147,7 @@ func (d *doctor) see(now time.Time, p probe) bool {
 	return true
 }
 
-func (d *doctor) changed(now time.Time, state HealthState) {
+func (d *doctor) changed(now time.Time, state HealthState, p probe) {
 	h := &d.health
 	if h.State == Well {
 		d.ill = now
@@ -146,6 +157,8 @@ func (d *doctor) changed(now time.Time, state HealthState) {
 		d.tell(now, "answers")
 	case state == Well:
 		d.tell(now, "answers again after %v", now.Sub(d.ill).Round(time.Second))
+	case state == Dead && d.started.Before(p.stopped):
+		d.tell(now, "was stopped by somebody")
 	case state == Dead:
 		d.tell(now, "died: there is no process any more")
 	case state == Hung:
@@ -158,9 +171,14 @@ func (d *doctor) changed(now time.Time, state HealthState) {
 	h.State, h.Since = state, now
 }
 
-// restarted notes an attempt to start the exchange.
-func (d *doctor) restarted(now time.Time, why string, err error) {
-	d.health.Restarts = append(d.health.Restarts, now)
+func clock(t time.Time) string { return t.Local().Format("15:04") }
+
+// restarted notes an attempt to start the exchange. One that was ordered is nothing to worry about.
+func (d *doctor) restarted(now time.Time, why string, ordered bool, err error) {
+	d.started = now
+	if !ordered {
+		d.health.Restarts = append(d.health.Restarts, now)
+	}
 	if err != nil {
 		d.tell(now, "was started anew (%s), which failed: %v", why, err)
 		return

@@ -22,6 +22,8 @@ func TestDoctor(t *testing.T) {
 	well := probe{manager: true, sip: true, process: true}
 	dead, hung := probe{}, probe{process: true}
 	noSIP := probe{manager: true, process: true}
+	stopped := func(p probe) probe { p.stopped = start; return p }
+	paused := func(p probe) probe { p.paused = start.Add(time.Hour); return p }
 	busy := func(p probe) probe { p.calls = 2; return p }
 	for name, steps := range map[string][]step{
 		"dead": {
@@ -60,6 +62,21 @@ func TestDoctor(t *testing.T) {
 			{5 * time.Minute, busy(noSIP), false, NoSIP, "2 calls go on"},
 			{6 * time.Minute, noSIP, true, NoSIP, ""},
 		},
+		"stopped by a person": {
+			{0, well, false, Well, ""},
+			{10 * time.Second, stopped(dead), false, Dead, "somebody has stopped it at " + clock(start) + ": it is started again at " + clock(start.Add(stopGrace))},
+			{16 * time.Second, stopped(dead), false, Dead, "somebody has stopped it at " + clock(start) + ": it is started again at " + clock(start.Add(stopGrace))},
+			{15 * time.Minute, stopped(dead), true, Dead, ""},
+			{16 * time.Minute, well, false, Well, ""},
+			{17 * time.Minute, stopped(dead), false, Dead, ""}, // that stop is over: it has died
+			{18 * time.Minute, stopped(dead), true, Dead, ""},
+		},
+		"paused": {
+			{0, well, false, Well, ""},
+			{10 * time.Second, paused(dead), false, Dead, "it is left alone until " + clock(start.Add(time.Hour)) + " (pbx pause)"},
+			{59 * time.Minute, paused(hung), false, Hung, "it is left alone until " + clock(start.Add(time.Hour)) + " (pbx pause)"},
+			{time.Hour + time.Minute, paused(hung), true, Hung, ""},
+		},
 		"SIP is elsewhere than we believe": {
 			{0, noSIP, false, Starting, ""},
 			{time.Hour, noSIP, false, Starting, ""},
@@ -93,7 +110,7 @@ func TestDoctor(t *testing.T) {
 					t.Fatalf("after %v: restart %v, %s, held %q; want %v, %s, %q", s.at, restart, d.health.State, d.health.Held, s.restart, s.state, s.held)
 				}
 				if restart {
-					d.restarted(now, "it was not well", nil)
+					d.restarted(now, "it was not well", false, nil)
 				}
 			}
 		})
@@ -105,7 +122,7 @@ func TestStory(t *testing.T) {
 	well := probe{manager: true, sip: true, process: true}
 	d.see(start, well)
 	d.see(start.Add(10*time.Second), probe{})
-	d.restarted(start.Add(16*time.Second), "it was not well", errors.New("no such unit"))
+	d.restarted(start.Add(16*time.Second), "it was not well", false, errors.New("no such unit"))
 	d.see(start.Add(20*time.Second), probe{process: true})
 	d.see(start.Add(30*time.Second), well)
 	var told []string

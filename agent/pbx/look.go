@@ -71,16 +71,6 @@ func lookAt(ctx context.Context, m asker, now time.Time) (scene, error) {
 	return s, nil
 }
 
-// Endpoints lists the accounts that an exchange runs with.
-func Endpoints(ctx context.Context, m *ami.Client) ([]string, error) {
-	list, err := m.List(ctx, ami.NewAction("PJSIPShowEndpoints"))
-	var out []string
-	for _, e := range list {
-		out = append(out, e.Get("ObjectName"))
-	}
-	return out, err
-}
-
 // inCall tells device states (Asterisk's devicestate.c, ast_devstate2str) in which somebody talks.
 func inCall(state string) bool {
 	switch state {

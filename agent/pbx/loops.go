@@ -1,6 +1,7 @@
 package pbx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,15 @@ func (s *Service) keepApplied(ctx context.Context) {
 	for {
 		err := s.applyOnce(ctx)
 		wait := applyEvery
+		if o := s.State().Outcome; len(o.Waiting) > 0 || o.RestartDue != "" {
+			wait = retryMax
+		}
 		switch {
 		case err == nil:
 			delay = retryFirst
 		case errors.Is(err, ErrDown): // tried again when it comes up
+		case errors.Is(err, ErrPaused):
+			wait = pausePoll
 		default:
 			wait = delay
 			delay = min(2*delay, retryMax)
@@ -46,25 +52,56 @@ func (s *Service) awaitManager(ctx context.Context) {
 	}
 }
 
+// applyOnce makes the exchange as it should be, and reads back what it runs with then: that alone counts.
 func (s *Service) applyOnce(ctx context.Context) error {
 	s.mu.Lock()
-	want, version := s.want, s.version
+	want, waiting := s.postpone(time.Now())
+	version, paused := s.version, s.record.Paused
 	s.mu.Unlock()
+	if time.Now().Before(paused) {
+		return s.conclude(version, Outcome{Err: fmt.Errorf("pbx: %w until %s", ErrPaused, clock(paused))}, nil)
+	}
 	s.driven.Lock()
-	began := time.Now()
+	began, wasUp := time.Now(), s.client.Status().Up
 	changes, err := s.driver.Apply(ctx, want)
+	running, readErr := s.readBack(ctx, wasUp)
 	s.driven.Unlock()
 	if ctx.Err() != nil {
 		return nil
 	}
+	o := Outcome{Changes: changes, Waiting: waiting}
+	switch {
+	case readErr != nil && (err == nil || errors.Is(err, ErrDown)):
+		err = cmp.Or(err, fmt.Errorf("pbx: %w: what it runs with cannot be read back: %w", ErrDown, readErr))
+	case readErr == nil:
+		if o.Unserved = unserved(want, running); len(o.Unserved) > 0 {
+			err = errors.Join(err, unservedError(o.Unserved))
+		}
+	}
+	o.Err = err
 	s.deps.OnApply(time.Since(began), err)
 	for _, c := range changes {
 		s.log.Info("exchange changed", "change", c.String())
 	}
+	if readErr == nil {
+		o.RestartDue = s.restartDue(ctx, want)
+		s.mu.Lock()
+		o.InLine = inLine(s.state.Outcome.InLine, want, running)
+		s.mu.Unlock()
+		s.remember(func(r *record) { r.Secrets = secretsOf(o.InLine) })
+	}
+	return s.conclude(version, o, running)
+}
+
+// conclude notes how an attempt went.
+func (s *Service) conclude(version int, o Outcome, running map[string]Account) error {
 	s.mu.Lock()
 	before := s.state.Outcome
-	o := Outcome{At: time.Now(), Changes: changes, Err: err, InLine: inLine(before.InLine, want, changes, err)}
-	if len(changes) == 0 && s.tried == version {
+	o.At = time.Now()
+	if running == nil {
+		o.InLine, o.RestartDue = before.InLine, before.RestartDue
+	}
+	if len(o.Changes) == 0 && s.tried == version {
 		o.Changes = before.Changes
 	}
 	s.state.Outcome = o
@@ -72,10 +109,11 @@ func (s *Service) applyOnce(ctx context.Context) error {
 	close(s.settled)
 	s.settled = make(chan struct{})
 	s.mu.Unlock()
+	err := o.Err
 	if err != nil && (before.Err == nil || before.Err.Error() != err.Error()) {
 		s.log.Error("the exchange is not as it should be", "err", err)
 	}
-	if err != nil || len(changes) > 0 || before.At.IsZero() || before.Err != nil {
+	if err != nil || len(o.Changes) > 0 || before.At.IsZero() || before.Err != nil || o.RestartDue != before.RestartDue {
 		poke(s.dirty)
 		poke(s.probe)
 		s.deps.OnChange()
@@ -83,31 +121,70 @@ func (s *Service) applyOnce(ctx context.Context) error {
 	return err
 }
 
-// inLine is what the exchange is known to have after an attempt.
-func inLine(before *Desired, want Desired, changes []Change, err error) *Desired {
-	switch {
-	case err == nil:
-		return &want
-	case before == nil:
-		return nil
-	}
-	done := make(map[string]bool)
-	for _, c := range changes {
-		done[c.What] = !c.Waits
-	}
-	after := *before
-	after.Extensions = nil
-	for _, e := range before.Extensions {
-		if !done["extension "+e.Number] {
-			after.Extensions = append(after.Extensions, e)
+// readBack asks Asterisk what it runs with. Where we were connected before the change, or are refused, the answer is
+// waited for: FreePBX's reload may have an account of manager_custom.conf refused once.
+func (s *Service) readBack(ctx context.Context, wasUp bool) (running map[string]Account, err error) {
+	for deadline := time.Now().Add(readTime); ; {
+		running, err = Accounts(ctx, s.client)
+		comes := errors.Is(err, ami.ErrNotConnected) && (wasUp || errors.Is(err, ami.ErrRefused))
+		if !comes || time.Now().After(deadline) || !sleep(ctx, readPause) {
+			return running, err
 		}
 	}
-	for _, e := range want.Extensions {
-		if done["extension "+e.Number] {
-			after.Extensions = append(after.Extensions, e)
+}
+
+// postpone returns what is wanted now: a secret stays the old one as long as a call goes on, for whoever hangs up must
+// prove who it is, and for callTime at most. The caller holds s.mu.
+func (s *Service) postpone(now time.Time) (want Desired, waiting []string) {
+	want = s.want
+	had := secretsOf(s.state.Outcome.InLine)
+	since := make(map[string]time.Time)
+	want.Extensions = slices.Clone(want.Extensions)
+	for i, e := range want.Extensions {
+		old, there := had[e.Number]
+		if !there || old == e.Secret.Reveal() || !s.state.Lines[e.Number].InCall {
+			continue
+		}
+		first, waits := s.waiting[e.Number]
+		if !waits {
+			first = now
+		}
+		since[e.Number] = first
+		if now.Sub(first) < callTime {
+			want.Extensions[i].Secret = Secret(old)
+			waiting = append(waiting, e.Number)
 		}
 	}
-	return &after
+	s.waiting = since
+	return want, waiting
+}
+
+// restartDue says why the exchange must be started anew for what it should be, and starts it itself as long as nobody
+// has ever telephoned with it: later that is for a person to decide.
+func (s *Service) restartDue(ctx context.Context, want Desired) string {
+	why := ""
+	if slices.ContainsFunc(want.Extensions, func(e Extension) bool { return e.Voicemail }) {
+		if works, err := voicemailWorks(ctx, s.client); err == nil && !works {
+			why = "its voice mail has not come up: " + want.Voicemail + " is dead"
+		}
+	}
+	if d, ok := s.driver.(Restarter); ok && why == "" {
+		why = d.RestartDue(ctx, want)
+	}
+	if why == "" {
+		return ""
+	}
+	s.mu.Lock()
+	used := s.record.Registered || s.state.Looked.IsZero() || s.state.Calls > 0
+	recently := time.Since(s.doctor.started) < restartWindow
+	s.mu.Unlock()
+	if used || recently || s.deps.Restart == nil {
+		return why
+	}
+	if err := s.restart(ctx, why, true); err != nil {
+		return why
+	}
+	return ""
 }
 
 // keepLooking looks at the exchange after events, and now and then.
@@ -140,16 +217,25 @@ func (s *Service) lookOnce(ctx context.Context) {
 	}
 	s.mu.Lock()
 	before := s.state
+	used := s.record.Registered
 	s.state.Lines, s.state.Calls, s.state.Looked = now.lines, now.calls, now.at
-	ours := s.want.accounts()
+	ours, lent := s.want.accounts(), s.want.lent()
 	s.mu.Unlock()
 	changed := before.Calls != now.calls
 	for _, number := range slices.Sorted(maps.Keys(now.lines)) {
 		was, is := before.Lines[number], now.lines[number]
+		used = used || is.Registered() && !lent[number]
 		if ours[number] && s.logRegistrations(number, was, is) {
 			changed = true
 		}
+		if was.InCall && !is.InCall && slices.Contains(before.Outcome.Waiting, number) {
+			poke(s.apply)
+		}
 		changed = changed || was.InCall != is.InCall || was.State != is.State
+	}
+	s.remember(func(r *record) { r.Registered = used })
+	if before.Looked.IsZero() && before.Outcome.RestartDue != "" {
+		poke(s.apply) // it is known now whether anybody telephones with it
 	}
 	if changed || before.Looked.IsZero() {
 		poke(s.probe)
@@ -165,6 +251,17 @@ func (d Desired) accounts() map[string]bool {
 	}
 	if d.Gateway != nil {
 		out[d.Gateway.Number] = true
+	}
+	return out
+}
+
+// lent are the numbers of accounts that are lent for a test.
+func (d Desired) lent() map[string]bool {
+	out := make(map[string]bool)
+	for _, e := range d.Extensions {
+		if e.Lent {
+			out[e.Number] = true
+		}
 	}
 	return out
 }
@@ -196,7 +293,7 @@ func (s *Service) keepProbing(ctx context.Context) {
 	for {
 		if s.probeOnce(ctx) {
 			// The doctor knows that it was tried; its error is in the story.
-			_ = s.restart(ctx, "it was not well")
+			_ = s.restart(ctx, "it was not well", false)
 		}
 		wait := probeEvery
 		if s.State().Health.State != Well {
@@ -223,12 +320,17 @@ func (s *Service) probeOnce(ctx context.Context) bool {
 	}
 	p := probe{manager: manager.Up, refused: errors.Is(manager.Err, ami.ErrRefused), sip: sip == nil, process: s.deps.Process == nil || s.deps.Process()}
 	s.mu.Lock()
-	p.calls = s.state.Calls
+	p.calls, p.stopped, p.paused = s.state.Calls, s.record.Stopped, s.record.Paused
 	before := s.doctor.health
 	restart := s.doctor.see(time.Now(), p) && s.deps.Restart != nil
 	s.doctor.health.Why = why(p, manager.Err, sip)
 	s.state.Health = s.doctor.health
 	s.mu.Unlock()
+	s.remember(func(r *record) {
+		if p.process && sip == nil {
+			r.Stopped = time.Time{}
+		}
+	})
 	if before.State != s.State().Health.State || before.Held != s.State().Health.Held {
 		s.logHealth(s.State().Health)
 		s.deps.OnChange()
@@ -293,11 +395,14 @@ func (s *Service) logHealth(h Health) {
 	s.log.Warn("the exchange is not well", args...)
 }
 
-func (s *Service) restart(ctx context.Context, why string) error {
+// restart starts the exchange anew. One that was ordered, by a person or by us, is no sign of trouble.
+func (s *Service) restart(ctx context.Context, why string, ordered bool) error {
 	s.log.Warn("starting the exchange anew", "why", why)
 	ctx, cancel := context.WithTimeout(ctx, restartTime)
 	defer cancel()
+	s.setOurs(true)
 	err := s.deps.Restart(ctx)
+	s.setOurs(false)
 	outcome := "done"
 	if err != nil {
 		outcome = "failed"
@@ -306,12 +411,19 @@ func (s *Service) restart(ctx context.Context, why string) error {
 	}
 	s.stats.restarts.WithLabelValues(outcome).Inc()
 	s.mu.Lock()
-	s.doctor.restarted(time.Now(), why, err)
+	s.doctor.restarted(time.Now(), why, ordered, err)
+	s.record.Stopped = time.Time{}
 	s.state.Health = s.doctor.health
 	s.mu.Unlock()
 	s.deps.OnChange()
 	poke(s.probe)
 	return err
+}
+
+func (s *Service) setOurs(ours bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ours = ours
 }
 
 // sleep waits for d and reports whether ctx is still alive.

@@ -1,40 +1,99 @@
 package pbx
 
 import (
-	"errors"
-	"fmt"
+	"strings"
 	"testing"
+	"time"
 )
 
-// What an attempt that failed half way has done counts, and nothing else.
+func shown(d *Desired) string {
+	if d == nil {
+		return "unknown"
+	}
+	var out []string
+	for _, e := range d.Extensions {
+		out = append(out, e.Number+" "+e.Secret.Reveal())
+	}
+	return strings.Join(out, ", ")
+}
+
+func runs(secret Secret) Account { return Account{Secrets: []Secret{secret}, Registers: true} }
+
+// What counts is what Asterisk runs with, not what was ordered.
 func TestInLine(t *testing.T) {
 	before := &Desired{Extensions: []Extension{{Number: "100", Secret: "old"}, {Number: "101", Secret: "old"}, {Number: "102", Secret: "old"}}}
-	want := Desired{Extensions: []Extension{{Number: "100", Secret: "new"}, {Number: "101", Secret: "new"}, {Number: "103", Secret: "new"}}}
-	failed := errors.New("it broke")
-	show := func(d *Desired) (out string) {
-		if d == nil {
-			return "unknown"
-		}
-		for _, e := range d.Extensions {
-			out += fmt.Sprintf("%s %s, ", e.Number, e.Secret.Reveal())
-		}
-		return out
+	want := Desired{
+		Extensions: []Extension{{Number: "100", Secret: "new"}, {Number: "101", Secret: "new"}, {Number: "103", Secret: "new"}},
+		Gateway:    &Gateway{Extension: Extension{Number: "1000", Secret: "gate"}},
 	}
 	for name, tt := range map[string]struct {
-		before  *Desired
-		changes []Change
-		err     error
-		want    string
+		before   *Desired
+		running  map[string]Account
+		want     string
+		unserved string
 	}{
-		"done":               {before, nil, nil, "100 new, 101 new, 103 new, "},
-		"nothing known":      {nil, []Change{{Modify, "extension 100", "secret", false}}, failed, "unknown"},
-		"nothing done":       {before, nil, failed, "100 old, 101 old, 102 old, "},
-		"one changed":        {before, []Change{{Modify, "extension 100", "secret", false}}, failed, "101 old, 102 old, 100 new, "},
-		"one removed, added": {before, []Change{{Remove, "extension 102", "", false}, {Add, "extension 103", "", false}}, failed, "100 old, 101 old, 103 new, "},
-		"a removal waits":    {before, []Change{{Remove, "extension 102", "", true}}, failed, "100 old, 101 old, 102 old, "},
+		"all is well": {before, map[string]Account{"100": runs("new"), "101": runs("new"), "103": runs("new"), "1000": runs("gate")},
+			"100 new, 101 new, 103 new, 1000 gate", ""},
+		"the reload failed": {before, map[string]Account{"100": runs("old"), "101": runs("old"), "102": runs("old")},
+			"100 old, 101 old, 102 old", "100 101 103 1000"},
+		"half of it": {nil, map[string]Account{"100": runs("new"), "101": runs("old")}, "100 new, 101 old", "101 103 1000"},
+		"nothing":    {before, nil, "", "100 101 103 1000"},
+		"no AOR":     {nil, map[string]Account{"100": {Secrets: []Secret{"new"}}}, "100 new", "100 101 103 1000"},
+		"no auth":    {nil, map[string]Account{"100": {Registers: true}}, "", "100 101 103 1000"},
+		"somebody else's": {nil, map[string]Account{"100": runs("new"), "101": runs("new"), "103": runs("new"), "1000": runs("gate"), "hand": runs("x")},
+			"100 new, 101 new, 103 new, 1000 gate", ""},
 	} {
-		if got := show(inLine(tt.before, want, tt.changes, tt.err)); got != tt.want {
-			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		if got := shown(inLine(tt.before, want, tt.running)); got != tt.want {
+			t.Errorf("%s: in line %q, want %q", name, got, tt.want)
 		}
+		var out []string
+		for _, u := range unserved(want, tt.running) {
+			out = append(out, u.Number)
+		}
+		if got := strings.Join(out, " "); got != tt.unserved {
+			t.Errorf("%s: not in service %q, want %q", name, got, tt.unserved)
+		}
+	}
+}
+
+func TestUnservedError(t *testing.T) {
+	list := []Unserved{{"100", "the exchange has another secret"}, {"101", "the exchange does not have it"}}
+	if got := unservedError(list).Error(); got != "pbx: not in service: extension 100: the exchange has another secret; extension 101: the exchange does not have it" {
+		t.Error(got)
+	}
+	for range 300 {
+		list = append(list, list[0])
+	}
+	if got := unservedError(list).Error(); !strings.HasSuffix(got, "; and 297 more") {
+		t.Error(got)
+	}
+}
+
+// A phone must prove who it is when it hangs up: its secret is not changed under its call, but not put off for ever.
+func TestSecretWaitsForTheCall(t *testing.T) {
+	s := &Service{want: Desired{Extensions: []Extension{{Number: "100", Secret: "new"}, {Number: "101", Secret: "new"}, {Number: "102", Secret: "new"}}}}
+	s.state.Outcome.InLine = &Desired{Extensions: []Extension{{Number: "100", Secret: "old"}, {Number: "101", Secret: "old"}, {Number: "102", Secret: "new"}}}
+	s.state.Lines = map[string]Line{"100": {InCall: true}, "102": {InCall: true}}
+	for _, step := range []struct {
+		at     time.Duration
+		inCall bool
+		want   string
+		waits  string
+	}{
+		{0, true, "100 old, 101 new, 102 new", "100"},
+		{9 * time.Minute, true, "100 old, 101 new, 102 new", "100"},
+		{10 * time.Minute, true, "100 new, 101 new, 102 new", ""},
+		{11 * time.Minute, true, "100 new, 101 new, 102 new", ""},
+		{12 * time.Minute, false, "100 new, 101 new, 102 new", ""},
+		{13 * time.Minute, true, "100 old, 101 new, 102 new", "100"},
+	} {
+		s.state.Lines["100"] = Line{InCall: step.inCall}
+		want, waiting := s.postpone(start.Add(step.at))
+		if got := shown(&want); got != step.want || strings.Join(waiting, " ") != step.waits {
+			t.Errorf("after %v: %s, %v waits; want %s, %s", step.at, got, waiting, step.want, step.waits)
+		}
+	}
+	if shown(&s.want) != "100 new, 101 new, 102 new" {
+		t.Error("what is wanted was changed")
 	}
 }

@@ -41,6 +41,7 @@ type Extension struct {
 	Name      string // shown to those who are called
 	Secret    Secret
 	Voicemail bool // it has a voice mailbox
+	Lent      bool // it is there for a test, and nobody telephones with it
 }
 
 // Gateway is the account of a SIP gateway into video meetings. Calls to AccessNumber go to Room, and calls to
@@ -121,12 +122,20 @@ type Driver interface {
 	Apply(ctx context.Context, want Desired) ([]Change, error)
 }
 
-// Errors of drivers, wrapped.
+// Restarter is a Driver that knows whether the exchange must be started anew for what was changed.
+type Restarter interface {
+	// RestartDue says why; empty: it need not.
+	RestartDue(ctx context.Context, want Desired) string
+}
+
+// Errors of drivers and of the service, wrapped.
 var (
 	// ErrDown says that the exchange does not run.
 	ErrDown = errors.New("the exchange does not run")
 	// ErrAbsent says that there is no exchange on this machine.
 	ErrAbsent = errors.New("there is no exchange on this machine")
+	// ErrPaused says that an operator wants the exchange to be left alone.
+	ErrPaused = errors.New("the exchange is left alone")
 )
 
 // Reach is whether a registered device answers.

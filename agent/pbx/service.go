@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +26,10 @@ const (
 	applyEvery  = 5 * time.Minute // finds what somebody else has changed
 	retryFirst  = 2 * time.Second
 	retryMax    = time.Minute
+	pausePoll   = 10 * time.Second
+	callTime    = 10 * time.Minute // for how long a call puts off a new secret
+	readTime    = 10 * time.Second // for the manager interface to take us in again after a reload
+	readPause   = 100 * time.Millisecond
 	firstAnswer = 5 * time.Second
 	restartTime = 2 * time.Minute // for one attempt to start the exchange
 )
@@ -48,6 +55,9 @@ type Deps struct {
 	OnRegistered func(Registration)
 	// OnSecurity is told of every attempt that was refused. It must not block. Nil: nobody is.
 	OnSecurity func(SecurityEvent)
+	// Record is a file of ours, mode 0600, for what must outlive us: the secrets that the exchange was last seen to take.
+	// Empty: nothing does.
+	Record string
 	// Dial connects to the manager interface and to SIP; default net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -57,7 +67,15 @@ type Outcome struct {
 	At      time.Time // zero: not tried yet
 	Changes []Change
 	Err     error
-	// InLine is what the exchange is known to have. Nil: not known.
+	// Unserved are the extensions that are wanted and not in service, in the order of the file.
+	Unserved []Unserved
+	// Waiting are the extensions whose new secret waits for the end of a call.
+	Waiting []string
+	// RestartDue says why the exchange must be started anew, and that we leave this to a person; empty: it need not.
+	RestartDue string
+	// InLine is the exchange as it was last read back: its Extensions are those that Asterisk runs with, with the secrets
+	// that it takes, whatever is wanted. Nil: not known. It outlives us, so that a phone never gets a secret only because
+	// we were started.
 	InLine *Desired
 }
 
@@ -93,6 +111,10 @@ type Service struct {
 	settled chan struct{}
 	state   State
 	doctor  doctor
+	record  record
+	saved   string               // the record as it is on disk
+	ours    bool                 // we are starting the exchange anew, which stops it first
+	waiting map[string]time.Time // extensions whose new secret waits for the end of a call, and since when
 }
 
 // New returns a service that makes the exchange as want says, once it runs.
@@ -115,6 +137,7 @@ func New(want Desired, deps Deps) *Service {
 		want: want, version: 1, settled: make(chan struct{}), doctor: newDoctor(time.Now()),
 	}
 	s.state.Health = s.doctor.health
+	s.restore()
 	m := deps.Manager
 	m.Dial, m.Logger = deps.Dial, deps.Logger
 	m.OnUp = func() { poke(s.dirty); poke(s.probe); poke(s.apply) }
@@ -123,6 +146,21 @@ func New(want Desired, deps Deps) *Service {
 	s.client = ami.New(m)
 	s.driver = deps.NewDriver(s.client)
 	return s
+}
+
+// restore takes up what was known when the last daemon ended.
+func (s *Service) restore() {
+	var err error
+	if s.record, err = loadRecord(s.deps.Record); err != nil {
+		s.log.Error("cannot tell which secrets the exchange had", "err", err)
+	}
+	if len(s.record.Secrets) == 0 {
+		return
+	}
+	s.state.Outcome.InLine = new(Desired)
+	for _, number := range slices.Sorted(maps.Keys(s.record.Secrets)) {
+		s.state.Outcome.InLine.Extensions = append(s.state.Outcome.InLine.Extensions, Extension{Number: number, Secret: Secret(s.record.Secrets[number])})
+	}
 }
 
 func poke(c chan struct{}) {
@@ -155,9 +193,14 @@ func (s *Service) Want(d Desired) {
 	poke(s.apply)
 }
 
-// Settle waits until what is wanted now was tried once, and says how that went.
+// Settle waits until what is wanted now was tried once, and says how that went. What was tried before and failed is
+// tried once more.
 func (s *Service) Settle(ctx context.Context) (Outcome, error) {
 	s.mu.Lock()
+	if s.tried == s.version && s.state.Outcome.Err != nil {
+		s.version++
+		poke(s.apply)
+	}
 	version := s.version
 	for s.tried < version {
 		changed := s.settled
@@ -208,7 +251,27 @@ func (s *Service) Restart(ctx context.Context, force bool) error {
 	if calls := s.State().Calls; calls > 0 && !force {
 		return fmt.Errorf("%w: %d", ErrCalls, calls)
 	}
-	return s.restart(ctx, "by hand")
+	return s.restart(ctx, "by hand", true)
+}
+
+// Pause leaves the exchange alone until a moment: it is neither changed nor started. One in the past ends a pause.
+func (s *Service) Pause(until time.Time) {
+	if !until.After(time.Now()) {
+		until = time.Time{}
+	}
+	s.remember(func(r *record) { r.Paused = until })
+	s.log.Info("pause of the exchange", "until", until)
+	poke(s.apply)
+	poke(s.probe)
+}
+
+// stopped notes that the exchange ends in order, and not because we start it anew: somebody wants it so.
+func (s *Service) stopped(m ami.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ours && !strings.EqualFold(m.Get("Restart"), "True") {
+		s.record.Stopped = time.Now() // the next probe writes it: who reads events must not wait for the disk
+	}
 }
 
 // event takes an event of the manager interface. It only makes us look, apart from what is counted and logged.
@@ -217,6 +280,7 @@ func (s *Service) event(m ami.Message) {
 	case "ContactStatus", "DeviceStateChange":
 		poke(s.dirty)
 	case "Shutdown":
+		s.stopped(m)
 		poke(s.probe)
 	}
 	s.calls.event(m)

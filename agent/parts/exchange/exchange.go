@@ -181,7 +181,7 @@ func (p *Part) driver(kind config.Driver, service runner.Service) (func(*ami.Cli
 		return func(c *ami.Client) pbx.Driver {
 			return freepbx.New(freepbx.Options{
 				System: machine, Record: p.host.Paths().InState("freepbx.json"), Logger: log,
-				Endpoints: func(ctx context.Context) ([]string, error) { return pbx.Endpoints(ctx, c) },
+				Accounts: func(ctx context.Context) (map[string]pbx.Account, error) { return pbx.Accounts(ctx, c) },
 			})
 		}, nil
 	}

@@ -50,6 +50,9 @@ type Driver struct {
 // New returns a driver for the Asterisk that manager speaks with.
 func New(cfg Config, manager Manager) *Driver { return &Driver{cfg: cfg, manager: manager} }
 
+// accountsModule is the module of Asterisk that has the accounts.
+const accountsModule = "res_pjsip.so"
+
 const (
 	connectTime = 10 * time.Second // for the manager interface to take us in after it knows us
 	takeTime    = 10 * time.Second // for Asterisk to take over accounts that it has reloaded
@@ -76,13 +79,26 @@ func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, err
 		return nil, err
 	}
 	done := slices.DeleteFunc(slices.Clone(p.changes), func(c pbx.Change) bool { return c.Waits })
+	if len(due) == 0 && d.behind(ctx) {
+		due = []string{accountsModule}
+	}
 	if len(due) == 0 {
 		return done, p.refusal()
 	}
-	if err := d.reload(ctx, due, want); err != nil {
-		return done, errors.Join(err, p.refusal())
+	return done, errors.Join(d.reload(ctx, due), p.refusal())
+}
+
+// behind reports whether Asterisk runs with other accounts than our file has: a reload was lost.
+func (d *Driver) behind(ctx context.Context) bool {
+	if !d.manager.Status().Up {
+		return false
 	}
-	return done, p.refusal()
+	wanted, err := d.written()
+	if err != nil {
+		return false // the next attempt to read or write it says why
+	}
+	missing, err := d.missing(ctx, wanted)
+	return err == nil && len(missing) > 0
 }
 
 func (d *Driver) plan(want pbx.Desired) (plan, error) {
@@ -200,7 +216,7 @@ func ownerOf(path string) (owner, bool) {
 }
 
 // reload has Asterisk read the modules' files again, and looks whether it has taken the accounts over.
-func (d *Driver) reload(ctx context.Context, modules []string, want pbx.Desired) error {
+func (d *Driver) reload(ctx context.Context, modules []string) error {
 	if err := d.connect(ctx, slices.Contains(modules, "manager")); err != nil {
 		return err
 	}
@@ -209,7 +225,7 @@ func (d *Driver) reload(ctx context.Context, modules []string, want pbx.Desired)
 			return d.failed(fmt.Errorf("asterisk: reload %s: %w", m, err))
 		}
 	}
-	if err := d.taken(ctx, want); err != nil {
+	if err := d.taken(ctx); err != nil {
 		return d.failed(err)
 	}
 	if err := os.Remove(d.cfg.Marker); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -257,13 +273,18 @@ func reason(err error) error {
 	return err
 }
 
-// taken waits until Asterisk has all accounts of our file.
-func (d *Driver) taken(ctx context.Context, want pbx.Desired) error {
+// written are the accounts of our file.
+func (d *Driver) written() (map[string]pbx.Extension, error) {
 	h, err := d.look()
+	return accountsIn(h.texts[pjsipName]), err
+}
+
+// taken waits until Asterisk runs with all accounts of our file, and their secrets.
+func (d *Driver) taken(ctx context.Context) error {
+	wanted, err := d.written()
 	if err != nil {
 		return err
 	}
-	wanted := accountsIn(h.texts[pjsipName])
 	ctx, cancel := context.WithTimeout(ctx, takeTime)
 	defer cancel()
 	for {
@@ -282,18 +303,14 @@ func (d *Driver) taken(ctx context.Context, want pbx.Desired) error {
 	}
 }
 
-func (d *Driver) missing(ctx context.Context, wanted map[string]pbx.Extension) ([]string, error) {
-	list, err := d.manager.List(ctx, ami.NewAction("PJSIPShowEndpoints"))
+// missing lists the accounts that Asterisk does not run with, or with another secret.
+func (d *Driver) missing(ctx context.Context, wanted map[string]pbx.Extension) (missing []string, err error) {
+	running, err := pbx.Accounts(ctx, d.manager)
 	if err != nil {
 		return nil, err
 	}
-	there := make(map[string]bool)
-	for _, m := range list {
-		there[m.Get("ObjectName")] = true
-	}
-	var missing []string
-	for number := range wanted {
-		if !there[number] {
+	for number, e := range wanted {
+		if !running[number].Takes(e.Secret) {
 			missing = append(missing, number)
 		}
 	}

@@ -67,7 +67,7 @@ func (p *plan) put(f file, text string) {
 	p.write[f.name] = text
 	module := f.module
 	if f.name == certificateName {
-		module = "res_pjsip.so"
+		module = accountsModule
 	}
 	p.reload(module)
 }

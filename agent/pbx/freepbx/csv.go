@@ -19,6 +19,17 @@ func importable(value string) error {
 	return nil
 }
 
+// errCut says that a value does not survive in Asterisk's configuration.
+var errCut = errors.New(`has a ";", at which Asterisk cuts it off: FreePBX writes it as it is into Asterisk's configuration, where it begins a comment`)
+
+// configurable reports whether FreePBX writes a value so that Asterisk reads it whole.
+func configurable(value string) error {
+	if strings.Contains(value, ";") {
+		return errCut
+	}
+	return nil
+}
+
 // batches puts rows into as few files as the import allows: a column that a row does
 // not have would be reset by an empty value, so all rows of a file have the same.
 func batches(rows []Columns) [][]byte {

@@ -3,7 +3,9 @@ package freepbx
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -60,17 +62,34 @@ func readExtensions(ctx context.Context, c credentials) (map[string]Found, error
 	return out, nil
 }
 
-// readAdmins counts those who may log in to the web interface.
-func readAdmins(ctx context.Context, c credentials) (int, error) {
+// readValue reads one value. It reports whether there is a row, and takes NULL for the empty text.
+func readValue(ctx context.Context, c credentials, query string, args ...any) (value string, there bool, err error) {
 	connector, err := mysql.NewConnector(c.config())
 	if err != nil {
-		return 0, err
+		return "", false, err
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	var n int
-	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM ampusers").Scan(&n)
-	return n, err
+	var v sql.NullString
+	err = db.QueryRowContext(ctx, query, args...).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return v.String, err == nil, err
+}
+
+// readAdmins counts those who may log in to the web interface.
+func readAdmins(ctx context.Context, c credentials) (int, error) {
+	n, _, err := readValue(ctx, c, "SELECT COUNT(*) FROM ampusers")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(n)
+}
+
+// readSetting reads one of the advanced settings.
+func readSetting(ctx context.Context, c credentials, name string) (value string, there bool, err error) {
+	return readValue(ctx, c, "SELECT value FROM freepbx_settings WHERE keyword = ?", name)
 }
 
 // readRows calls each with every row of a query. NULL becomes the empty text, as

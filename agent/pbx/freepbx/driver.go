@@ -25,11 +25,11 @@ const (
 // Options say what a Driver works with.
 type Options struct {
 	System System
-	// Endpoints lists the endpoints that Asterisk runs with now (AMI, PJSIPShowEndpoints).
-	Endpoints func(ctx context.Context) ([]string, error)
-	Record    string // file that remembers what is ours; mode 0600
-	Logger    *slog.Logger
-	Now       func() time.Time // nil: time.Now
+	// Accounts reads back the accounts that Asterisk runs with (AMI), by number.
+	Accounts func(ctx context.Context) (map[string]pbx.Account, error)
+	Record   string // file that remembers what is ours; mode 0600
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: time.Now
 }
 
 // Driver brings FreePBX's extensions in line. Its methods may be called from any
@@ -39,9 +39,8 @@ type Driver struct {
 	log      *slog.Logger
 	patience time.Duration // with Asterisk's following
 
-	mu       sync.Mutex // guards the following; held for a whole Apply
-	tried    map[string]attempt
-	reloaded time.Time // when Asterisk last failed to follow a reload
+	mu    sync.Mutex // guards the following; held for a whole Apply
+	tried map[string]attempt
 }
 
 // attempt is an import that did not work.

@@ -172,7 +172,7 @@ func TestDelete(t *testing.T) {
 	if got := p.calls(); got != "reload" { // the API's client was made the first time
 		t.Errorf("fwconsole was told %q", got)
 	}
-	if got, err := p.ask(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, got) != "" {
+	if got, err := p.ask(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, sorted(got)) != "" {
 		t.Errorf("Asterisk has %v, %v", got, err)
 	}
 	// An admin makes it again: it is not ours any more.
@@ -248,7 +248,7 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 	}
 }
 
-// A reload that does nothing is told, and made up for.
+// A reload that does nothing, whatever it says, is told and tried again each time.
 func TestReloadIsVerified(t *testing.T) {
 	p := newPBX(t)
 	p.behave(modeDeaf)
@@ -257,13 +257,75 @@ func TestReloadIsVerified(t *testing.T) {
 		t.Errorf("a reload that did nothing: %v", err)
 	}
 	p.behave("")
-	if _, err := p.try(false, alice); err == nil {
-		t.Error("it is well by itself")
-	}
-	p.clock = p.clock.Add(retryAfter)
 	p.calls()
 	if r := p.apply(false, alice); r.changed() || p.calls() != "reload" {
 		t.Errorf("later: %+v", r)
+	}
+	if p.apply(false, alice); p.calls() != "" {
+		t.Error("reloaded once more")
+	}
+}
+
+// A reload that fails is an error with FreePBX's own reason, also for the next daemon, until it works: FreePBX has the new
+// secret then, and Asterisk the old one.
+func TestReloadFails(t *testing.T) {
+	p := newPBX(t)
+	p.apply(false, alice)
+	changed := alice
+	changed.Secret, changed.Voicemail = "another-secret-5678", false
+	p.behave(modeFail)
+	for range 2 {
+		_, err := p.try(false, changed)
+		if err == nil || !strings.Contains(err.Error(), "Bad destinations have been found, and BADDESTABORT is set: reload aborted, DEST: app-announcement-9,s,1") || strings.Contains(err.Error(), "--dry-run") {
+			t.Fatalf("a reload that failed: %v", err)
+		}
+		p.restart()
+	}
+	if got, err := p.ask(t.Context()); err != nil || !got["100"].Takes(alice.Secret) {
+		t.Errorf("Asterisk runs with %v, %v", got, err)
+	}
+	p.behave("")
+	p.calls()
+	if r := p.apply(false, changed); r.changed() || p.calls() != "reload" {
+		t.Errorf("later: %+v", r)
+	}
+	if got, err := p.ask(t.Context()); err != nil || !got["100"].Takes(changed.Secret) {
+		t.Errorf("later Asterisk runs with %v, %v", got, err)
+	}
+}
+
+// What Asterisk would cut is left alone, and said.
+func TestSemicolonIsLeftAlone(t *testing.T) {
+	p := newPBX(t)
+	p.apply(false, alice)
+	for what, change := range map[string]func(*pbx.Extension){
+		"secret": func(e *pbx.Extension) { e.Secret = "abcd;Efgh1234" },
+		"name":   func(e *pbx.Extension) { e.Name = "Doe, John; Jr" },
+	} {
+		e := alice
+		change(&e)
+		r, err := p.try(true, e)
+		if r.changed() || len(r.problems) != 1 || !strings.Contains(r.problems[0].what, "the "+what+` has a ";"`) {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+	}
+	if got, err := p.ask(t.Context()); err != nil || !got["100"].Takes(alice.Secret) {
+		t.Errorf("Asterisk runs with %v, %v", got, err)
+	}
+}
+
+// A setting is set when FreePBX has it so.
+func TestSettings(t *testing.T) {
+	p := newPBX(t)
+	if err := p.machine.Set(t.Context(), "PHPTIMEZONE", "Europe/Paris"); err != nil {
+		t.Error(err)
+	}
+	if err := p.machine.Set(t.Context(), "PHPTIMEZON", "Europe/Paris"); err == nil || !strings.Contains(err.Error(), "was not found!") {
+		t.Errorf("a setting that does not exist: %v", err)
+	}
+	p.behave(modeRefuse)
+	if err := p.machine.Set(t.Context(), "FREEPBX_SYSTEM_IDENT", "sae303"); err == nil || !strings.Contains(err.Error(), `is "VoIP Server" and should be "sae303"`) {
+		t.Errorf("a value that is not taken: %v", err)
 	}
 }
 

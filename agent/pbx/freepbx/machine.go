@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -206,11 +207,25 @@ func (m *Machine) giveAway(path string) error {
 // Reload implements System.
 func (m *Machine) Reload(ctx context.Context) (string, error) { return m.fwconsole(ctx, "reload") }
 
-// Set changes one of FreePBX's advanced settings.
+// Set changes one of FreePBX's advanced settings and reads it back: a setting that FreePBX does not have, or a value that
+// it does not take, is only told by what is printed.
 func (m *Machine) Set(ctx context.Context, setting, value string) error {
 	output, err := m.fwconsole(ctx, "setting", setting, value)
 	if err != nil {
-		return fmt.Errorf("freepbx: set %s: %w: %s", setting, err, strings.TrimSpace(output))
+		return fmt.Errorf("freepbx: set %s: %w", setting, err)
+	}
+	c, err := m.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	now, there, err := readSetting(ctx, c, setting)
+	switch {
+	case err != nil:
+		return fmt.Errorf("freepbx: read back %s: %w", setting, err)
+	case !there:
+		return fmt.Errorf("freepbx: this FreePBX has no setting %s (%s)", setting, lastLine([]byte(output)))
+	case now != strings.TrimSpace(value):
+		return fmt.Errorf("freepbx: the setting %s is %q and should be %q (%s)", setting, now, value, lastLine([]byte(output)))
 	}
 	return nil
 }
@@ -229,9 +244,41 @@ func (m *Machine) output(ctx context.Context, what string, argv ...string) ([]by
 		return nil, err
 	}
 	if r.Exit != 0 {
-		return stdout.Bytes(), fmt.Errorf("%s %s: exit status %d: %s", filepath.Base(argv[0]), argv[1], r.Exit, lastLine(r.Stderr))
+		return stdout.Bytes(), fmt.Errorf("%s %s: exit status %d: %s", filepath.Base(argv[0]), argv[1], r.Exit, reason(r.Stderr, stdout.Bytes()))
 	}
 	return stdout.Bytes(), nil
+}
+
+// thrown is the line above the message of an exception, as Symfony's console prints it.
+var thrown = regexp.MustCompile(`^In \S+ line \d+:$`)
+
+// reason finds in what a command printed why it failed. A command of PHP ends with how it is used, which says nothing:
+// the message stands in a block of its own, after "In Reload.class.php line 12:".
+func reason(outputs ...[]byte) string {
+	for _, text := range outputs {
+		var words []string
+		inBlock := false
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSpace(line)
+			switch {
+			case thrown.MatchString(line):
+				words, inBlock = nil, true // the last exception is the outermost one's cause
+			case inBlock && line != "":
+				words = append(words, line)
+			case inBlock && len(words) > 0:
+				inBlock = false
+			}
+		}
+		if len(words) > 0 {
+			return strings.Join(words, " ")
+		}
+	}
+	for _, text := range outputs {
+		if line := lastLine(text); line != "" {
+			return line
+		}
+	}
+	return "it did not say why"
 }
 
 func lastLine(text []byte) string {

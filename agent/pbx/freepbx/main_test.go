@@ -45,13 +45,13 @@ type pbxHere struct {
 	driver   *Driver
 	record   string
 	api      *apiStandin
-	ask      func(context.Context) ([]string, error) // for endpoints
+	ask      func(context.Context) (map[string]pbx.Account, error)
 	clock    time.Time
 }
 
 func newPBX(t *testing.T) *pbxHere {
 	t.Helper()
-	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: endpointsOf(ami.New(ami.Config{}))}
+	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: accountsOf(ami.New(ami.Config{}))}
 	p.asterisk = p.host.Asterisk(map[string]string{
 		"pjsip.conf":          "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
 		"manager.conf":        "[general]\nenabled=yes\nbindaddr=127.0.0.1\n#include manager_custom.conf\n",
@@ -91,7 +91,7 @@ func newPBX(t *testing.T) *pbxHere {
 	if _, err := p.driver.Apply(t.Context(), pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse"}); !errors.Is(err, ami.ErrNotConnected) {
 		t.Fatalf("the first time: %v", err)
 	}
-	p.ask = endpointsOf(p.manager())
+	p.ask = accountsOf(p.manager())
 	p.restart()
 	return p
 }
@@ -99,7 +99,7 @@ func newPBX(t *testing.T) *pbxHere {
 // restart makes a new driver, as a new daemon does.
 func (p *pbxHere) restart() {
 	p.driver = New(Options{
-		System: p.machine, Endpoints: p.ask, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+		System: p.machine, Accounts: p.ask, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
 	})
 }
 
@@ -154,9 +154,9 @@ func (p *pbxHere) exec(query string, args ...any) {
 	}
 }
 
-// endpointsOf asks over a manager connection, as the agent does.
-func endpointsOf(c *ami.Client) func(context.Context) ([]string, error) {
-	return func(ctx context.Context) ([]string, error) { return pbx.Endpoints(ctx, c) }
+// accountsOf asks over a manager connection, as the agent does.
+func accountsOf(c *ami.Client) func(context.Context) (map[string]pbx.Account, error) {
+	return func(ctx context.Context) (map[string]pbx.Account, error) { return pbx.Accounts(ctx, c) }
 }
 
 // manager keeps a connection to the real Asterisk.

@@ -22,6 +22,8 @@ type state struct {
 	// Carried are the columns of extensions that are being replaced: what FreePBX had
 	// before, should the replacement be cut off half way.
 	Carried map[string]Columns `json:"carried,omitempty"`
+	// Reload says that Asterisk has not taken over yet what FreePBX has: a reload is due, or has failed.
+	Reload bool `json:"reload,omitempty"`
 }
 
 // loadState reads the record; none is an empty one.

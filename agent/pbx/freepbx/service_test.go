@@ -2,10 +2,14 @@ package freepbx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,8 +64,62 @@ func TestServiceWithFreePBX(t *testing.T) {
 	}
 }
 
-// service runs the exchange's service as the agent does.
+// A reload that fails, then works, never leaves a phone refused: what its file gets is what Asterisk takes at that moment,
+// for a daemon that was started meanwhile, too.
+func TestFailedReloadKeepsPhonesIn(t *testing.T) {
+	p := newPBX(t)
+	want := pbx.Desired{Extensions: []pbx.Extension{alice}, ManagerUser: "sae-agent", ManagerSecret: "another-secret-of-ours"}
+	s, stop := p.runService(want)
+	p.inLine(s)
+	// What a phone has is what the exchange was read back with.
+	file := func(s *pbx.Service) string {
+		if in := s.State().Outcome.InLine; in != nil && len(in.Extensions) == 1 {
+			return in.Extensions[0].Secret.Reveal()
+		}
+		return "none"
+	}
+	p.behave(modeFail)
+	changed := alice
+	changed.Secret = "another-secret-5678"
+	want.Extensions = []pbx.Extension{changed}
+	s.Want(want)
+	for range 2 { // the second apply says so, too
+		o, err := s.Settle(t.Context())
+		if err != nil || o.Err == nil || !errors.Is(o.Err, pbx.ErrUnserved) || !strings.Contains(o.Err.Error(), "Bad destinations") || len(o.Unserved) != 1 || o.Unserved[0].Number != "100" {
+			t.Fatalf("a reload that failed: %v, %+v", err, o)
+		}
+	}
+	if err := p.register("100", file(s)); err != nil {
+		t.Errorf("the phone is refused after the failed reload: %v", err)
+	}
+	stop()
+	s, _ = p.runService(want)
+	if err := p.register("100", file(s)); err != nil {
+		t.Errorf("the phone is refused before the next daemon has looked: %v", err)
+	}
+	if o, err := s.Settle(t.Context()); err != nil || o.Err == nil {
+		t.Errorf("the next daemon: %v, %+v", err, o)
+	}
+	if err := p.register("100", file(s)); err != nil {
+		t.Errorf("the phone is refused after the next daemon has looked: %v", err)
+	}
+	p.behave("")
+	p.inLine(s)
+	if got := file(s); got != changed.Secret.Reveal() {
+		t.Errorf("the phone's secret is %q", got)
+	}
+	if err := p.register("100", file(s)); err != nil {
+		t.Errorf("the phone is refused after the reload has worked: %v", err)
+	}
+}
+
 func (p *pbxHere) service(want pbx.Desired) *pbx.Service {
+	s, _ := p.runService(want)
+	return s
+}
+
+// runService runs the exchange's service as the agent does, until the test or stop ends it.
+func (p *pbxHere) runService(want pbx.Desired) (s *pbx.Service, stop func()) {
 	dial := func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		err = p.host.Host.Do(func() error {
 			conn, err = new(net.Dialer).DialContext(ctx, network, addr)
@@ -69,20 +127,22 @@ func (p *pbxHere) service(want pbx.Desired) *pbx.Service {
 		})
 		return conn, err
 	}
-	s := pbx.New(want, pbx.Deps{
+	s = pbx.New(want, pbx.Deps{
+		Record: filepath.Join(p.dir, "exchange.json"),
 		Manager: ami.Config{
 			Addr: "127.0.0.1:5038", User: want.ManagerUser, Secret: want.ManagerSecret.Reveal(), MinDelay: 10 * time.Millisecond, MaxDelay: 100 * time.Millisecond,
 		},
 		NewDriver: func(c *ami.Client) pbx.Driver {
-			return New(Options{System: p.machine, Endpoints: endpointsOf(c), Record: p.record, Logger: slog.New(slog.DiscardHandler)})
+			return New(Options{System: p.machine, Accounts: accountsOf(c), Record: p.record, Logger: slog.New(slog.DiscardHandler)})
 		},
 		SIP: netip.MustParseAddrPort("127.0.0.1:5060"), Dial: dial, Logger: slog.New(slog.DiscardHandler), Process: func() bool { return true }, OnChange: func() {},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	p.t.Cleanup(func() { cancel(); <-done })
-	return s
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	p.t.Cleanup(stop)
+	return s, stop
 }
 
 // inLine waits until the exchange has what it should have.

@@ -29,7 +29,8 @@ const (
 	modeCut     = "cut"    // removes what it is to replace, then dies
 	modeReset   = "reset"  // replaces, and forgets some of the columns
 	modeLie     = "lie"    // works, and has exit status 255
-	modeDeaf    = "deaf"   // imports, and does not reload
+	modeDeaf    = "deaf"   // imports, and its reload does nothing and has exit status 0
+	modeFail    = "fail"   // imports, and its reload fails: BADDESTABORT and a bad destination
 	standinMark = "FREEPBX_STANDIN"
 )
 
@@ -74,8 +75,13 @@ func (s *standin) run(args []string) error {
 	switch {
 	case args[0] == "bulkimport":
 		return s.bulkimport(args[2], slices.Contains(args, "--replace"))
+	case args[0] == "reload" && s.mode() == modeFail:
+		fmt.Fprint(os.Stderr, failedReload)
+		os.Exit(1)
 	case args[0] == "reload":
 		return s.reload()
+	case args[0] == "setting":
+		return s.setting(args[1], args[2])
 	case args[0] == "api":
 		fmt.Println("PHP Warning:  Undefined array key \"HTTPS\" in Api.class.php")
 		fmt.Printf("{\"token_url\":\"http://%s/admin/api/api/token\",\"client_id\":\"id\",\"allowed_scopes\":\"gql\",\"client_secret\":\"%s\"}\n", args[3], apiSecret)
@@ -84,12 +90,42 @@ func (s *standin) run(args []string) error {
 	return fmt.Errorf("no such command: %s", args[0])
 }
 
+// failedReload is what the console prints when an exception is thrown (Symfony): the message, and then how the command
+// is used.
+const failedReload = `
+In Reload.class.php line 312:
+                                                                     
+  Bad destinations have been found, and BADDESTABORT is set: reload  
+  aborted, DEST: app-announcement-9,s,1                              
+                                                                     
+
+reload [--json] [--dry-run] [--skip-registry-checks] [--dont-reload-asterisk]
+`
+
+// setting is how one that does not exist is refused: with words alone.
+func (s *standin) setting(name, value string) error {
+	var old string
+	err := s.db.QueryRow("SELECT value FROM freepbx_settings WHERE keyword = ?", name).Scan(&old)
+	if errors.Is(err, sql.ErrNoRows) {
+		fmt.Printf("The setting %s was not found!\n", name)
+		return nil
+	}
+	fmt.Printf("Changing \"%s\" from [%s] to [%s]\n", name, old, value)
+	if s.mode() == modeRefuse {
+		fmt.Println("Invalid value")
+		return nil
+	}
+	_, err = s.db.Exec("UPDATE freepbx_settings SET value = ? WHERE keyword = ?", strings.TrimSpace(value), name)
+	return err
+}
+
 const apiSecret = "api-client-secret"
 
 func (s *standin) bulkimport(path string, replace bool) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		fmt.Println("File does not exist") // as FreePBX: exit status 0
+		return nil
 	}
 	if info.Mode().Perm() != 0o600 {
 		return fmt.Errorf("%s has mode %v: others read the secrets", path, info.Mode())
@@ -277,18 +313,19 @@ func (s *standin) reload() error {
 	if s.mode() == modeDeaf {
 		return nil
 	}
-	rows, err := s.db.Query("SELECT d.id, s.data FROM devices d JOIN sip s ON s.id = d.id AND s.keyword = 'secret' JOIN users u ON u.extension = d.id")
+	rows, err := s.db.Query("SELECT d.id, s.data, c.data FROM devices d JOIN sip s ON s.id = d.id AND s.keyword = 'secret' JOIN sip c ON c.id = d.id AND c.keyword = 'callerid' JOIN users u ON u.extension = d.id")
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	var conf strings.Builder
 	for rows.Next() {
-		var id, secret string
-		if err := rows.Scan(&id, &secret); err != nil {
+		var id, secret, callerid string
+		if err := rows.Scan(&id, &secret, &callerid); err != nil {
 			return err
 		}
-		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=all\nauth=%[1]s-auth\naors=%[1]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret)
+		// Nothing is escaped: a ";" begins a comment.
+		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=all\nauth=%[1]s-auth\naors=%[1]s\ncallerid=%[3]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret, callerid)
 	}
 	if err := errors.Join(rows.Err(), os.WriteFile(filepath.Join(s.etc, "pjsip_standin.conf"), []byte(conf.String()), 0o644)); err != nil {
 		return err

@@ -70,7 +70,7 @@ func (w *work) do(ctx context.Context, mayDelete bool) error {
 	c.create, c.update = w.due(c.create), w.due(c.update)
 	if len(c.create)+len(c.update) > 0 {
 		// FreePBX writes into Asterisk's database too, and stops half way when it cannot.
-		if _, err := w.endpoints(ctx); err != nil {
+		if _, err := w.accounts(ctx); err != nil {
 			return fmt.Errorf("nothing is changed: %w", err)
 		}
 	}
@@ -126,6 +126,7 @@ func (w *work) create(ctx context.Context, numbers []string) error {
 		rows[n] = newColumns(w.want[n], newPIN())
 		w.rec.Creating[n] = digest(w.want[n].Secret.Reveal())
 	}
+	w.rec.Reload = true
 	if err := w.rec.save(w.opts.Record); err != nil {
 		return err
 	}
@@ -154,6 +155,7 @@ func (w *work) update(ctx context.Context, numbers []string) error {
 	if len(rows) == 0 {
 		return nil
 	}
+	w.rec.Reload = true
 	if err := w.rec.save(w.opts.Record); err != nil {
 		return err
 	}
@@ -268,6 +270,10 @@ func (w *work) remove(ctx context.Context, numbers []string, mayDelete bool) err
 	}
 	if len(numbers) == 0 {
 		return nil
+	}
+	w.rec.Reload = true
+	if err := w.rec.save(w.opts.Record); err != nil {
+		return err
 	}
 	failed := make(map[string]error)
 	for _, n := range numbers {

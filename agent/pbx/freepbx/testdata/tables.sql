@@ -19,3 +19,13 @@ CREATE TABLE ampusers (
   username varchar(255) NOT NULL, password_sha1 varchar(40) NOT NULL, extension_low varchar(20) NOT NULL DEFAULT '',
   extension_high varchar(20) NOT NULL DEFAULT '', deptname varchar(20) NOT NULL DEFAULT '', sections blob, PRIMARY KEY (username)
 ) DEFAULT CHARSET=utf8mb4;
+-- The advanced settings, of framework.
+CREATE TABLE freepbx_settings (
+  keyword varchar(50) NOT NULL DEFAULT '', value varchar(255), type varchar(25), PRIMARY KEY (keyword)
+) DEFAULT CHARSET=utf8mb4;
+INSERT INTO freepbx_settings VALUES ('FREEPBX_SYSTEM_IDENT', 'VoIP Server', 'text'), ('PHPTIMEZONE', 'UTC', 'select'), ('BADDESTABORT', '0', 'bool');
+-- What the module sipsettings keeps: its install stores the external address and no local network.
+CREATE TABLE kvstore_Sipsettings (
+  `key` char(255) NOT NULL, val varchar(4096), type char(16), id char(255), UNIQUE KEY uniqueindex (`key`(190), id(190))
+) DEFAULT CHARSET=utf8mb4;
+INSERT INTO kvstore_Sipsettings VALUES ('externip', '203.0.113.9', NULL, 'noid');
