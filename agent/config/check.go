@@ -34,6 +34,7 @@ func (v *checker) check() {
 	v.models()
 	v.pbx()
 	v.extensions()
+	v.groups()
 	v.phones()
 	v.http()
 	v.logs()

@@ -283,6 +283,8 @@ func (v *checker) extensions() {
 			v.fail(at+".number", "write 2 to 15 digits", "%q is not an extension number", e.Number)
 		case twice:
 			v.fail(at+".number", "give each extension its own number", "%s is taken already (%s)", e.Number, v.line(first))
+		case v.PBX.Driver == DriverAsterisk && v.ok("pbx.driver") && parks(e.Number):
+			v.warn(at+".number", "use another number", "%s is where calls are parked (%d to %d), which this extension hides", e.Number, firstPark, lastPark)
 		case slices.Contains(emergency, e.Number):
 			v.warn(at+".number", "use another number", "%s is an emergency number in many countries", e.Number)
 		}

@@ -45,8 +45,11 @@ func Default() *Config {
 
 // setDefaults fills a new entry of a list.
 func setDefaults(v reflect.Value) {
-	if e, ok := v.Addr().Interface().(*Extension); ok {
+	switch e := v.Addr().Interface().(type) {
+	case *Extension:
 		e.Voicemail = true
+	case *Group:
+		e.Strategy, e.Timeout = GroupRingAll, 20*time.Second
 	}
 }
 
@@ -59,6 +62,11 @@ func (c *Config) fill() {
 	for i := range c.Extensions {
 		if c.Extensions[i].Name == "" {
 			c.Extensions[i].Name = c.Extensions[i].Number
+		}
+	}
+	for i := range c.Groups {
+		if c.Groups[i].Name == "" {
+			c.Groups[i].Name = c.Groups[i].Number
 		}
 	}
 	if c.Stacks.Jitsi.Room == "" {

@@ -77,6 +77,17 @@ const (
 
 func (Driver) values() []string { return []string{"freepbx", "asterisk", "none"} }
 
+// GroupStrategy is in which order a group's members ring.
+type GroupStrategy string
+
+// Orders of ringing.
+const (
+	GroupRingAll GroupStrategy = "ringall"
+	GroupHunt    GroupStrategy = "hunt"
+)
+
+func (GroupStrategy) values() []string { return []string{"ringall", "hunt"} }
+
 // KeyType is what a line key does.
 type KeyType string
 

@@ -27,6 +27,8 @@ type Config struct {
 	PBX PBX `yaml:"pbx"`
 	// The numbers that people and machines are called by.
 	Extensions []Extension `yaml:"extensions"`
+	// Numbers at which several extensions ring. Only with pbx.driver asterisk: FreePBX has them in its web interface.
+	Groups []Group `yaml:"groups"`
 	// The desk phones and whose number each one has.
 	Phones []Phone `yaml:"phones"`
 	// What may reach the appliance.
@@ -218,6 +220,20 @@ type Extension struct {
 	AllowWeak bool `yaml:"allow_weak"`
 	// Whether the extension has a voice mailbox.
 	Voicemail bool `yaml:"voicemail"`
+}
+
+// Group is a number at which several extensions ring.
+type Group struct {
+	// The number, 2 to 15 digits.
+	Number string `yaml:"number,required,raw" example:"600"`
+	// What it is for. Default: the number.
+	Name string `yaml:"name" example:"Office"`
+	// The numbers that ring, of extensions.
+	Members []string `yaml:"members,required" example:"100"`
+	// In which order they ring: ringall (all at once), hunt (one after the other).
+	Strategy GroupStrategy `yaml:"strategy"`
+	// How long it rings, with hunt at each member, 5 seconds to 5 minutes.
+	Timeout time.Duration `yaml:"timeout" example:"20s"`
 }
 
 // Phone is a desk phone.

@@ -133,8 +133,8 @@ func (s *Service) readBack(ctx context.Context, wasUp bool) (running map[string]
 	}
 }
 
-// postpone returns what is wanted now: a secret stays the old one as long as a call goes on, for whoever hangs up must
-// prove who it is, and for callTime at most. The caller holds s.mu.
+// postpone returns what is wanted now: a secret stays the old one as long as a call goes on, for callTime at most. A phone
+// is not asked to fetch its file during a call, and would be without its secret until then. The caller holds s.mu.
 func (s *Service) postpone(now time.Time) (want Desired, waiting []string) {
 	want = s.want
 	had := secretsOf(s.state.Outcome.InLine)

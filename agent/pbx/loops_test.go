@@ -69,7 +69,7 @@ func TestUnservedError(t *testing.T) {
 	}
 }
 
-// A phone must prove who it is when it hangs up: its secret is not changed under its call, but not put off for ever.
+// A phone fetches no file during a call: its secret is not changed then, but not put off for ever.
 func TestSecretWaitsForTheCall(t *testing.T) {
 	s := &Service{want: Desired{Extensions: []Extension{{Number: "100", Secret: "new"}, {Number: "101", Secret: "new"}, {Number: "102", Secret: "new"}}}}
 	s.state.Outcome.InLine = &Desired{Extensions: []Extension{{Number: "100", Secret: "old"}, {Number: "101", Secret: "old"}, {Number: "102", Secret: "new"}}}

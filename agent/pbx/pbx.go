@@ -53,6 +53,24 @@ type Gateway struct {
 	RoomHeader   string
 }
 
+// Strategy is in which order a group's members ring.
+type Strategy string
+
+// Strategies.
+const (
+	RingAll Strategy = "ringall" // all at once
+	Hunt    Strategy = "hunt"    // one after the other, in the order of the members
+)
+
+// Group is a number at which several extensions ring.
+type Group struct {
+	Number   string
+	Name     string
+	Members  []string // numbers of extensions
+	Strategy Strategy
+	Timeout  time.Duration // how long it rings, with Hunt at each member
+}
+
 // Transport is how an exchange listens for SIP.
 type Transport struct {
 	Protocol string // udp, tcp or tls
@@ -63,6 +81,7 @@ type Transport struct {
 type Desired struct {
 	Extensions []Extension // in the order of the file, numbers are unique
 	Gateway    *Gateway    // nil: none
+	Groups     []Group
 	Transports []Transport
 	// Certificate and Key are in PEM, for a transport with TLS.
 	Certificate       string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/emiago/sipgo"
@@ -18,8 +19,10 @@ type Call struct {
 	phone  *Phone
 	id     string // Call-ID
 	audio  *audio
+	remote sip.Uri // where the other side is reached
 	dialog interface {
 		Bye(ctx context.Context) error
+		Do(ctx context.Context, req *sip.Request) (*sip.Response, error)
 		Context() context.Context // ends with the call
 	}
 }
@@ -60,6 +63,9 @@ func (p *Phone) call(ctx context.Context, number string) (*Call, error) {
 		return nil, err
 	}
 	c := &Call{phone: p, id: req.CallID().Value(), audio: a, dialog: d}
+	if h := d.InviteResponse.Contact(); h != nil {
+		c.remote = h.Address
+	}
 	p.begin(c.id, dialog{audio: a, bye: d.ReadBye})
 	err = errors.Join(d.Ack(ctx), a.connect(d.InviteResponse.Body()))
 	if err != nil {
@@ -172,6 +178,33 @@ func (c *Call) HangUp(ctx context.Context) error {
 	c.phone.over(c.id)
 	if err != nil {
 		return fmt.Errorf("hang up: %w", c.phone.why(ctx, err))
+	}
+	return nil
+}
+
+// Media is where the other side wants its audio.
+func (c *Call) Media() netip.Addr {
+	c.audio.mu.Lock()
+	defer c.audio.mu.Unlock()
+	if c.audio.to == nil {
+		return netip.Addr{}
+	}
+	return addrPort(c.audio.to).Addr()
+}
+
+// Transfer has the other side call a number instead of this phone (RFC 3515), as the key of a desk phone does without
+// asking there first. The call ends with it.
+func (c *Call) Transfer(ctx context.Context, number string) error {
+	to := c.phone.address(number)
+	req := sip.NewRequest(sip.REFER, c.remote)
+	req.AppendHeader(sip.NewHeader("Refer-To", "<"+to.String()+">"))
+	req.AppendHeader(c.phone.contact.Clone())
+	res, err := c.dialog.Do(ctx, req)
+	if err == nil {
+		err = refusal(res)
+	}
+	if err != nil {
+		return fmt.Errorf("transfer of a call to %s: %w", number, c.phone.why(ctx, err))
 	}
 	return nil
 }

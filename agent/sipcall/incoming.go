@@ -18,6 +18,7 @@ type Incoming struct {
 	dialog  *sipgo.DialogServerSession
 	decided chan struct{} // closed when it was
 	accept  bool          // valid then
+	busy    bool          // the same
 	done    chan error    // how the answer was taken
 }
 
@@ -50,6 +51,9 @@ func (in *Incoming) Answer(ctx context.Context) (*Call, error) {
 		return nil, err
 	}
 	c := &Call{phone: p, id: in.dialog.InviteRequest.CallID().Value(), audio: a, dialog: in.dialog}
+	if h := in.dialog.InviteRequest.Contact(); h != nil {
+		c.remote = h.Address
+	}
 	p.begin(c.id, dialog{audio: a, ack: in.dialog.ReadAck, bye: in.dialog.ReadBye})
 	if err := a.connect(in.dialog.InviteRequest.Body()); err != nil {
 		in.Decline()
@@ -72,6 +76,12 @@ func (in *Incoming) Answer(ctx context.Context) (*Call, error) {
 
 // Decline refuses the call.
 func (in *Incoming) Decline() { close(in.decided) }
+
+// Busy says that somebody else is spoken with.
+func (in *Incoming) Busy() {
+	in.busy = true
+	close(in.decided)
+}
 
 // onInvite lets a call ring, until somebody has decided or the caller gives up.
 func (p *Phone) onInvite(req *sip.Request, tx sip.ServerTransaction) {
@@ -120,6 +130,9 @@ func (in *Incoming) ring() error {
 	case <-in.phone.closed:
 		return in.dialog.Respond(sip.StatusTemporarilyUnavailable, "Switched Off", nil)
 	case <-in.decided:
+	}
+	if in.busy {
+		return in.dialog.Respond(sip.StatusBusyHere, "Busy Here", nil)
 	}
 	if !in.accept {
 		return in.dialog.Respond(sip.StatusGlobalDecline, "Decline", nil)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -18,6 +19,7 @@ var errElse = errors.New("something else than this phone has answered")
 type Proof struct {
 	Setup time.Duration // from dialling to ringing
 	Call  error         // why there was no call
+	Media netip.Addr    // where the server wanted the caller's audio
 	Audio error         // what was not heard
 	Lamp  error         // why the caller's busy lamp did not follow
 }
@@ -63,6 +65,7 @@ func Prove(ctx context.Context, from, to *Phone) (p Proof) {
 		return p
 	}
 	lamp.follow(ctx, Talking)
+	p.Media = here.Media()
 	p.Audio = hearBoth(ctx, here, there)
 	p.Call = here.HangUp(ctx)
 	if err := waitDone(ctx, there); err != nil {

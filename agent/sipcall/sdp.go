@@ -20,6 +20,13 @@ const (
 // errNoCodec says that the other side speaks nothing that we do.
 var errNoCodec = errors.New("no audio in G.711 is offered")
 
+// AddressError says that the other side wants its audio where no audio can be sent.
+type AddressError struct{ Address string }
+
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("audio is wanted at %q, which is not an address", e.Address)
+}
+
 // session describes our end of the audio (RFC 4566, RFC 3264).
 func session(local netip.AddrPort, payloads ...uint8) ([]byte, error) {
 	m := &sdp.MediaDescription{MediaName: sdp.MediaName{
@@ -63,7 +70,7 @@ func parseSession(body []byte) (to *net.UDPAddr, payload uint8, err error) {
 	}
 	addr, err := netip.ParseAddr(c.Address.Address)
 	if err != nil {
-		return nil, 0, fmt.Errorf("session description: %w", err)
+		return nil, 0, &AddressError{c.Address.Address}
 	}
 	for _, f := range m.MediaName.Formats {
 		if n, err := strconv.Atoi(f); err == nil && (n == pcmu || n == pcma) {

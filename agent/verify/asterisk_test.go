@@ -196,6 +196,29 @@ func TestTelephony(t *testing.T) {
 		}
 	})
 
+	t.Run("another address", func(t *testing.T) {
+		for address, want := range map[string]string{
+			"203.0.113.9": "a call between two extensions is silent: the exchange tells phones 203.0.113.9 as its own address: ",
+		} {
+			good := s.pjsip
+			s.pjsip = strings.Replace(good, "bind=192.168.1.1\n", "bind=192.168.1.1\nallow_reload=yes\nexternal_media_address="+address+"\n", 1)
+			if err := s.reload(s.pjsip); err != nil {
+				t.Fatal(err)
+			}
+			v := s.verify()
+			if got := problemText(t, v, "call"); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s", outcomes(v), got)
+			}
+			if got := problemText(t, v, "echo"); !strings.HasPrefix(got, "*43 answers, but the exchange tells phones "+address) {
+				t.Errorf("%s: %s", outcomes(v), got)
+			}
+			s.pjsip = good
+			if err := s.reload(good); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+
 	t.Run("no such service", func(t *testing.T) {
 		s.exchange.Voicemail = "*96"
 		v := s.verify()

@@ -266,7 +266,12 @@ func (t *Telephony) call(ctx context.Context) Found {
 		return notTried(noAccounts)
 	}
 	p := sipcall.Prove(ctx, t.first, t.second)
+	var noAddress *sipcall.AddressError
 	switch {
+	case errors.As(p.Call, &noAddress):
+		return wrong(natFix, "calls have no audio: the exchange tells phones %s as its own address", noAddress.Address)
+	case p.Audio != nil && t.outside(p.Media):
+		return wrong(natFix, "a call between two extensions is silent: the exchange tells phones %s as its own address: %v", p.Media, p.Audio)
 	case p.Call != nil:
 		return wrong("the log of the exchange says where the call went", "no call between two extensions: %v", p.Call)
 	case p.Audio != nil:
@@ -275,6 +280,16 @@ func (t *Telephony) call(ctx context.Context) Found {
 		return wrong("the exchange must have hints for its extensions", "the busy lamp of an extension does not follow its calls: %v", p.Lamp)
 	}
 	return seen("%s, rang after %v", p, p.Setup.Round(time.Millisecond))
+}
+
+// natFix is for an exchange that tells phones of the LAN the address that it has outside.
+const natFix = "the LAN must be a local network of the exchange, and its external address the WAN's or none: sae-agent apply adds the network " +
+	"(FreePBX: Settings, Asterisk SIP Settings), then sae-agent pbx restart"
+
+// outside reports whether the exchange wants audio elsewhere than where it was called. The phones are on its own machine,
+// so that it may send them directly to each other, too.
+func (t *Telephony) outside(media netip.Addr) bool {
+	return media.IsValid() && media != t.x.Server.Addr()
 }
 
 func (t *Telephony) voicemail(ctx context.Context) Found {
@@ -301,6 +316,9 @@ func (t *Telephony) service(ctx context.Context, number string, hz float64, fix 
 	defer cancel()
 	heard := c.Hear(listening, hz)
 	if err := cmp.Or(heard, c.HangUp(ctx)); err != nil {
+		if heard != nil && t.outside(c.Media()) {
+			return wrong(natFix, "%s answers, but the exchange tells phones %s as its own address: %v", number, c.Media(), heard)
+		}
 		return wrong(fix, "%s answers, but %v", number, err)
 	}
 	return seen("answered and heard")

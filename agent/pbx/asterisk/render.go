@@ -34,6 +34,7 @@ var files = []file{
 	{name: "sae-modules.conf", into: "modules.conf", within: "modules", about: "which voice mail is loaded", render: modules},
 	{name: certificateName, about: "the certificate", render: certificate},
 	{name: "sae-voicemail.conf", into: "voicemail.conf", module: "app_voicemail.so", about: "mailboxes", follows: true, render: voicemail},
+	{name: "sae-parking.conf", into: "res_parking.conf", needs: "general", module: "res_parking.so", about: "where calls are parked", render: parking},
 	{name: pjsipName, into: pjsipMain, module: accountsModule, about: "accounts and transports", follows: true, render: pjsip},
 	{name: "sae-extensions.conf", into: "extensions.conf", module: "pbx_config.so", about: "the dialplan", follows: true, render: dialplan},
 }
@@ -204,6 +205,8 @@ func (w *writer) endpointTemplate(d pbx.Desired, withTLS bool) {
 	w.set("cos_audio", "5")
 	w.set("tos_video", "af41")
 	w.set("cos_video", "4")
+	w.set("named_call_group", "sae") // *8 picks up what rings anywhere
+	w.set("named_pickup_group", "sae")
 	w.set("mwi_subscribe_replaces_unsolicited", "yes")
 	if withTLS {
 		w.set("media_encryption", "sdes")

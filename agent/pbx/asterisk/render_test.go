@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,6 +24,10 @@ func site() pbx.Desired {
 		},
 		Gateway: &pbx.Gateway{
 			Extension: pbx.Extension{Number: "1000", Name: "Meetings", Secret: "jitsi-jitsi-jitsi"}, AccessNumber: "8000", Room: "sae303", RoomHeader: "X-Room-Name",
+		},
+		Groups: []pbx.Group{
+			{Number: "600", Name: "Office", Members: []string{"101", "102"}, Strategy: pbx.RingAll, Timeout: 20 * time.Second},
+			{Number: "601", Name: "Help", Members: []string{"101", "102"}, Strategy: pbx.Hunt, Timeout: 15 * time.Second},
 		},
 		Transports: []pbx.Transport{{Protocol: "udp", Listen: listen}, {Protocol: "tcp", Listen: listen}},
 		Codecs:     []string{"pcma", "pcmu", "g722"}, RTPFirst: 10100, RTPLast: 19999, Voicemail: "*97", Language: "fr",
