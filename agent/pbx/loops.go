@@ -84,7 +84,16 @@ func (s *Service) applyOnce(ctx context.Context) error {
 		s.log.Info("exchange changed", "change", c.String())
 	}
 	if readErr == nil {
-		o.RestartDue = s.restartDue(ctx, want)
+		var seen Inspection
+		if d, ok := s.driver.(Inspector); ok {
+			seen = d.Inspect(ctx, want)
+		}
+		o.RestartDue, o.Problems = s.restartDue(ctx, want, seen.RestartDue), seen.Problems
+		if s.mayRestart(o.RestartDue) {
+			why := o.RestartDue
+			o.RestartDue = ""
+			defer func() { _ = s.restart(ctx, why, true) }() // the next attempt, once it is up again, says how that went
+		}
 		s.mu.Lock()
 		o.InLine = inLine(s.state.Outcome.InLine, want, running)
 		s.mu.Unlock()
@@ -99,7 +108,7 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 	before := s.state.Outcome
 	o.At = time.Now()
 	if running == nil {
-		o.InLine, o.RestartDue = before.InLine, before.RestartDue
+		o.InLine, o.RestartDue, o.Problems = before.InLine, before.RestartDue, before.Problems
 	}
 	if len(o.Changes) == 0 && s.tried == version {
 		o.Changes = before.Changes
@@ -112,6 +121,9 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 	err := o.Err
 	if err != nil && (before.Err == nil || before.Err.Error() != err.Error()) {
 		s.log.Error("the exchange is not as it should be", "err", err)
+	}
+	if o.RestartDue != "" && before.RestartDue == "" {
+		poke(s.apply) // by then it is known whether anybody telephones with it
 	}
 	if err != nil || len(o.Changes) > 0 || before.At.IsZero() || before.Err != nil || o.RestartDue != before.RestartDue {
 		poke(s.dirty)
@@ -159,32 +171,23 @@ func (s *Service) postpone(now time.Time) (want Desired, waiting []string) {
 	return want, waiting
 }
 
-// restartDue says why the exchange must be started anew for what it should be, and starts it itself as long as nobody
-// has ever telephoned with it: later that is for a person to decide.
-func (s *Service) restartDue(ctx context.Context, want Desired) string {
-	why := ""
+// restartDue says why the exchange must be started anew for what it should be. The driver may know a reason.
+func (s *Service) restartDue(ctx context.Context, want Desired, why string) string {
 	if slices.ContainsFunc(want.Extensions, func(e Extension) bool { return e.Voicemail }) {
 		if works, err := voicemailWorks(ctx, s.client); err == nil && !works {
-			why = "its voice mail has not come up: " + want.Voicemail + " is dead"
+			return "its voice mail has not come up: " + want.Voicemail + " is dead"
 		}
 	}
-	if d, ok := s.driver.(Restarter); ok && why == "" {
-		why = d.RestartDue(ctx, want)
-	}
-	if why == "" {
-		return ""
-	}
+	return why
+}
+
+// mayRestart reports whether we start the exchange anew without being asked: as long as nobody has ever telephoned with
+// it. Later that is for a person to decide.
+func (s *Service) mayRestart(why string) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	used := s.record.Registered || s.state.Looked.IsZero() || s.state.Calls > 0
-	recently := time.Since(s.doctor.started) < restartWindow
-	s.mu.Unlock()
-	if used || recently || s.deps.Restart == nil {
-		return why
-	}
-	if err := s.restart(ctx, why, true); err != nil {
-		return why
-	}
-	return ""
+	return why != "" && !used && s.deps.Restart != nil && time.Since(s.doctor.started) >= restartWindow
 }
 
 // keepLooking looks at the exchange after events, and now and then.
@@ -234,7 +237,7 @@ func (s *Service) lookOnce(ctx context.Context) {
 		changed = changed || was.InCall != is.InCall || was.State != is.State
 	}
 	s.remember(func(r *record) { r.Registered = used })
-	if before.Looked.IsZero() && before.Outcome.RestartDue != "" {
+	if before.Looked.IsZero() {
 		poke(s.apply) // it is known now whether anybody telephones with it
 	}
 	if changed || before.Looked.IsZero() {
@@ -327,7 +330,7 @@ func (s *Service) probeOnce(ctx context.Context) bool {
 	s.state.Health = s.doctor.health
 	s.mu.Unlock()
 	s.remember(func(r *record) {
-		if p.process && sip == nil {
+		if manager.Up && manager.Since.After(r.Stopped) { // while it ends it answers still
 			r.Stopped = time.Time{}
 		}
 	})

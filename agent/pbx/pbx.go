@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // Secret is a password that shows as asterisks however it is printed, logged or marshalled.
@@ -86,11 +88,12 @@ type Desired struct {
 	// Certificate and Key are in PEM, for a transport with TLS.
 	Certificate       string
 	Key               Secret
-	Codecs            []string // pcma, pcmu, g722, g729, opus; the preferred one first
-	RTPFirst, RTPLast uint16   // UDP ports for voice
-	Voicemail         string   // the number that plays voicemail
-	Language          string   // of the spoken prompts, two letters such as fr
-	ManagerUser       string   // for ourselves
+	Codecs            []string     // pcma, pcmu, g722, g729, opus; the preferred one first
+	RTPFirst, RTPLast uint16       // UDP ports for voice
+	LAN               netip.Prefix // whose devices are told our address on it, whatever is told those outside
+	Voicemail         string       // the number that plays voicemail
+	Language          string       // of the spoken prompts, two letters such as fr
+	ManagerUser       string       // for ourselves
 	ManagerSecret     Secret
 	// KeepRemoved leaves in place what is no longer wanted: a confirmation is pending, and what is deleted (voice
 	// mail, a user's own settings) does not come back when the change is undone.
@@ -141,10 +144,17 @@ type Driver interface {
 	Apply(ctx context.Context, want Desired) ([]Change, error)
 }
 
-// Restarter is a Driver that knows whether the exchange must be started anew for what was changed.
-type Restarter interface {
-	// RestartDue says why; empty: it need not.
-	RestartDue(ctx context.Context, want Desired) string
+// Inspector is a Driver that knows what else is to be said of the exchange.
+type Inspector interface {
+	// Inspect is called after each Apply, and changes nothing.
+	Inspect(ctx context.Context, want Desired) Inspection
+}
+
+// Inspection is what an Inspector says.
+type Inspection struct {
+	// RestartDue says why the exchange must be started anew for what was changed; empty: it need not.
+	RestartDue string
+	Problems   []problem.Problem
 }
 
 // Errors of drivers and of the service, wrapped.

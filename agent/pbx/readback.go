@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 )
@@ -142,4 +143,13 @@ func voicemailWorks(ctx context.Context, m Lister) (bool, error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// Started is when Asterisk was started, to the second.
+func Started(ctx context.Context, m *ami.Client) (time.Time, error) {
+	status, err := m.Do(ctx, ami.NewAction("CoreStatus"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.ParseInLocation(time.DateTime, status.Get("CoreStartupDate")+" "+status.Get("CoreStartupTime"), time.Local)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 const (
@@ -73,6 +74,8 @@ type Outcome struct {
 	Waiting []string
 	// RestartDue says why the exchange must be started anew, and that we leave this to a person; empty: it need not.
 	RestartDue string
+	// Problems are what the driver says besides.
+	Problems []problem.Problem
 	// InLine is the exchange as it was last read back: its Extensions are those that Asterisk runs with, with the secrets
 	// that it takes, whatever is wanted. Nil: not known. It outlives us, so that a phone never gets a secret only because
 	// we were started.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,7 +51,7 @@ func desired(n int) pbx.Desired {
 }
 
 // newSite starts Asterisk and the service. restart is what brings Asterisk back; nil: it really is started.
-func newSite(t *testing.T, want pbx.Desired) *site {
+func newSite(t *testing.T, want pbx.Desired, change ...func(*pbx.Deps)) *site {
 	l := labtest.New(t)
 	host, devices := l.Host("pbx"), l.Host("devices")
 	l.Connect(host, "ens34", devices, "eth0")
@@ -64,7 +65,11 @@ func newSite(t *testing.T, want pbx.Desired) *site {
 		})
 		return conn, err
 	}
-	x.Service = pbx.New(want, pbx.Deps{
+	record := filepath.Join(t.TempDir(), "exchange.json") // people telephone with it: it is not started anew without being asked
+	if err := os.WriteFile(record, []byte(`{"registered":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	deps := pbx.Deps{
 		Manager: ami.Config{
 			Addr: "127.0.0.1:5038", User: want.ManagerUser, Secret: want.ManagerSecret.Reveal(), MinDelay: 10 * time.Millisecond, MaxDelay: 100 * time.Millisecond,
 		},
@@ -78,7 +83,14 @@ func newSite(t *testing.T, want pbx.Desired) *site {
 			}, c)
 		},
 		SIP: netip.MustParseAddrPort(sipServer), Dial: dial, Logger: slog.New(slog.NewTextHandler(x.log, nil)),
+		Record: record,
 		Restart: func(ctx context.Context) error {
+			if x.server.Running() {
+				_, _ = x.server.Server.CLI(ctx, "core stop now") // which ends the console, too
+			}
+			for x.server.Running() {
+				time.Sleep(10 * time.Millisecond)
+			}
 			_, err := host.Host.Command(ctx, x.server.Program()).CombinedOutput()
 			return err
 		},
@@ -89,7 +101,11 @@ func newSite(t *testing.T, want pbx.Desired) *site {
 			defer x.mu.Unlock()
 			x.attacks = append(x.attacks, e)
 		},
-	})
+	}
+	for _, f := range change {
+		f(&deps)
+	}
+	x.Service = pbx.New(want, deps)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -159,6 +160,9 @@ func (i *installation) bring(ctx context.Context, cfg *config.Config) error {
 		if err := i.judge(ctx); err != nil {
 			return err
 		}
+		if err := i.ready(install.Reach(ctx, new(net.Dialer).DialContext, i.inst.Hosts(script))); err != nil {
+			return err
+		}
 		if err := i.inst.Begin(ctx, script); err != nil {
 			return err
 		}
@@ -191,7 +195,11 @@ func (i *installation) judge(ctx context.Context) error {
 			m.Busy[l.Addr.Port()] = dash(l.Program)
 		}
 	}
-	problems := install.Judge(m, i.inst.FreePBX)
+	return i.ready(install.Judge(m, i.inst.FreePBX))
+}
+
+// ready says what is wrong, and whether the installer may run all the same.
+func (i *installation) ready(problems []problem.Problem) error {
 	for _, p := range problems {
 		i.say(fmt.Sprintf("%s: %s\n  fix: %s", p.Severity, p.What, p.Fix))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -145,7 +146,7 @@ func pjsip(d pbx.Desired) string {
 	w := newWriter()
 	withTLS := slices.ContainsFunc(d.Transports, func(t pbx.Transport) bool { return t.Protocol == "tls" })
 	for _, t := range d.Transports {
-		w.transport(t)
+		w.transport(t, d.LAN)
 	}
 	w.endpointTemplate(d, withTLS)
 	w.section("sae-auth", "!")
@@ -169,7 +170,7 @@ func pjsip(d pbx.Desired) string {
 	return w.String()
 }
 
-func (w *writer) transport(t pbx.Transport) {
+func (w *writer) transport(t pbx.Transport, lan netip.Prefix) {
 	w.section("sae-" + t.Protocol)
 	w.set("type", "transport")
 	w.set("protocol", t.Protocol)
@@ -177,6 +178,10 @@ func (w *writer) transport(t pbx.Transport) {
 	w.set("tos", "cs3")
 	w.set("cos", "3")
 	w.set("allow_reload", "yes")
+	if lan.IsValid() {
+		// Whatever somebody adds for phones outside, those of the LAN are told the address that they reach.
+		w.set("local_net", lan.Masked().String())
+	}
 	if t.Protocol == "tls" {
 		w.set("cert_file", "/etc/asterisk/"+certificateName)
 		w.set("priv_key_file", "/etc/asterisk/"+certificateName)

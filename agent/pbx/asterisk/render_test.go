@@ -30,7 +30,7 @@ func site() pbx.Desired {
 			{Number: "601", Name: "Help", Members: []string{"101", "102"}, Strategy: pbx.Hunt, Timeout: 15 * time.Second},
 		},
 		Transports: []pbx.Transport{{Protocol: "udp", Listen: listen}, {Protocol: "tcp", Listen: listen}},
-		Codecs:     []string{"pcma", "pcmu", "g722"}, RTPFirst: 10100, RTPLast: 19999, Voicemail: "*97", Language: "fr",
+		LAN:        netip.MustParsePrefix("192.168.1.1/24"), Codecs: []string{"pcma", "pcmu", "g722"}, RTPFirst: 10100, RTPLast: 19999, Voicemail: "*97", Language: "fr",
 		ManagerUser: "sae-agent", ManagerSecret: "manager-manager",
 	}
 }

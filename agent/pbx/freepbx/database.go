@@ -92,6 +92,20 @@ func readSetting(ctx context.Context, c credentials, name string) (value string,
 	return readValue(ctx, c, "SELECT value FROM freepbx_settings WHERE keyword = ?", name)
 }
 
+// readNAT reads what sipsettings keeps. The module stores lists as JSON.
+func readNAT(ctx context.Context, c credentials) (n NAT, err error) {
+	const query = "SELECT val FROM kvstore_Sipsettings WHERE `key` = ? AND id = 'noid'"
+	if n.External, _, err = readValue(ctx, c, query, "externip"); err != nil {
+		return n, err
+	}
+	list, _, err := readValue(ctx, c, query, "localnets")
+	if err != nil {
+		return n, err
+	}
+	n.Local = parseNetworks(list)
+	return n, nil
+}
+
 // readRows calls each with every row of a query. NULL becomes the empty text, as
 // it does in FreePBX's own export.
 func readRows(ctx context.Context, tx *sql.Tx, query string, each func(Columns)) error {

@@ -27,9 +27,11 @@ type Options struct {
 	System System
 	// Accounts reads back the accounts that Asterisk runs with (AMI), by number.
 	Accounts func(ctx context.Context) (map[string]pbx.Account, error)
-	Record   string // file that remembers what is ours; mode 0600
-	Logger   *slog.Logger
-	Now      func() time.Time // nil: time.Now
+	// Started is when Asterisk was started (AMI). Nil: nobody knows.
+	Started func(ctx context.Context) (time.Time, error)
+	Record  string // file that remembers what is ours; mode 0600
+	Logger  *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Driver brings FreePBX's extensions in line. Its methods may be called from any
@@ -53,11 +55,14 @@ type attempt struct {
 // result is what was done, and what is left.
 type result struct {
 	created, updated, deleted []string
+	network                   string    // the LAN, made a local network of Asterisk's
 	waiting                   []string  // extensions of ours whose removal is not allowed yet
 	problems                  []problem // extensions that are not as they should be
 }
 
-func (r result) changed() bool { return len(r.created)+len(r.updated)+len(r.deleted) > 0 }
+func (r result) changed() bool {
+	return len(r.created)+len(r.updated)+len(r.deleted) > 0 || r.network != ""
+}
 
 // New returns a driver.
 func New(o Options) *Driver {
@@ -99,7 +104,7 @@ func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, err
 	if err != nil {
 		return changed, err
 	}
-	err = w.do(ctx, !want.KeepRemoved)
+	err = errors.Join(w.localNetwork(ctx, want.LAN), w.do(ctx, !want.KeepRemoved))
 	changes, problems := w.told(w.result)
 	return append(changed, changes...), errors.Join(err, problems)
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -53,6 +54,12 @@ type Extras struct {
 	AstDB     map[string]string  // Asterisk's own database, by key: /AMPUSER/100/cidname
 }
 
+// NAT is what FreePBX's module sipsettings keeps of the network.
+type NAT struct {
+	External string         // the address that phones elsewhere are told, as it was written there
+	Local    []netip.Prefix // where phones are told our own
+}
+
 // System is a FreePBX as the driver sees it. That a call returns no error does not
 // mean that it did something.
 type System interface {
@@ -67,6 +74,10 @@ type System interface {
 	Import(ctx context.Context, csv []byte, replace bool) (output string, err error)
 	// Reload has FreePBX write Asterisk's files and Asterisk read them.
 	Reload(ctx context.Context) (output string, err error)
+	// NAT reads what Asterisk tells phones of its own addresses.
+	NAT(ctx context.Context) (NAT, error)
+	// AddLocalNetwork makes a network one whose phones are told the address on it.
+	AddLocalNetwork(ctx context.Context, network netip.Prefix) error
 	// Delete removes an extension, with its mailbox and messages.
 	Delete(ctx context.Context, number string) error
 }

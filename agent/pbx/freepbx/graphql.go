@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,23 +31,31 @@ type credential struct {
 
 // Delete implements System, by the mutation deleteExtension.
 func (m *Machine) Delete(ctx context.Context, number string) error {
+	return m.mutate(ctx, "mutation($n: ID!) { done: deleteExtension(input: {extensionId: $n}) { status message } }", map[string]string{"n": number})
+}
+
+// AddLocalNetwork implements System, by the mutation addSipNatLocalIp. It says that all is well whatever it did.
+func (m *Machine) AddLocalNetwork(ctx context.Context, network netip.Prefix) error {
+	return m.mutate(ctx, "mutation($net: String!, $mask: String!) { done: addSipNatLocalIp(input: {net: $net, mask: $mask}) { status message } }",
+		map[string]string{"net": network.Masked().Addr().String(), "mask": strconv.Itoa(network.Bits())})
+}
+
+// mutate has FreePBX change something. The query names the mutation done.
+func (m *Machine) mutate(ctx context.Context, query string, variables map[string]string) error {
 	token, err := m.token(ctx)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]any{
-		"query":     "mutation($n: ID!) { deleteExtension(input: {extensionId: $n}) { status message } }",
-		"variables": map[string]string{"n": number},
-	})
+	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
 	if err != nil {
 		return err
 	}
 	var answer struct {
 		Data struct {
-			DeleteExtension struct {
+			Done struct {
 				Status  bool   `json:"status"`
 				Message string `json:"message"`
-			} `json:"deleteExtension"`
+			} `json:"done"`
 		} `json:"data"`
 		Errors []struct {
 			Message string `json:"message"`
@@ -58,8 +68,8 @@ func (m *Machine) Delete(ctx context.Context, number string) error {
 		return err
 	case len(answer.Errors) > 0:
 		return fmt.Errorf("FreePBX's API: %s", answer.Errors[0].Message)
-	case !answer.Data.DeleteExtension.Status:
-		return fmt.Errorf("FreePBX's API (HTTP %d): %s", code, answer.Data.DeleteExtension.Message)
+	case !answer.Data.Done.Status:
+		return fmt.Errorf("FreePBX's API (HTTP %d): %s", code, answer.Data.Done.Message)
 	}
 	return nil
 }

@@ -84,6 +84,19 @@ func (m *Machine) RTPPorts(ctx context.Context) (first, last uint16, err error) 
 	return first, last, nil
 }
 
+// NAT implements System.
+func (m *Machine) NAT(ctx context.Context) (NAT, error) {
+	c, err := m.credentials(ctx)
+	if err != nil {
+		return NAT{}, err
+	}
+	n, err := readNAT(ctx, c)
+	if err != nil {
+		return n, fmt.Errorf("freepbx: read the settings of SIP: %w", err)
+	}
+	return n, nil
+}
+
 // credentials reads those of the database. FreePBX may change them, so nobody keeps them.
 func (m *Machine) credentials(ctx context.Context) (credentials, error) {
 	data, err := m.readFile(ctx, m.Conf)

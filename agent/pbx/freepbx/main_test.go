@@ -47,17 +47,18 @@ type pbxHere struct {
 	api      *apiStandin
 	ask      func(context.Context) (map[string]pbx.Account, error)
 	clock    time.Time
+	booted   time.Time // when Asterisk was started, by the same clock
 }
 
 func newPBX(t *testing.T) *pbxHere {
 	t.Helper()
 	p := &pbxHere{t: t, host: labtest.New(t).Host("appliance"), dir: t.TempDir(), clock: time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC), ask: accountsOf(ami.New(ami.Config{}))}
 	p.asterisk = p.host.Asterisk(map[string]string{
-		"pjsip.conf":          "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n#include pjsip_standin.conf\n",
+		"pjsip.conf":          "#include pjsip_standin.conf\n",
 		"manager.conf":        "[general]\nenabled=yes\nbindaddr=127.0.0.1\n#include manager_custom.conf\n",
 		"manager_custom.conf": "; the admin's own line", "extensions_custom.conf": "",
 		"extensions.conf": "[from-internal]\ninclude => from-internal-custom\ninclude => ext-local\n[ext-local]\nexten => 100,1,Hangup()\n#include extensions_custom.conf\n",
-		"voicemail.conf":  "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "",
+		"voicemail.conf":  "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n",
 	})
 	for _, name := range []string{"manager_custom.conf", "extensions_custom.conf"} { // as FreePBX's are
 		if err := os.Chown(filepath.Join(p.asterisk.Etc(), name), 101, 101); err != nil {
@@ -99,7 +100,7 @@ func newPBX(t *testing.T) *pbxHere {
 // restart makes a new driver, as a new daemon does.
 func (p *pbxHere) restart() {
 	p.driver = New(Options{
-		System: p.machine, Accounts: p.ask, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+		System: p.machine, Accounts: p.ask, Started: func(context.Context) (time.Time, error) { return p.booted, nil }, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
 	})
 }
 
@@ -300,22 +301,30 @@ func (a *apiStandin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *apiStandin) gql(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Query     string
-		Variables struct{ N string }
+		Variables struct{ N, Net, Mask string }
 	}
-	if r.Header.Get("Authorization") != "Bearer the-token" || json.NewDecoder(r.Body).Decode(&q) != nil || !strings.Contains(q.Query, "deleteExtension") {
+	if r.Header.Get("Authorization") != "Bearer the-token" || json.NewDecoder(r.Body).Decode(&q) != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(`{"errors":[{"message":"bad request"}]}`))
 		return
 	}
-	err := errors.New("Extension does not exists.")
-	if !a.refuse {
-		err = (&standin{db: a.p.db}).remove(q.Variables.N)
+	self, err := &standin{db: a.p.db}, errors.New("Extension does not exists.")
+	switch {
+	case strings.Contains(q.Query, "addSipNatLocalIp"):
+		err = nil // whatever happens
+		if !a.refuse {
+			err = self.addLocalNetwork(q.Variables.Net, q.Variables.Mask)
+		}
+	case !a.refuse:
+		err = self.remove(q.Variables.N)
 	}
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest) // as FreePBX when the status is false
-		fmt.Fprintf(w, `{"data":{"deleteExtension":{"status":false,"message":%q}}}`, err.Error())
+		fmt.Fprintf(w, `{"data":{"done":{"status":false,"message":%q}}}`, err.Error())
 		return
 	}
-	a.deleted = append(a.deleted, q.Variables.N)
-	_, _ = w.Write([]byte(`{"data":{"deleteExtension":{"status":true,"message":"Extension has been deleted"}}}`))
+	if q.Variables.N != "" {
+		a.deleted = append(a.deleted, q.Variables.N)
+	}
+	_, _ = w.Write([]byte(`{"data":{"done":{"status":true,"message":"Extension has been deleted"}}}`))
 }

@@ -1,6 +1,10 @@
 package freepbx
 
 import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,4 +73,30 @@ func parseRTP(data []byte) (first, last uint16) {
 		}
 	}
 	return first, last
+}
+
+// parseNetworks reads the local networks of the module sipsettings: [{"net":"192.168.1.0","mask":"24"}]. A mask may be
+// written with dots, too. What is no network is left out, as Asterisk leaves it out.
+func parseNetworks(list string) (out []netip.Prefix) {
+	var rows []struct{ Net, Mask any }
+	if json.Unmarshal([]byte(list), &rows) != nil {
+		return nil
+	}
+	for _, r := range rows {
+		addr, err := netip.ParseAddr(strings.TrimSpace(fmt.Sprint(r.Net)))
+		if err != nil {
+			continue
+		}
+		mask := strings.TrimSpace(fmt.Sprint(r.Mask))
+		bits, err := strconv.Atoi(mask)
+		if dotted := net.ParseIP(mask).To4(); dotted != nil {
+			bits, _ = net.IPMask(dotted).Size()
+		} else if err != nil {
+			continue
+		}
+		if p := netip.PrefixFrom(addr, bits); p.IsValid() {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 )
@@ -24,6 +25,8 @@ type state struct {
 	Carried map[string]Columns `json:"carried,omitempty"`
 	// Reload says that Asterisk has not taken over yet what FreePBX has: a reload is due, or has failed.
 	Reload bool `json:"reload,omitempty"`
+	// Restart is since when Asterisk lacks a local network that FreePBX has: it reads them when it starts.
+	Restart time.Time `json:"restart,omitzero"`
 }
 
 // loadState reads the record; none is an empty one.

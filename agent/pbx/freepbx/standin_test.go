@@ -327,8 +327,37 @@ func (s *standin) reload() error {
 		// Nothing is escaped: a ";" begins a comment.
 		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=all\nauth=%[1]s-auth\naors=%[1]s\ncallerid=%[3]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret, callerid)
 	}
+	if err := s.transport(&conf); err != nil {
+		return err
+	}
 	if err := errors.Join(rows.Err(), os.WriteFile(filepath.Join(s.etc, "pjsip_standin.conf"), []byte(conf.String()), 0o644)); err != nil {
 		return err
 	}
 	return exec.Command(s.asterisk, "-rx", "module reload res_pjsip.so").Run()
+}
+
+// transport says what sipsettings says of addresses.
+func (s *standin) transport(conf *strings.Builder) error {
+	values := make(map[string]string)
+	for _, key := range []string{"externip", "localnets"} {
+		var v string
+		if err := s.db.QueryRow("SELECT val FROM kvstore_Sipsettings WHERE `key` = ?", key).Scan(&v); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		values[key] = v
+	}
+	fmt.Fprintf(conf, "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n")
+	if values["externip"] != "" {
+		fmt.Fprintf(conf, "external_media_address=%[1]s\nexternal_signaling_address=%[1]s\n", values["externip"])
+	}
+	for _, p := range parseNetworks(values["localnets"]) {
+		fmt.Fprintf(conf, "local_net=%s\n", p)
+	}
+	return nil
+}
+
+// addLocalNetwork is what the API's addSipNatLocalIp does.
+func (s *standin) addLocalNetwork(network, mask string) error {
+	_, err := s.db.Exec("REPLACE INTO kvstore_Sipsettings VALUES ('localnets', ?, 'json-arr', 'noid')", fmt.Sprintf(`[{"net":%q,"mask":%q}]`, network, mask))
+	return err
 }

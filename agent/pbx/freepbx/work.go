@@ -33,6 +33,9 @@ func (w *work) told(r result) (changes []pbx.Change, err error) {
 			changes = append(changes, c)
 		}
 	}
+	if r.network != "" {
+		changes = append(changes, pbx.Change{Op: pbx.Add, What: "local network " + r.network})
+	}
 	add(pbx.Add, false, r.created)
 	add(pbx.Modify, false, r.updated)
 	add(pbx.Remove, false, r.deleted)

@@ -146,7 +146,7 @@ func (i Installer) Follow(ctx context.Context) error {
 		}
 		switch {
 		case j.Failed:
-			return fmt.Errorf("the installer failed with status %d after %q: see %s and /var/log/pbx; when the cause is gone, run 'sae-agent pbx install' again, it goes on from there", j.Exit, t.last, i.path(logName))
+			return fmt.Errorf("%s: see %s and /var/log/pbx; when the cause is gone, run 'sae-agent pbx install' again, it goes on from there", i.failure(j.Exit), i.path(logName))
 		case !j.Running:
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -144,10 +145,44 @@ func TestInstallerFails(t *testing.T) {
 	if !slices.Contains(f.did, "start sae-agent-pbx-install: bash installer.sh --skipversion --opensourceonly --nofreepbx") || i.Guard().There() {
 		t.Errorf("Asterisk alone: %q", f.did)
 	}
-	i.log(t, "2026-09-01 10:00:00 - Installing freepbx17 ....\n")
-	err := i.Follow(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "status 100") || !strings.Contains(err.Error(), "freepbx17") {
+	i.log(t, "2026-09-01 10:00:00 - Installing freepbx17 ....\nE: Unable to locate package freepbx17\n2026-09-01 10:00:01 - freepbx17 failed to install ....\n"+
+		"Removing intermediate files\n2026-09-01 10:00:02 - Error at line: 812 exiting with code 100 (last command was: apt-get)\n2026-09-01 10:00:03 - Exiting script\n")
+	const want = "the installer failed with status 100: E: Unable to locate package freepbx17 | freepbx17 failed to install .... | Error at line: 812 exiting with code 100 (last command was: apt-get)"
+	if err := i.Follow(t.Context()); err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "run 'sae-agent pbx install' again") {
 		t.Errorf("Follow: %v", err)
+	}
+	if got, err := i.Failure(t.Context()); got != want || err != nil {
+		t.Errorf("Failure() = %q, %v", got, err)
+	}
+	f.jobs = []runner.Job{{}}
+	if got, err := i.Failure(t.Context()); got != "" || err != nil {
+		t.Errorf("it did not fail: %q, %v", got, err)
+	}
+}
+
+// Every host that the script downloads from is reached before it begins.
+func TestReach(t *testing.T) {
+	i := Installer{FreePBX: true}
+	hosts := i.Hosts([]byte("#!/bin/bash\n# see https://medium.com/x\nwget -O k https://packages.sury.org/php/apt.gpg\n  add-apt-repository \"deb http://deb.freepbx.org/freepbx17-prod bookworm main\"\n" +
+		"wget http://deb.freepbx.org/gpg/key https://example.org:8443/x\n"))
+	want := []string{"packages.sury.org:443", "deb.freepbx.org:80", "example.org:8443", "mirror.freepbx.org:80"}
+	if diff := cmp.Diff(want, hosts); diff != "" {
+		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+	dial := func(_ context.Context, _, addr string) (net.Conn, error) {
+		if addr == "deb.freepbx.org:80" {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "deb.freepbx.org", IsNotFound: true}}
+		}
+		a, b := net.Pipe()
+		b.Close()
+		return a, nil
+	}
+	got := Reach(t.Context(), dial, hosts)
+	if len(got) != 1 || !strings.HasSuffix(got[0].What, ": deb.freepbx.org:80: lookup deb.freepbx.org: no such host") {
+		t.Errorf("%+v", got)
+	}
+	if got := Reach(t.Context(), dial, hosts[2:]); got != nil {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -236,6 +271,9 @@ func TestJudge(t *testing.T) {
 		"1 GiB":          {func(m *Machine) { m.Memory = gib }, "error the machine has 1.0 GiB of memory"},
 		"2 GiB":          {func(m *Machine) { m.Memory = 2*gib - gib/16 }, "warning the machine has 1.9 GiB"},
 		"full disk":      {func(m *Machine) { m.DiskFree = gib }, "error 1.0 GiB are free"},
+		"cut off":        {func(m *Machine) { m.HalfConfigured = "The following packages are only half configured" }, "error an earlier installation"},
+		"no services":    {func(m *Machine) { m.NoServices = true }, "error /usr/sbin/policy-rc.d keeps packages"},
+		"NetworkManager": {func(m *Machine) { m.NetworkManager = true }, "warning NetworkManager runs"},
 		"nginx":          {func(m *Machine) { m.Busy = map[uint16]string{80: "nginx"} }, "error TCP port 80 is held by nginx"},
 		"its own Apache": {func(m *Machine) { m.Busy = map[uint16]string{80: "apache2", 3306: "mariadbd", 5038: "asterisk"} }, ""},
 	} {

@@ -29,7 +29,18 @@ type Machine struct {
 	DiskFree     uint64 // bytes, where packages go
 	// Busy are the programs that hold TCP ports of a PBX, by port.
 	Busy map[uint16]string
+	// HalfConfigured is what 'dpkg --audit' says of packages whose installation was cut off.
+	HalfConfigured string
+	// NoServices says that packages may not start their services (policy-rc.d).
+	NoServices bool
+	// NetworkManager runs.
+	NetworkManager bool
 }
+
+const (
+	networkManager = "NetworkManager.service"
+	policyPath     = "usr/sbin/policy-rc.d"
+)
 
 // Look gathers what Judge decides by. Busy is for the caller to fill in.
 func (i Installer) Look(ctx context.Context) (Machine, error) {
@@ -51,6 +62,11 @@ func (i Installer) Look(ctx context.Context) (Machine, error) {
 		return m, fmt.Errorf("install: memory: %w", err)
 	}
 	m.Memory = info.Totalram * uint64(info.Unit)
+	m.HalfConfigured, _, _ = strings.Cut(i.line(ctx, "dpkg", "--audit"), "\n")
+	_, err = os.Stat(filepath.Join(i.Root, policyPath))
+	m.NoServices = err == nil
+	units, err := i.System.Units(ctx, []string{networkManager})
+	m.NetworkManager = err == nil && units[networkManager].Active // where no units are there is none
 	return m, nil
 }
 
@@ -95,6 +111,15 @@ func Judge(m Machine, freepbx bool) (out []problem.Problem) {
 	}
 	if m.DiskFree < minDisk {
 		add(problem.Error, fmt.Sprintf("%.1f GiB are free on the disk, and 10 are needed", float64(m.DiskFree)/gib), "make room, or enlarge the disk")
+	}
+	if m.HalfConfigured != "" {
+		add(problem.Error, "an earlier installation of packages was cut off: "+m.HalfConfigured, "dpkg --configure -a, then apt-get -f install")
+	}
+	if m.NoServices {
+		add(problem.Error, "/"+policyPath+" keeps packages from starting their services, and the installer fails when they do not run", "remove that file, if nobody needs it")
+	}
+	if m.NetworkManager {
+		add(problem.Warning, "NetworkManager runs, and may take a card over when packages restart it", "have it leave the cards of the file alone: nmcli device set CARD managed no")
 	}
 	return append(out, judgePorts(m.Busy, freepbx)...)
 }

@@ -1,0 +1,97 @@
+package pbx_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
+)
+
+// Debian's Asterisk has no voice mail until it is started with one module of the three. As long as nobody has telephoned
+// with it that is done without asking, and no warning remains.
+func TestVoicemailAfterTheFirstApply(t *testing.T) {
+	x := newSite(t, desired(1), func(d *pbx.Deps) { d.Record = filepath.Join(t.TempDir(), "new.json") })
+	labtest.Eventually(t, func() error {
+		out, err := x.server.Server.CLI(t.Context(), "core show application VoiceMailMain")
+		if err == nil && !strings.Contains(out, "Check Voicemail messages") {
+			err = errors.New(out)
+		}
+		return err
+	})
+	x.settled(t)
+	labtest.Eventually(t, func() error {
+		if st := x.State(); st.Outcome.RestartDue != "" || len(st.Health.Restarts) > 0 || st.Health.State != pbx.Well || st.Health.Held != "" {
+			return fmt.Errorf("%q, %+v", st.Outcome.RestartDue, st.Health)
+		}
+		return nil
+	})
+}
+
+// Where somebody has telephoned already, a person decides.
+func TestVoicemailWaitsForAPerson(t *testing.T) {
+	x := newSite(t, desired(1))
+	x.settled(t)
+	if due := x.State().Outcome.RestartDue; due != "its voice mail has not come up: *97 is dead" {
+		t.Errorf("%q", due)
+	}
+	if err := x.Restart(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, func() error {
+		if st := x.State(); st.Outcome.RestartDue != "" || len(st.Health.Restarts) > 0 || st.Health.State != pbx.Well {
+			return fmt.Errorf("%q, %+v", st.Outcome.RestartDue, st.Health)
+		}
+		return nil
+	})
+}
+
+// What a person has stopped is not started at once, but named; one that dies is started.
+func TestStoppedByAPerson(t *testing.T) {
+	x := newSite(t, desired(0))
+	x.settled(t)
+	_, _ = x.server.Server.CLI(t.Context(), "core stop now")
+	labtest.Eventually(t, func() error {
+		if h := x.State().Health; h.State != pbx.Dead || !strings.HasPrefix(h.Held, "somebody has stopped it at ") {
+			return fmt.Errorf("%+v", h)
+		}
+		return nil
+	})
+	x.server.Start()
+	x.settled(t)
+	x.server.Kill()
+	labtest.Eventually(t, func() error {
+		if h := x.State().Health; h.State != pbx.Well || len(h.Restarts) != 1 {
+			return fmt.Errorf("%+v", h)
+		}
+		return nil
+	})
+}
+
+// During a pause nothing is changed, and what was wanted is done after it.
+func TestPause(t *testing.T) {
+	x := newSite(t, desired(0))
+	x.settled(t)
+	x.Pause(time.Now().Add(time.Hour))
+	x.Want(desired(1))
+	if o, err := x.Settle(t.Context()); err != nil || !errors.Is(o.Err, pbx.ErrPaused) {
+		t.Errorf("paused: %v, %v", o.Err, err)
+	}
+	if out := x.server.CLI("pjsip show endpoints"); strings.Contains(out, "100/") {
+		t.Errorf("changed during the pause:\n%s", out)
+	}
+	x.Pause(time.Time{})
+	labtest.Eventually(t, func() error {
+		if o, err := x.Settle(t.Context()); err != nil || o.Err != nil {
+			return errors.Join(o.Err, err)
+		}
+		return nil
+	})
+	if o := x.State().Outcome; len(o.InLine.Extensions) != 1 {
+		t.Errorf("%+v", o)
+	}
+}
