@@ -35,7 +35,7 @@ var files = []file{
 	{name: "sae-modules.conf", into: "modules.conf", within: "modules", about: "which voice mail is loaded", render: modules},
 	{name: certificateName, about: "the certificate", render: certificate},
 	{name: "sae-voicemail.conf", into: "voicemail.conf", module: "app_voicemail.so", about: "mailboxes", follows: true, render: voicemail},
-	{name: "sae-parking.conf", into: "res_parking.conf", needs: "general", module: "res_parking.so", about: "where calls are parked", render: parking},
+	{name: "sae-res_parking.conf", into: "res_parking.conf", needs: "general", module: "res_parking.so", about: "where calls are parked", render: parking},
 	{name: pjsipName, into: pjsipMain, module: accountsModule, about: "accounts and transports", follows: true, render: pjsip},
 	{name: "sae-extensions.conf", into: "extensions.conf", module: "pbx_config.so", about: "the dialplan", follows: true, render: dialplan},
 }
