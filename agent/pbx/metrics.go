@@ -58,7 +58,7 @@ func (s *Service) Collect(ch chan<- prometheus.Metric) {
 	h := st.Health.State
 	gauge(descUp, flag[s.client.Status().Up])
 	gauge(descSIP, flag[h == Well || h == NoManager])
-	gauge(descInLine, flag[st.Outcome.InLine != nil && st.Outcome.Err == nil])
+	gauge(descInLine, flag[st.Outcome.InLine != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()])
 	gauge(descCalls, float64(st.Calls))
 	registered := 0
 	for _, e := range want.Extensions {

@@ -67,3 +67,13 @@ func secretsOf(d *Desired) map[string]string {
 	}
 	return out
 }
+
+// RecordedSecrets are those that an exchange was last seen to take, by extension, as a service with this record has noted
+// them; nil: not known.
+func RecordedSecrets(path string) map[string]string {
+	r, err := loadRecord(path)
+	if err != nil {
+		return nil // the service says so
+	}
+	return r.Secrets
+}

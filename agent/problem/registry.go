@@ -31,6 +31,9 @@ const (
 	FreePBXNoAdmin     ID = "freepbx-no-administrator"
 	FreePBXOpen        ID = "freepbx-open"
 	FreePBXRTPPorts    ID = "freepbx-rtp-ports"
+	FreePBXAddress     ID = "freepbx-external-address"
+	PBXRestartDue      ID = "pbx-restart-due"
+	PBXPaused          ID = "pbx-paused"
 	FirewallOther      ID = "firewall-other"
 	ForwardingClosed   ID = "forwarding-closed"
 	FirewallTrouble    ID = "firewall"
@@ -83,6 +86,9 @@ func Kinds() []Kind {
 		{FreePBXNoAdmin, "FreePBX has no administrator yet."},
 		{FreePBXOpen, "FreePBX has no administrator, and anybody may become it."},
 		{FreePBXRTPPorts, "FreePBX uses other voice ports than the file says."},
+		{FreePBXAddress, "FreePBX tells phones an address at which they do not reach it."},
+		{PBXRestartDue, "The exchange must be restarted for what was changed."},
+		{PBXPaused, "The exchange is left alone because somebody has asked for it."},
 		{FirewallOther, "Another firewall is active, so ours only watches."},
 		{ForwardingClosed, "Another chain keeps the LAN from the Internet."},
 		{FirewallTrouble, "The ruleset is not in force."},

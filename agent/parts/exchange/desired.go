@@ -31,7 +31,7 @@ func Desired(c *config.Config, secrets map[string]string, f Facts) Config {
 		Transports: transports(c), Certificate: f.Certificate, Key: pbx.Secret(f.Key),
 		RTPFirst: c.PBX.RTPPorts.First, RTPLast: c.PBX.RTPPorts.Last, Voicemail: c.PBX.Voicemail,
 		Language: promptLanguage(c.Site.Language), ManagerUser: managerUser, ManagerSecret: pbx.Secret(secrets[managerSecret]),
-		KeepRemoved: f.Pending,
+		KeepRemoved: f.Pending, LAN: c.LAN.Address,
 	}
 	for _, codec := range c.Provisioning.Codecs {
 		d.Codecs = append(d.Codecs, string(codec))
@@ -41,7 +41,13 @@ func Desired(c *config.Config, secrets map[string]string, f Facts) Config {
 			Number: e.Number, Name: e.Name, Secret: pbx.Secret(e.SecretFrom(secrets)), Voicemail: e.Voicemail,
 		})
 	}
-	d.Extensions = append(d.Extensions, f.TestAccounts...)
+	for _, e := range f.TestAccounts {
+		e.Lent = true
+		d.Extensions = append(d.Extensions, e)
+	}
+	for _, g := range c.Groups {
+		d.Groups = append(d.Groups, pbx.Group{Number: g.Number, Name: g.Name, Members: g.Members, Strategy: pbx.Strategy(g.Strategy), Timeout: g.Timeout})
+	}
 	d.Gateway = gateway(c, secrets, f.RoomHeader, &d)
 	x.want = d
 	return x

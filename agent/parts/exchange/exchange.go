@@ -125,6 +125,7 @@ func (p *Part) build(ctx context.Context, c Config) (run part.Run[Config], err e
 		OnApply:      func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
 		OnRegistered: func(r pbx.Registration) { p.deps.OnRegistered(ctx, r) },
 		OnSecurity:   p.deps.OnRefused,
+		Record:       p.record(),
 		Process:      func() bool { return service.Runs() != 0 },
 	}
 	if r := p.host.Runner(); r != nil {
@@ -182,6 +183,7 @@ func (p *Part) driver(kind config.Driver, service runner.Service) (func(*ami.Cli
 			return freepbx.New(freepbx.Options{
 				System: machine, Record: p.host.Paths().InState("freepbx.json"), Logger: log,
 				Accounts: func(ctx context.Context) (map[string]pbx.Account, error) { return pbx.Accounts(ctx, c) },
+				Started:  func(ctx context.Context) (time.Time, error) { return pbx.Started(ctx, c) },
 			})
 		}, nil
 	}
@@ -227,12 +229,18 @@ func (p *Part) Resync(ctx context.Context, number string) error {
 	return r.Resync(ctx, number)
 }
 
-// Secrets are those that the exchange is known to have, by extension; nil while that
-// is not known. A phone's file has these: until the exchange has taken a new secret
-// over, a phone that had it could not register.
+// record is the file of what the exchange was last seen to have.
+func (p *Part) record() string { return p.host.Paths().InState("exchange.json") }
+
+// Secrets are those that the exchange is known to have, by extension, also from before
+// the daemon was started; nil while that is not known. A phone's file has these: until
+// the exchange has taken a new secret over, a phone that had it could not register.
 func (p *Part) Secrets() map[string]string {
 	st, ok := p.State()
-	if !ok || st.Outcome.InLine == nil {
+	if !ok {
+		return pbx.RecordedSecrets(p.record())
+	}
+	if st.Outcome.InLine == nil {
 		return nil
 	}
 	out := make(map[string]string, len(st.Outcome.InLine.Extensions))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sae-agent/sae-agent/agent/control"
@@ -30,7 +31,8 @@ func (p *Part) Operations() []control.Handler {
 // Report implements part.Reporter.
 func (p *Part) Report(st *control.Status) []problem.Problem {
 	st.PBX = p.status()
-	return append(problems(st.PBX), freePBXProblems(p.freePBX.Load(), p.host.Running().Config)...)
+	state, _ := p.State()
+	return append(append(problems(st.PBX), outcomeProblems(state.Outcome)...), freePBXProblems(p.freePBX.Load(), p.host.Running().Config)...)
 }
 
 func (p *Part) list(context.Context, control.None) ([]control.Extension, error) {
@@ -74,7 +76,7 @@ func (p *Part) status() control.PBXStatus {
 			out.Registered++
 		}
 	}
-	out.InLine = st.Outcome.InLine != nil && st.Outcome.Err == nil
+	out.InLine = st.Outcome.InLine != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()
 	if err := st.Outcome.Err; err != nil {
 		out.Error = err.Error()
 		if errors.Is(err, pbx.ErrAbsent) {
@@ -96,6 +98,21 @@ func (p *Part) restart(ctx context.Context, o control.RestartOptions) (none cont
 	return none, err
 }
 
+// outcomeProblems says what a person must do for what was applied.
+func outcomeProblems(o pbx.Outcome) []problem.Problem {
+	out := slices.Clone(o.Problems)
+	if o.RestartDue != "" {
+		out = append(out, problem.Problem{
+			ID: problem.PBXRestartDue, Severity: problem.Warning, Part: name, What: "the exchange must be restarted: " + o.RestartDue,
+			Fix: "sae-agent pbx restart, when nobody telephones",
+		})
+	}
+	if errors.Is(o.Err, pbx.ErrPaused) {
+		out = append(out, problem.Problem{ID: problem.PBXPaused, Severity: problem.Warning, Part: name, What: o.Err.Error(), Fix: "it ends by itself"})
+	}
+	return out
+}
+
 // problems says what is wrong with the exchange.
 func problems(s control.PBXStatus) (out []problem.Problem) {
 	add := func(id problem.ID, severity problem.Severity, what, fix string) {
@@ -115,7 +132,7 @@ func problems(s control.PBXStatus) (out []problem.Problem) {
 		}
 		add(problem.PBXDown, problem.Error, what, fix)
 	}
-	if s.Error != "" && !strings.Contains(s.Error, pbx.ErrDown.Error()) {
+	if s.Error != "" && !strings.Contains(s.Error, pbx.ErrDown.Error()) && !strings.Contains(s.Error, pbx.ErrPaused.Error()) {
 		add(problem.PBXNotInLine, problem.Error, "the exchange is not as the file says: "+s.Error, "do as it says; it is tried again by itself")
 	}
 	if s.Restarts > 0 && len(out) == 0 {

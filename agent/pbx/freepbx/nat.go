@@ -58,7 +58,7 @@ func (d *Driver) Inspect(ctx context.Context, want pbx.Desired) (out pbx.Inspect
 	}
 	if what := n.trouble(want.LAN); what != "" {
 		out.Problems = append(out.Problems, problems.Problem{
-			ID: "pbx_external_address", Severity: problems.Error, Part: "pbx", What: what,
+			ID: problems.FreePBXAddress, Severity: problems.Error, Part: "pbx", What: what,
 			Fix: "put it right in FreePBX's web interface under " + sipSettings + ", then sae-agent pbx restart",
 		})
 	}
