@@ -143,4 +143,3 @@ func numbered(parts []string) map[string]string {
 	}
 	return out
 }
-
