@@ -23,8 +23,14 @@ const (
 	retryTime = 5 * time.Second
 )
 
-// ModelKnown tells config whether a model of phone exists.
-func ModelKnown(model string) (suggestion string, ok bool) {
+// KnowPhones has a configuration checked against what is known of the phones.
+func KnowPhones(opts config.Options) config.Options {
+	opts.ModelKnown, opts.LanguageKnown, opts.ClockError = modelKnown, yealink.HasLanguage, yealink.ClockError
+	return opts
+}
+
+// modelKnown tells config whether a model of phone exists.
+func modelKnown(model string) (suggestion string, ok bool) {
 	m, ok := yealink.LookupModel(model)
 	if !ok {
 		return "", false
@@ -88,7 +94,7 @@ func (a *Agent) readFile() (applied, error) {
 	if err != nil {
 		return applied{}, badConfig("the configuration file cannot be read", err)
 	}
-	cfg, _, err := config.Options{Now: time.Now(), ModelKnown: ModelKnown}.Parse(path, data)
+	cfg, _, err := KnowPhones(config.Options{Now: time.Now()}).Parse(path, data)
 	if err != nil {
 		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
 	}
@@ -97,7 +103,7 @@ func (a *Agent) readFile() (applied, error) {
 
 // parseAccepted reads a configuration that was applied once.
 func parseAccepted(entry history.Entry, data []byte) (applied, error) {
-	cfg, refused, err := config.Options{ModelKnown: ModelKnown}.ParseAccepted(fmt.Sprintf("configuration %d", entry.Seq), data)
+	cfg, refused, err := KnowPhones(config.Options{}).ParseAccepted(fmt.Sprintf("configuration %d", entry.Seq), data)
 	if err != nil {
 		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
 	}

@@ -29,7 +29,10 @@ func TestBadFiles(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files: %v", err)
 	}
-	opts := Options{Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), ModelKnown: known}
+	clock := func(zone *time.Location, _ time.Time) time.Duration {
+		return map[string]time.Duration{"Pacific/Chatham": 15 * time.Minute}[zone.String()]
+	}
+	opts := Options{LanguageKnown: func(tag string) bool { return tag != "sw" }, ClockError: clock, Now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), ModelKnown: known}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			data, err := os.ReadFile(file)

@@ -91,20 +91,14 @@ func (v *checker) line(path string) string {
 	return path
 }
 
-// Languages are the menus that Yealink phones ship with.
-var Languages = []string{
-	"English", "French", "German", "Italian", "Spanish", "Portuguese", "Portuguese_LA", "Spanish_LA", "French_CA",
-	"Polish", "Turkish", "Russian", "Ukrainian", "Czech", "Dutch", "Danish", "Swedish", "Norwegian", "Finnish",
-	"Hungarian", "Slovenian", "Slovak", "Croatian", "Romanian", "Greek", "Hebrew", "Arabic", "Lithuanian", "Latvian",
-	"Estonian", "Japanese", "Korean", "Thai", "Vietnamese", "Chinese_S", "Chinese_T",
-}
-
 func (v *checker) site() {
 	v.text("site.name", v.Site.Name, 64)
-	v.language("site.language", v.Site.Language)
+	menus := "site.language"
 	if v.given("provisioning.language") {
-		v.language("provisioning.language", v.Provisioning.Language)
+		menus = "provisioning.language"
 	}
+	v.language(menus, v.Provisioning.Language)
+	v.clock()
 	if v.ok("site.timezone") && !zoneExists(v.Site.Timezone) {
 		suggestion := "write an IANA name such as Europe/Paris; 'timedatectl list-timezones' shows them"
 		if z := guessZone(v.Site.Timezone); z != "" {
@@ -125,21 +119,26 @@ func (v *checker) text(path, value string, most int) {
 	}
 }
 
-var languageShape = regexp.MustCompile(`^[A-Z][A-Za-z]*(_[A-Za-z]+)*$`)
+// language warns of one that phones are not known to have.
+func (v *checker) language(path string, l Language) {
+	if v.ok(path) && v.opts.LanguageKnown != nil && !v.opts.LanguageKnown(string(l)) {
+		v.warn(path, "load a language pack into them, or write another language", "phones are not known to have menus in %q", l)
+	}
+}
 
-func (v *checker) language(path, value string) {
-	if !v.ok(path) || slices.Contains(Languages, value) {
+// clock warns of a time zone whose clock phones cannot show all the time.
+func (v *checker) clock() {
+	if v.opts.ClockError == nil || v.opts.Now.IsZero() {
 		return
 	}
-	suggestion := "write it in English, such as French or Spanish"
-	if c, ok := closest(value, Languages); ok {
-		suggestion = "did you mean " + c + "?"
-	}
-	if languageShape.MatchString(value) {
-		v.warn(path, suggestion, "%q is not a language that Yealink phones are known to have", value)
+	loc, err := time.LoadLocation(v.Site.Timezone)
+	if err != nil {
 		return
 	}
-	v.fail(path, suggestion, "%q is not the name of a language", value)
+	if off := v.opts.ClockError(loc, v.opts.Now); off > 0 {
+		v.warn("site.timezone", "nothing can be done about it: phones change their clock on the hour only",
+			"phones' clocks are wrong for %d minutes whenever summer time begins or ends", int(off.Minutes()))
+	}
 }
 
 func zoneExists(name string) bool {

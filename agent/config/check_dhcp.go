@@ -217,6 +217,12 @@ var ownOptions = map[uint8]string{
 	50: "", 51: "dhcp.lease_time", 52: "", 53: "", 54: "", 55: "", 56: "", 57: "", 58: "", 59: "", 60: "", 61: "", 82: "",
 }
 
+// OwnOption reports whether an option is not for dhcp.options, since the server sets it itself.
+func OwnOption(code uint8) bool {
+	_, own := ownOptions[code]
+	return own
+}
+
 func (v *checker) dhcpOptions() {
 	type id struct {
 		code  uint8

@@ -14,7 +14,7 @@ const httpPort = 9303
 // other keys is filled in. It is not valid: it has no LAN.
 func Default() *Config {
 	return &Config{
-		Site: Site{Name: "sae-agent", Timezone: "UTC", Language: "English"},
+		Site: Site{Name: "sae-agent", Timezone: "UTC", Language: "en"},
 		WAN:  WAN{Method: WANDHCP},
 		DHCP: DHCP{Enabled: true, LeaseTime: 12 * time.Hour},
 		Provisioning: Provisioning{

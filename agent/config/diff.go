@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"reflect"
 	"regexp"
@@ -14,6 +15,17 @@ type Change struct {
 	Path string `json:"path"` // such as phones[00:15:65:12:34:56].extension
 	Old  string `json:"old,omitempty"`
 	New  string `json:"new,omitempty"`
+}
+
+// String is the change in one line, as diff(1) marks them.
+func (c Change) String() string {
+	switch {
+	case c.Old == "":
+		return fmt.Sprintf("+ %s: %s", c.Path, c.New)
+	case c.New == "":
+		return fmt.Sprintf("- %s: %s", c.Path, c.Old)
+	}
+	return fmt.Sprintf("~ %s: %s -> %s", c.Path, c.Old, c.New)
 }
 
 // Diff lists what changes from one configuration to another, in the order of the

@@ -35,6 +35,10 @@ type Options struct {
 	// ModelKnown says whether a model of phone exists, and if not, the model that was
 	// probably meant ("" when there is none).
 	ModelKnown func(model string) (suggestion string, ok bool)
+	// LanguageKnown says whether phones have menus in a language, a BCP 47 tag.
+	LanguageKnown func(tag string) bool
+	// ClockError says by how much phones' clocks are wrong at most when they change in a time zone.
+	ClockError func(zone *time.Location, now time.Time) time.Duration
 }
 
 // Load reads the operator's file: parsed, defaulted, checked, also against the

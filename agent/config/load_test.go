@@ -32,7 +32,7 @@ func TestTenLinesAreEnough(t *testing.T) {
 	}
 	lan := netip.MustParseAddr("192.168.1.1")
 	want := &Config{
-		Site: Site{Name: "sae303", Timezone: "Europe/Paris", Language: "French"},
+		Site: Site{Name: "sae303", Timezone: "Europe/Paris", Language: "fr"},
 		WAN:  WAN{Interface: "ens33", Method: WANDHCP},
 		LAN:  LAN{Interface: "ens34", Address: netip.MustParsePrefix("192.168.1.1/24")},
 		DHCP: DHCP{
@@ -43,7 +43,7 @@ func TestTenLinesAreEnough(t *testing.T) {
 		},
 		Provisioning: Provisioning{
 			URL: "tftp://192.168.1.1", Root: "/tftpboot", Secrets: SecretsLease, UnknownPhones: UnknownApprove,
-			Language: "French", Transport: TransportUDP, Codecs: []Codec{CodecPCMA, CodecPCMU, CodecG722},
+			Language: "fr", Transport: TransportUDP, Codecs: []Codec{CodecPCMA, CodecPCMU, CodecG722},
 			Resync: TimeWindow{Start: 120, End: 240}, BLF: true,
 		},
 		PBX: PBX{Driver: DriverFreePBX, Address: lan, Port: 5060, RTPPorts: PortRange{10100, 19999}, Voicemail: "*97"},

@@ -35,6 +35,7 @@ var scalarTypes = map[reflect.Type]string{
 	reflect.TypeFor[Bandwidth]():        "a rate such as 20mbit",
 	reflect.TypeFor[TimeWindow]():       "a time window such as 02:00-04:00, or off",
 	reflect.TypeFor[Service]():          "a service such as ssh or 2222/tcp",
+	reflect.TypeFor[Language]():         "a language such as fr or French",
 	reflect.TypeFor[Source]():           "an address, network or host name such as 203.0.113.0/24",
 	reflect.TypeFor[HexBytes]():         "hexadecimal bytes such as 01:04:c0",
 }
@@ -112,6 +113,8 @@ func parseScalar(v reflect.Value, n *yaml.Node, raw bool) *fault {
 		return set(p, text, parseTimeWindow)
 	case *Service:
 		return set(p, text, parseService)
+	case *Language:
+		return set(p, text, parseLanguage)
 	case *Source:
 		return set(p, text, parseSource)
 	case *HexBytes:

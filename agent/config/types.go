@@ -51,8 +51,8 @@ type Site struct {
 	Name string `yaml:"name" example:"sae303"`
 	// Time zone of site and phones, an IANA name.
 	Timezone string `yaml:"timezone" example:"Europe/Paris"`
-	// Language of the phones' menus, in English as Yealink names it.
-	Language string `yaml:"language" example:"French"`
+	// Language of the site: a BCP 47 tag such as fr or pt-BR, or its name in English or in the language itself (French, français).
+	Language Language `yaml:"language" example:"fr"`
 }
 
 // WAN is the card towards the Internet.
@@ -167,7 +167,7 @@ type Provisioning struct {
 	// Numbers for unknown_phones: auto, first and last, with the same count of digits.
 	ExtensionRange NumberRange `yaml:"extension_range" example:"200-249"`
 	// Language of the phones' menus. Default: site.language.
-	Language string `yaml:"language" example:"French"`
+	Language Language `yaml:"language" example:"fr"`
 	// Password of the phones' own web page, user admin. Generated when absent.
 	AdminPassword Secret `yaml:"admin_password" example:"correct-horse-battery"`
 	// Accept an admin_password of less than 12 characters.

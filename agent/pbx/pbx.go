@@ -92,7 +92,7 @@ type Desired struct {
 	RTPFirst, RTPLast uint16       // UDP ports for voice
 	LAN               netip.Prefix // whose devices are told our address on it, whatever is told those outside
 	Voicemail         string       // the number that plays voicemail
-	Language          string       // of the spoken prompts, two letters such as fr
+	Language          string       // of the spoken prompts, BCP 47 such as fr
 	ManagerUser       string       // for ourselves
 	ManagerSecret     Secret
 	// KeepRemoved leaves in place what is no longer wanted: a confirmation is pending, and what is deleted (voice

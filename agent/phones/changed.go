@@ -10,11 +10,11 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
 
-// files are the hashes of the files of all phones that have one, by key. The caller holds s.mu.
+// files are the hashes of the files of all phones that have one, by key, as of the last Apply. The caller holds s.mu.
 func (s *Service) files() map[string][sha256.Size]byte {
 	out := make(map[string][sha256.Size]byte, len(s.phones)+len(s.saved.Approved))
 	for _, p := range s.phones {
-		out[key(p.MAC)] = sha256.Sum256(s.render(p))
+		out[key(p.MAC)] = sha256.Sum256(s.render(p, s.at))
 	}
 	for k := range s.saved.Approved {
 		mac, err := parseKey(k)
@@ -22,7 +22,7 @@ func (s *Service) files() map[string][sha256.Size]byte {
 			continue
 		}
 		if p, ok := s.named(mac); ok {
-			out[k] = sha256.Sum256(s.render(p))
+			out[k] = sha256.Sum256(s.render(p, s.at))
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
@@ -18,7 +19,7 @@ func TestChangedFiles(t *testing.T) {
 		"nothing":            {func(*phones.Config) {}, "[]"},
 		"a secret":           {func(c *phones.Config) { c.Extensions[0].Secret = "another-secret" }, "[00:15:65:00:00:01]"},
 		"another's secret":   {func(c *phones.Config) { c.Extensions[2].Secret = "another-secret" }, "[]"},
-		"the site":           {func(c *phones.Config) { c.Site.Language = "German" }, "[00:15:65:00:00:01 00:15:65:00:00:99]"},
+		"the site":           {func(c *phones.Config) { c.Site.Language = "de" }, "[00:15:65:00:00:01 00:15:65:00:00:99]"},
 		"a phone that comes": {func(c *phones.Config) { c.Phones = append(c.Phones, phones.Phone{MAC: laptop, Extension: "102"}) }, "[]"},
 		"a phone that goes":  {func(c *phones.Config) { c.Phones = nil }, "[]"},
 	} {
@@ -38,6 +39,24 @@ func TestChangedFiles(t *testing.T) {
 				t.Errorf("applied twice: %s", got)
 			}
 		})
+	}
+}
+
+// Where the clock changes on other dates every year, phones are told of the next ones, once.
+func TestNewDatesOfSummerTime(t *testing.T) {
+	var cfg phones.Config
+	loc, err := time.LoadLocation("Asia/Jerusalem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOffice(t, func(c *phones.Config) { c.Site.Zone, cfg = loc, *c; cfg.Site.Zone = loc })
+	told := 0
+	for range 365 {
+		o.now = o.now.Add(24 * time.Hour)
+		told += len(o.Apply(cfg))
+	}
+	if told != 2 {
+		t.Errorf("told %d times in a year", told)
 	}
 }
 

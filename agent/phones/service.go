@@ -29,6 +29,7 @@ type Service struct {
 
 	mu      sync.Mutex // guards the following
 	cfg     Config
+	at      time.Time                    // when cfg was last applied
 	phones  map[string]Phone             // named in cfg, by key
 	also    map[string]net.HardwareAddr  // phones' MACs by the key of another one of theirs
 	numbers map[string]yealink.Extension // of cfg, by number
@@ -64,10 +65,11 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 }
 
 // Apply takes a new configuration over. It returns the phones that have another file now, for somebody to tell them.
+// So has everyone, now and then, where the dates on which the clock changes are others every year.
 func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if reflect.DeepEqual(s.cfg, cfg) {
+	if reflect.DeepEqual(s.cfg, cfg) && yealink.SameClock(cfg.Site.Zone, s.at, s.deps.Now()) {
 		return nil
 	}
 	files, numbers := s.files(), s.numbers
@@ -78,7 +80,7 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 
 // take makes cfg the configuration. The caller holds s.mu.
 func (s *Service) take(cfg Config) {
-	s.cfg = cfg
+	s.cfg, s.at = cfg, s.deps.Now()
 	s.phones = make(map[string]Phone, len(cfg.Phones))
 	s.also = make(map[string]net.HardwareAddr)
 	for _, p := range cfg.Phones {
@@ -168,7 +170,7 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 	s.metrics.count(yealink.PhoneFile, "served")
 	s.bootReaches(p, stageFile, p.last)
 	s.log.Info("phone fetched its file", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
-	return s.render(phone), nil
+	return s.render(phone, s.deps.Now()), nil
 }
 
 // unknown answers a phone that nobody has named. The caller holds s.mu.
@@ -181,7 +183,7 @@ func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
 	s.metrics.count(yealink.PhoneFile, "pending")
 	s.bootReaches(p, stageFile, p.last)
-	return yealink.Pending(s.cfg.Site), nil
+	return yealink.Pending(s.site(s.deps.Now())), nil
 }
 
 // named returns a phone that the configuration or an approval names. The caller
@@ -194,10 +196,17 @@ func (s *Service) named(mac net.HardwareAddr) (Phone, bool) {
 	return Phone{MAC: mac, Model: a.Model, Extension: a.Extension}, ok
 }
 
-// render writes the phone's file. The caller holds s.mu.
-func (s *Service) render(p Phone) []byte {
+// site is the site as phones have it at a time. The caller holds s.mu.
+func (s *Service) site(at time.Time) yealink.Site {
+	site := s.cfg.Site
+	site.Now = at
+	return site
+}
+
+// render writes the file that a phone has at a time. The caller holds s.mu.
+func (s *Service) render(p Phone, at time.Time) []byte {
 	model, _ := yealink.LookupModel(p.Model)
-	return yealink.Render(s.cfg.Site, yealink.Phone{
+	return yealink.Render(s.site(at), yealink.Phone{
 		MAC: p.MAC, Model: model, Line: s.extension(p.Extension), Others: s.cfg.Extensions, Keys: p.Keys,
 		Extra: []map[string]string{s.cfg.ModelExtra[p.Model], p.Extra}, WithoutSecrets: !s.armed(p.MAC),
 	})

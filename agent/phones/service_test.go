@@ -65,7 +65,7 @@ func (o *office) open(change func(*phones.Config)) {
 	o.t.Helper()
 	cfg := phones.Config{
 		Site: yealink.Site{
-			Server: addr("1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma"}, Voicemail: "*97", Language: "French",
+			Server: addr("1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma"}, Voicemail: "*97", Language: "fr",
 			Zone: time.UTC, ProvisioningURL: "tftp://192.168.1.1", AdminPassword: "an-admin-password",
 		},
 		Extensions: []yealink.Extension{

@@ -126,9 +126,15 @@ func timezone(root string) string {
 	return name
 }
 
-// languages are Yealink's names of the languages of locales.
-var languages = map[string]string{
-	"fr": "French", "de": "German", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "pl": "Polish", "tr": "Turkish", "ru": "Russian",
+// TFTPRoot returns the directory that tftpd-hpa serves, or else the manual procedure's.
+func TFTPRoot(root string) string {
+	data, _ := os.ReadFile(filepath.Join(root, "etc/default/tftpd-hpa"))
+	for line := range strings.Lines(string(data)) {
+		if dir, ok := strings.CutPrefix(strings.TrimSpace(line), "TFTP_DIRECTORY="); ok {
+			return strings.Trim(dir, `"'`)
+		}
+	}
+	return "/tftpboot"
 }
 
 // Draft makes a configuration for a machine. The card with the default route is
@@ -138,7 +144,9 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	c.Site.Name = cmp.Or(strings.SplitN(m.Hostname, ".", 2)[0], c.Site.Name)
 	c.Site.Timezone = cmp.Or(m.Timezone, c.Site.Timezone)
-	c.Site.Language = cmp.Or(languages[strings.ToLower(m.Language[:min(2, len(m.Language))])], c.Site.Language)
+	if l, err := config.ParseLanguage(m.Language); err == nil { // not so for C and POSIX
+		c.Site.Language = l
+	}
 	wan := slices.IndexFunc(m.Cards, func(c Card) bool { return c.Default })
 	switch {
 	case len(m.Cards) < 2:

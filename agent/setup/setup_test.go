@@ -2,7 +2,6 @@ package setup
 
 import (
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -63,40 +62,13 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, notes, err := Import(base, "testdata/dhcpd.conf", "testdata/tftpboot")
+	notes, err := Import(base, Sources{DHCPD: "testdata/dhcpd.conf", TFTP: "testdata/tftpboot"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := base
 	c.Provisioning.Root = "/tftpboot" // it was read from where the tests are
 	golden.Equal(t, "testdata/import.golden", text(t, c, notes))
-}
-
-func TestParseDHCPDErrors(t *testing.T) {
-	for in, want := range map[string]string{
-		"range 1.2.3.4\n}":        "a semicolon is missing",
-		"}":                       "a } without a {",
-		strings.Repeat("a {", 50): "too many blocks",
-	} {
-		if _, err := parseDHCPD(in); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", in, err, want)
-		}
-	}
-}
-
-func FuzzParseDHCPD(f *testing.F) {
-	seed, err := os.ReadFile("testdata/dhcpd.conf")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(string(seed))
-	f.Add(`subnet 1 netmask { host "x { ; } , range`)
-	f.Fuzz(func(t *testing.T, in string) {
-		list, err := parseDHCPD(in)
-		if err != nil {
-			return
-		}
-		importDHCP(config.Default(), list) // must not panic
-	})
 }
 
 // The card with the default route is found on a real machine.

@@ -80,14 +80,7 @@ func printPlan(w io.Writer, p control.Plan, empty string) {
 		return
 	}
 	for _, c := range p.Config {
-		switch {
-		case c.Old == "":
-			fmt.Fprintf(w, "+ %s: %s\n", c.Path, c.New)
-		case c.New == "":
-			fmt.Fprintf(w, "- %s: %s\n", c.Path, c.Old)
-		default:
-			fmt.Fprintf(w, "~ %s: %s -> %s\n", c.Path, c.Old, c.New)
-		}
+		fmt.Fprintln(w, c)
 	}
 	for _, m := range p.Machine {
 		fmt.Fprintf(w, "! %s\n", m)

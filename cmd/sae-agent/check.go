@@ -83,7 +83,7 @@ func readAndCheck(ctx context.Context, path string) ([]byte, checkResult, error)
 }
 
 func check(path string, data []byte) (checkResult, error) {
-	cfg, warnings, err := config.Options{Now: time.Now(), ModelKnown: agent.ModelKnown}.Parse(path, data)
+	cfg, warnings, err := agent.KnowPhones(config.Options{Now: time.Now()}).Parse(path, data)
 	r := checkResult{Valid: err == nil, Warnings: warnings}
 	var all config.Errors
 	if errors.As(err, &all) {

@@ -55,7 +55,7 @@ func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
 	}
 	data, err := config.ReadFile(path)
 	if err == nil {
-		s.Config, _, err = config.Options{ModelKnown: agent.ModelKnown}.Parse(path, data)
+		s.Config, _, err = agent.KnowPhones(config.Options{}).Parse(path, data)
 	}
 	s.ConfigErr = err
 	return doctor.Look(cmd.Context(), s)

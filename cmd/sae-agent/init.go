@@ -7,13 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/setup"
-	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 )
 
 // configMode lets the group sae-agent read the file, which may hold secrets.
@@ -51,54 +49,6 @@ default route is the WAN, another one the LAN. A file that exists is left alone;
 	}
 	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "do nothing where there is a file already, and call that a success")
-	return cmd
-}
-
-func newImportCommand() *cobra.Command {
-	path, dhcpd, tftp := defaultConfig, "/etc/dhcp/dhcpd.conf", "/tftpboot"
-	cmd := &cobra.Command{
-		Use:   "import",
-		Short: "Write a configuration from a dhcpd.conf and a TFTP directory of Yealink files",
-		Long: `Read the configuration of isc-dhcp-server and the phones' files of a TFTP
-directory, and write a configuration file that does the same. What is not taken
-over is said. Nothing that is read is changed.`,
-		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := setup.Inspect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			base, notes, err := setup.Draft(m)
-			if err != nil {
-				base, notes = config.Default(), []string{err.Error() + ": name both under wan and lan"}
-				base.WAN.Interface, base.LAN.Interface = "ens33", "ens34"
-			}
-			for flag, file := range map[string]*string{"dhcpd-conf": &dhcpd, "tftp-root": &tftp} {
-				if _, err := os.Stat(*file); errors.Is(err, os.ErrNotExist) && !cmd.Flags().Changed(flag) {
-					*file = "" // the usual place has none
-				}
-			}
-			if dhcpd == "" && tftp == "" {
-				return &usageError{errors.New("there is nothing to import: name it with --dhcpd-conf and --tftp-root")}
-			}
-			c, more, err := setup.Import(base, dhcpd, tftp)
-			if err != nil {
-				return err
-			}
-			found, err := leasefile.Read("/", time.Now())
-			if err != nil {
-				more = append(more, err.Error())
-			}
-			more = append(more, setup.LeaseNotes(c, found)...)
-			if c.DHCP.Enabled {
-				more = append(more, "dhcp.enabled is true: run 'sae-agent takeover' before, so that the old server ends.")
-			}
-			return writeConfig(cmd, path, c, "# Written by sae-agent import.\n", append(notes, more...))
-		},
-	}
-	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
-	cmd.Flags().StringVar(&dhcpd, "dhcpd-conf", dhcpd, "configuration of isc-dhcp-server; empty: none")
-	cmd.Flags().StringVar(&tftp, "tftp-root", tftp, "directory of the phones' files; empty: none")
 	return cmd
 }
 

@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -30,7 +29,7 @@ func Desired(c *config.Config, secrets map[string]string, f Facts) Config {
 	d := pbx.Desired{
 		Transports: transports(c), Certificate: f.Certificate, Key: pbx.Secret(f.Key),
 		RTPFirst: c.PBX.RTPPorts.First, RTPLast: c.PBX.RTPPorts.Last, Voicemail: c.PBX.Voicemail,
-		Language: promptLanguage(c.Site.Language), ManagerUser: managerUser, ManagerSecret: pbx.Secret(secrets[managerSecret]),
+		Language: string(c.Site.Language), ManagerUser: managerUser, ManagerSecret: pbx.Secret(secrets[managerSecret]),
 		KeepRemoved: f.Pending, LAN: c.LAN.Address,
 	}
 	for _, codec := range c.Provisioning.Codecs {
@@ -85,14 +84,4 @@ func transports(c *config.Config) []pbx.Transport {
 		out = append(out, pbx.Transport{Protocol: "tls", Listen: netip.AddrPortFrom(at, c.PBX.Port)})
 	}
 	return out
-}
-
-// promptLanguage is how Asterisk names the language of its spoken prompts. Those that are not installed are English.
-func promptLanguage(language string) string {
-	names := map[string]string{
-		"French": "fr", "French_CA": "fr", "German": "de", "Italian": "it", "Spanish": "es", "Spanish_LA": "es", "Portuguese": "pt",
-		"Portuguese_LA": "pt_BR", "Polish": "pl", "Turkish": "tr", "Russian": "ru", "Dutch": "nl", "Danish": "da", "Swedish": "sv",
-		"Norwegian": "no", "Japanese": "ja",
-	}
-	return cmp.Or(names[language], "en")
 }

@@ -29,7 +29,7 @@ type openState struct {
 
 // desiredFirstRun is what FreePBX is set to when its first run ends.
 func desiredFirstRun(c *config.Config) install.FirstRun {
-	return install.FirstRun{Guard: install.Guard{Root: "/"}, Name: c.Site.Name, Language: c.Site.Language, Timezone: c.Site.Timezone}
+	return install.FirstRun{Guard: install.Guard{Root: "/"}, Name: c.Site.Name, Language: string(c.Site.Language), Timezone: c.Site.Timezone}
 }
 
 func (p *Part) buildFirstRun(_ context.Context, f install.FirstRun) (part.Run[install.FirstRun], error) {

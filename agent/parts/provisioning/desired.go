@@ -56,7 +56,7 @@ func site(c *config.Config, f Facts) yealink.Site {
 	}
 	s := yealink.Site{
 		Server: c.PBX.Address, Port: c.PBX.Port, Transport: string(c.Provisioning.Transport), Voicemail: c.PBX.Voicemail,
-		Language: c.Provisioning.Language, Zone: zone, NTP: c.TimeServers(f.TimeServer), ProvisioningURL: c.Provisioning.URL,
+		Language: string(c.Provisioning.Language), Zone: zone, NTP: c.TimeServers(f.TimeServer), ProvisioningURL: c.Provisioning.URL,
 		PhonebookURL: c.WebURL() + "/phonebook.xml", PhonebookName: c.Site.Name, VoiceVLAN: c.DHCP.VoiceVLAN, BLF: c.Provisioning.BLF,
 	}
 	for _, codec := range c.Provisioning.Codecs {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/internal/lang"
 )
 
 // header begins each of our files; without it a file is not ours.
@@ -199,7 +200,7 @@ func (w *writer) endpointTemplate(d pbx.Desired, withTLS bool) {
 	w.set("context", dialContext)
 	w.set("disallow", "all")
 	w.set("allow", strings.Join(codecs, ","))
-	w.set("language", d.Language)
+	w.set("language", promptLanguage(d.Language))
 	w.set("direct_media", "no") // voice passes through the appliance, which gives it precedence
 	w.set("rtp_symmetric", "yes")
 	w.set("force_rport", "yes")
@@ -235,4 +236,16 @@ func (w *writer) account(e pbx.Extension, context string) {
 	w.set("username", e.Number)
 	w.set("password", e.Secret.Reveal())
 	w.section(e.Number, "sae-aor")
+}
+
+// promptLanguage is Asterisk's name for the language of its spoken prompts. Those that are not installed are English.
+func promptLanguage(tag string) string {
+	prompts := lang.Names{
+		{"en", "en"}, {"fr", "fr"}, {"de", "de"}, {"it", "it"}, {"es", "es"}, {"pt", "pt"}, {"pt-BR", "pt_BR"}, {"pl", "pl"},
+		{"tr", "tr"}, {"ru", "ru"}, {"nl", "nl"}, {"da", "da"}, {"sv", "sv"}, {"no", "no"}, {"ja", "ja"},
+	}
+	if name, ok := prompts.Of(tag); ok {
+		return name
+	}
+	return "en"
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/sae-agent/sae-agent/internal/lang"
 )
 
 // Opening is how far FreePBX's first run is.
@@ -30,8 +32,7 @@ type FirstRun struct {
 	Guard Guard
 	// Reload has a unit read its configuration again.
 	Reload func(ctx context.Context, unit string) error
-	// Of the site: its name, the language in English as Yealink names it, and an IANA
-	// time zone.
+	// Of the site: its name, its language (BCP 47) and its time zone (IANA).
 	Name, Language, Timezone string
 }
 
@@ -70,16 +71,16 @@ func (f FirstRun) set(ctx context.Context) error {
 // settings are FreePBX's advanced settings that the site decides.
 func (f FirstRun) settings() [][2]string {
 	out := [][2]string{{"FREEPBX_SYSTEM_IDENT", f.Name}, {"PHPTIMEZONE", f.Timezone}}
-	if code, ok := languages[f.Language]; ok {
+	if code, ok := languages().Of(f.Language); ok {
 		out = append(out, [2]string{"UIDEFAULTLANG", code})
 	}
 	return out
 }
 
-// languages are those of FreePBX's web interface, by Yealink's names. With another
-// one FreePBX stays as it is.
-var languages = map[string]string{
-	"English": "en_US", "French": "fr_FR", "French_CA": "fr_FR", "German": "de_DE", "Italian": "it_IT", "Spanish": "es_ES",
-	"Spanish_LA": "es_ES", "Portuguese": "pt_PT", "Portuguese_LA": "pt_BR", "Russian": "ru_RU", "Ukrainian": "uk_UA", "Swedish": "sv_SE",
-	"Hungarian": "hu_HU", "Hebrew": "he_IL", "Japanese": "ja_JP", "Chinese_S": "zh_CN",
+// languages are those of FreePBX's web interface. With another one FreePBX stays as it is.
+func languages() lang.Names {
+	return lang.Names{
+		{"en", "en_US"}, {"fr", "fr_FR"}, {"de", "de_DE"}, {"it", "it_IT"}, {"es", "es_ES"}, {"pt", "pt_PT"}, {"pt-BR", "pt_BR"},
+		{"ru", "ru_RU"}, {"uk", "uk_UA"}, {"sv", "sv_SE"}, {"hu", "hu_HU"}, {"he", "he_IL"}, {"ja", "ja_JP"}, {"zh-Hans", "zh_CN"},
+	}
 }

@@ -357,7 +357,7 @@ func (p *firstPBX) Set(_ context.Context, setting, value string) error {
 
 func TestFirstRun(t *testing.T) {
 	p, f := &firstPBX{}, &fake{}
-	r := FirstRun{PBX: p, Guard: Guard{t.TempDir()}, Reload: f.Reload, Name: "sae303", Language: "French", Timezone: "Europe/Paris"}
+	r := FirstRun{PBX: p, Guard: Guard{t.TempDir()}, Reload: f.Reload, Name: "sae303", Language: "fr", Timezone: "Europe/Paris"}
 	expect := func(want Opening) {
 		t.Helper()
 		if got, err := r.Look(t.Context()); got != want || err != nil {

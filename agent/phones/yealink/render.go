@@ -19,8 +19,9 @@ type Site struct {
 	Transport       string   // udp, tcp or tls
 	Codecs          []string // pcma, pcmu, g722, g729, opus; the preferred one first
 	Voicemail       string   // the number that plays it
-	Language        string   // as Yealink names it, such as French
+	Language        string   // BCP 47, such as fr
 	Zone            *time.Location
+	Now             time.Time // the dates on which the clock changes are those of the next months
 	NTP             []netip.Addr
 	ProvisioningURL string
 	PhonebookURL    string
@@ -221,8 +222,8 @@ func (s Site) resync(f *file) {
 }
 
 func (s Site) locale(f *file) {
-	f.set("lang.gui", s.Language)
-	f.set("lang.wui", s.Language)
+	f.set("lang.gui", menuLanguage(s.Language))
+	f.set("lang.wui", menuLanguage(s.Language))
 	for i, ntp := range s.NTP {
 		if i < 2 {
 			f.set(fmt.Sprintf("local_time.ntp_server%d", i+1), ntp.String())
@@ -231,14 +232,14 @@ func (s Site) locale(f *file) {
 	if s.Zone == nil {
 		return
 	}
-	z := zoneOf(s.Zone)
+	z := zoneOf(s.Zone, s.Now)
 	f.set("local_time.time_zone", z.offset)
 	if z.start == "" {
 		f.set("local_time.summer_time", "0")
 		return
 	}
 	f.set("local_time.summer_time", "1")
-	f.set("local_time.dst_time_type", "1") // by week
+	f.setInt("local_time.dst_time_type", map[bool]int{false: 0, true: 1}[z.byWeek])
 	f.set("local_time.start_time", z.start)
 	f.set("local_time.end_time", z.end)
 	f.setInt("local_time.offset_time", int(z.shift/time.Minute))

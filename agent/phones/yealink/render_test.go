@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 	_ "time/tzdata"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,19 +15,10 @@ import (
 	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
-func paris(t testing.TB) *time.Location {
-	t.Helper()
-	loc, err := time.LoadLocation("Europe/Paris")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loc
-}
-
 func testSite(t testing.TB) Site {
 	return Site{
 		Server: netip.MustParseAddr("192.168.1.1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma", "pcmu", "g722"},
-		Voicemail: "*97", Language: "French", Zone: paris(t), NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		Voicemail: "*97", Language: "fr", Zone: location(t, "Europe/Paris"), Now: autumn, NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
 		ProvisioningURL: "tftp://192.168.1.1", PhonebookURL: "http://192.168.1.1:9303/phonebook.xml", PhonebookName: "sae303",
 		AdminPassword: "an-admin-password", ResyncBegin: "02:00", ResyncEnd: "04:00", BLF: true,
 	}
@@ -129,32 +119,6 @@ func TestWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestZones(t *testing.T) {
-	for name, want := range map[string]zone{
-		"Europe/Paris":        {"+1", "3/5/7/2", "10/5/7/3", time.Hour},
-		"Europe/London":       {"+0", "3/5/7/1", "10/5/7/2", time.Hour},
-		"Europe/Dublin":       {"+0", "3/5/7/1", "10/5/7/2", time.Hour},
-		"Europe/Bucharest":    {"+2", "3/5/7/3", "10/5/7/4", time.Hour},
-		"America/New_York":    {"-5", "3/2/7/2", "11/1/7/2", time.Hour},
-		"America/Sao_Paulo":   {"-3", "", "", 0},
-		"America/St_Johns":    {"-3:30", "3/2/7/2", "11/1/7/2", time.Hour},
-		"Asia/Kolkata":        {"+5:30", "", "", 0},
-		"Asia/Kathmandu":      {"+5:45", "", "", 0},
-		"Australia/Lord_Howe": {"+10:30", "10/1/7/2", "4/1/7/2", 30 * time.Minute},
-		"Pacific/Auckland":    {"+12", "9/5/7/2", "4/1/7/3", time.Hour},
-		"Africa/Casablanca":   {"+0", "", "", 0}, // summer time but for Ramadan: no rule that a phone has
-		"UTC":                 {"+0", "", "", 0},
-	} {
-		loc, err := time.LoadLocation(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, zoneOf(loc), cmp.AllowUnexported(zone{})); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
-	}
-}
-
 func TestParseName(t *testing.T) {
 	mac := net.HardwareAddr{0, 0x15, 0x65, 0xaa, 0xbb, 0xcc}
 	for name, want := range map[string]struct {
@@ -245,5 +209,25 @@ func checkLines(t *testing.T, file []byte, extra map[string]bool) {
 			t.Fatalf("line %q", l)
 		}
 		seen[key] = true
+	}
+}
+
+// Every name of a menu is found again, also from the languages of countries.
+func TestMenuLanguages(t *testing.T) {
+	for _, l := range menus() {
+		if got := menuLanguage(LanguageOf(l.Name)); got != l.Name {
+			t.Errorf("%s is %s", l.Name, got)
+		}
+	}
+	for tag, want := range map[string]string{
+		"fr-FR": "French", "fr-CA": "French_CA", "de-AT": "German", "es-MX": "Spanish_LA", "pt-PT": "Portuguese", "nb": "Norwegian",
+		"zh-TW": "Chinese_T", "bg": "Bulgarian", "Klingon": "Klingon", "": "",
+	} {
+		if got := menuLanguage(tag); got != want {
+			t.Errorf("%s: %q, want %q", tag, got, want)
+		}
+	}
+	if HasLanguage("bg") || !HasLanguage("fr-BE") {
+		t.Error("it is not known which languages there are")
 	}
 }

@@ -8,44 +8,141 @@ import (
 // zone is a time zone as a phone has it.
 type zone struct {
 	offset string // from UTC, without summer time: "+1", "+5:30"
-	// start and end of summer time as Month/Week/Weekday/Hour, where week 5 is the
-	// last and weekday 7 is Sunday; both empty when there is none that a phone can keep.
+	// start and end of summer time, both empty when the clock does not change. byWeek tells their two forms apart:
+	// Month/Week/Weekday/Hour, where week 5 is the last and weekday 7 is Sunday, or Month/Day/Hour.
 	start, end string
+	byWeek     bool
 	shift      time.Duration // of summer time
+	// off is by how much the clock changes too early or too late, for a phone changes it on the hour only.
+	off time.Duration
 }
 
-// zoneYears are years in which every zone follows the rule that it has for good.
-// Several are needed: only they tell "the last Sunday" from "the fourth".
-const firstZoneYear, lastZoneYear = 2030, 2037
+const (
+	// learned is how many years a rule by week is learned from: only several tell "the last Sunday" from "the fourth".
+	learned = 8
+	// year is shorter than every year, so that a date in less than a year comes once until then.
+	year = 365 * 24 * time.Hour
+	// dateMargin is how long the dates of a change stay in the file after it. All dates in a file are then right for
+	// many months: those of the next change long before a phone needs them.
+	dateMargin = 60 * 24 * time.Hour
+)
 
-// zoneOf reads a zone's rules from the IANA database.
-func zoneOf(loc *time.Location) zone {
-	var up, down *rule
-	base := utcOffset(time.Date(firstZoneYear, 1, 1, 0, 0, 0, 0, time.UTC), loc)
-	regular := true
-	at := time.Date(firstZoneYear, 1, 1, 0, 0, 0, 0, time.UTC).In(loc)
-	for {
+// ClockError returns by how much the phones' clocks are wrong at most around a change of the clock: nearly everywhere 0.
+func ClockError(loc *time.Location, now time.Time) time.Duration { return zoneOf(loc, now).off }
+
+// SameClock reports whether files of two times say the same of the clock.
+func SameClock(loc *time.Location, a, b time.Time) bool {
+	return loc == nil || zoneOf(loc, a) == zoneOf(loc, b)
+}
+
+// zoneOf reads a zone's rules from the IANA database. Where the clock changes by no rule that a phone has, as around
+// Ramadan, the dates of the next two changes are given, and others later.
+func zoneOf(loc *time.Location, now time.Time) zone {
+	changes := clockChanges(loc, now.Add(-dateMargin))
+	if len(changes) < 2 || !undo(changes[0], changes[1]) {
+		return zone{offset: formatOffset(utcOffset(now, loc))}
+	}
+	up, down := changes.only(true), changes.only(false)
+	z := zone{offset: formatOffset(up[0].before), byWeek: up.regular() && down.regular(), shift: up[0].after - up[0].before}
+	var early time.Duration
+	z.start, z.off = up.format(z.byWeek)
+	z.end, early = down.format(z.byWeek)
+	z.off = max(z.off, early)
+	return z
+}
+
+// change is one change of a zone's clock.
+type change struct {
+	at            time.Time
+	before, after time.Duration // from UTC
+}
+
+// wall is what the clock shows when it is changed.
+func (c change) wall() time.Time { return c.at.UTC().Add(c.before) }
+
+// undo reports whether b takes back what a does, within a year: a file can hold no other two changes.
+func undo(a, b change) bool {
+	return a.before == b.after && a.after == b.before && b.at.Sub(a.at) < year
+}
+
+// changes are changes of one zone's clock, by time.
+type changes []change
+
+// clockChanges returns the changes of the next years. The first one of them is less than a year ahead.
+func clockChanges(loc *time.Location, from time.Time) (out changes) {
+	for at := from.In(loc); len(out) < 2*learned; {
 		_, next := at.ZoneBounds()
-		if next.IsZero() || next.Year() > lastZoneYear {
+		if next.IsZero() || len(out) == 0 && next.Sub(from) > year {
 			break
 		}
-		before, after := utcOffset(next.Add(-time.Second), loc), utcOffset(next, loc)
-		base = min(base, before, after)
-		wall := next.UTC().Add(before)
-		switch {
-		case after > before:
-			up, regular = up.merge(wall, after-before, regular)
-		case after < before:
-			down, regular = down.merge(wall, before-after, regular)
+		if !next.After(at) {
+			// Far ahead, the time package takes every year for one of 365 days: on the last day of a leap year the
+			// zone's bounds end before they begin. Nothing changes on that day.
+			next = at.AddDate(0, 0, 1)
+		}
+		if c := (change{next, utcOffset(next.Add(-time.Second), loc), utcOffset(next, loc)}); c.before != c.after {
+			out = append(out, c)
 		}
 		at = next
 	}
-	z := zone{offset: formatOffset(base)}
-	const years = lastZoneYear - firstZoneYear + 1
-	if up != nil && down != nil && regular && up.count == years && down.count == years && up.shift == down.shift {
-		z.start, z.end, z.shift = up.format(), down.format(), up.shift
+	return out
+}
+
+// only returns the changes that put the clock forward, or those that put it back.
+func (cs changes) only(forward bool) (out changes) {
+	for _, c := range cs {
+		if (c.after > c.before) == forward {
+			out = append(out, c)
+		}
 	}
-	return z
+	return out
+}
+
+// regular reports whether the changes follow one rule by week, one in each year.
+func (cs changes) regular() bool {
+	first := cs[0].wall()
+	for i, c := range cs {
+		w := c.wall()
+		if c.before != cs[0].before || c.after != cs[0].after || w.Year() != first.Year()+i ||
+			w.Month() != first.Month() || w.Weekday() != first.Weekday() || w.Hour() != first.Hour() {
+			return false
+		}
+	}
+	return len(cs) == learned && cs.week() != 0
+}
+
+// week is the week of the month in which all changes are: 5 for the last, 0 when it differs.
+func (cs changes) week() int {
+	nth, last := 0, true
+	for i, c := range cs {
+		w := c.wall()
+		n := (w.Day() + 6) / 7
+		if i == 0 {
+			nth = n
+		}
+		if nth != n {
+			nth = 0
+		}
+		last = last && w.AddDate(0, 0, 7).Month() != w.Month()
+	}
+	if last {
+		return 5
+	}
+	return nth
+}
+
+// format writes the next change, and tells how far it is from the full hour.
+func (cs changes) format(byWeek bool) (text string, off time.Duration) {
+	exact := cs[0].wall()
+	w := exact.Round(time.Hour)
+	if w.Day() != exact.Day() {
+		w = exact.Truncate(time.Hour) // the week and the weekday are of that day
+	}
+	off = exact.Sub(w).Abs()
+	if !byWeek {
+		return fmt.Sprintf("%d/%d/%d", w.Month(), w.Day(), w.Hour()), off
+	}
+	return fmt.Sprintf("%d/%d/%d/%d", w.Month(), cs.week(), (int(w.Weekday())+6)%7+1, w.Hour()), off
 }
 
 func utcOffset(t time.Time, loc *time.Location) time.Duration {
@@ -62,48 +159,4 @@ func formatOffset(d time.Duration) string {
 		return fmt.Sprintf("%s%d:%02d", sign, int(d/time.Hour), m)
 	}
 	return fmt.Sprintf("%s%d", sign, int(d/time.Hour))
-}
-
-// rule is one of the two changes of a year, learned from several years.
-type rule struct {
-	month   time.Month
-	weekday time.Weekday
-	hour    int
-	nth     int // of its weekday in the month, 0 when it differs between the years
-	last    bool
-	shift   time.Duration
-	count   int
-}
-
-// merge adds a change at a wall-clock time; regular stays true while all years
-// follow one rule.
-func (r *rule) merge(wall time.Time, shift time.Duration, regular bool) (*rule, bool) {
-	now := rule{
-		month: wall.Month(), weekday: wall.Weekday(), hour: wall.Hour(), nth: (wall.Day() + 6) / 7,
-		last: wall.AddDate(0, 0, 7).Month() != wall.Month(), shift: shift, count: 1,
-	}
-	if wall.Minute() != 0 {
-		regular = false
-	}
-	if r == nil {
-		return &now, regular
-	}
-	same := r.month == now.month && r.weekday == now.weekday && r.hour == now.hour && r.shift == now.shift
-	if r.nth != now.nth {
-		r.nth = 0
-	}
-	r.last = r.last && now.last
-	r.count++
-	return r, regular && same && (r.nth != 0 || r.last)
-}
-
-func (r *rule) format() string {
-	week, day := r.nth, int(r.weekday)
-	if r.last {
-		week = 5
-	}
-	if day == 0 {
-		day = 7
-	}
-	return fmt.Sprintf("%d/%d/%d/%d", r.month, week, day, r.hour)
 }
