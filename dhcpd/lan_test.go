@@ -153,3 +153,15 @@ func (s *site) saw(what dhcpd.EventType) func() error {
 		return fmt.Errorf("no event %q among %v", what, s.events)
 	}
 }
+
+// The loop can be asked whether it turns, and serves on.
+func TestAlive(t *testing.T) {
+	cfg := seedConfig()
+	cfg.Force = true
+	s := serve(t, cfg)
+	for range 100 {
+		if err := s.server.Alive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sae-agent/sae-agent/internal/heartbeat"
 )
 
 // Options are what the server needs besides its configuration.
@@ -46,6 +48,7 @@ type Server struct {
 	probeWake chan struct{}
 	suspect   chan struct{} // tells that another server may be there
 	requests  chan searchRequest
+	heartbeat heartbeat.Loop // of receive
 	shown     atomic.Pointer[snapshot]
 
 	mu      sync.RWMutex // guards the following
@@ -135,6 +138,10 @@ func (s *Server) loadLeases(ctx context.Context) error {
 	return nil
 }
 
+// Alive returns when the loop that receives has answered, or while it does not run;
+// an error when ctx ends before.
+func (s *Server) Alive(ctx context.Context) error { return s.heartbeat.Ask(ctx) }
+
 // ErrRestart is returned by Apply for what cannot change while the server runs.
 var ErrRestart = errors.New("dhcpd: interface, server address and force cannot change while the server runs: start a new one")
 
@@ -164,6 +171,8 @@ func (s *Server) plan() *plan {
 func (s *Server) receive(ctx context.Context, l *link) error {
 	limit := newLimiter()
 	queries, out := make([]query, 0, batchSize), make([]outgoing, 0, batchSize)
+	s.heartbeat.Begin(l.raw)
+	defer s.heartbeat.End()
 	for {
 		queries = queries[:0]
 		now := s.clock.now()
@@ -174,6 +183,9 @@ func (s *Server) receive(ctx context.Context, l *link) error {
 		})
 		if ctx.Err() != nil {
 			return nil
+		}
+		if s.heartbeat.Answered(err) {
+			err = nil
 		}
 		if err != nil {
 			return fmt.Errorf("dhcpd: receive on %s: %w", l.ifi.Name, err)

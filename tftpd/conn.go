@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/sae-agent/sae-agent/internal/heartbeat"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,9 @@ func enlarge(fd, force, option, size int) {
 
 // receive calls packets with each batch of packets until the socket is closed. What
 // they hold is valid until it returns.
-func (c *conn) receive(ctx context.Context, packets func([]incoming) error) error {
+func (c *conn) receive(ctx context.Context, beat *heartbeat.Loop, packets func([]incoming) error) error {
+	beat.Begin(c)
+	defer beat.End()
 	in := make([]ipv4.Message, batchSize)
 	for i := range in {
 		in[i].Buffers = [][]byte{make([]byte, maxRequest)}
@@ -81,6 +84,9 @@ func (c *conn) receive(ctx context.Context, packets func([]incoming) error) erro
 		n, err := c.batch.ReadBatch(in, 0)
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
+		}
+		if beat.Answered(err) {
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("tftpd: receive: %w", err)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/sae-agent/sae-agent/internal/heartbeat"
 	"github.com/sae-agent/sae-agent/internal/linksource"
 )
 
@@ -56,6 +57,8 @@ type Server struct {
 	metrics   *metrics
 	strangers *rate.Limiter
 
+	requestsAlive, transfersAlive heartbeat.Loop
+
 	mu   sync.Mutex // guards the following
 	addr netip.AddrPort
 }
@@ -76,6 +79,12 @@ func New(cfg Config, files FileSource, opts Options) (*Server, error) {
 		cfg: cfg, files: files, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Kinds),
 		strangers: rate.NewLimiter(strangersPerSecond, 2*strangersPerSecond),
 	}, nil
+}
+
+// Alive returns when the loops that receive have answered, or while they do not run;
+// an error when ctx ends before.
+func (s *Server) Alive(ctx context.Context) error {
+	return errors.Join(s.requestsAlive.Ask(ctx), s.transfersAlive.Ask(ctx))
 }
 
 // Addr returns where the server listens; the zero value before Run does.
@@ -102,7 +111,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for range openers {
 		eg.Go(func() error { return d.serveJobs(ctx) })
 	}
-	eg.Go(func() error { return d.transfers.receive(running, d.answers) })
+	eg.Go(func() error { return d.transfers.receive(running, &d.transfersAlive, d.answers) })
 	eg.Go(func() error { return d.sender.repeat(running, d.transfers.send) })
 	var large sync.WaitGroup
 	large.Go(func() { servePin(pin, d.guard) })
@@ -192,7 +201,7 @@ func (s *Server) largestBlock() int {
 func (d *dispatcher) receive(ctx context.Context) error {
 	defer close(d.jobs)
 	var out []outgoing
-	return d.requests.receive(ctx, func(batch []incoming) error {
+	return d.requests.receive(ctx, &d.requestsAlive, func(batch []incoming) error {
 		if d.tap != nil {
 			if err := d.tap.Refresh(); err != nil {
 				return fmt.Errorf("tftpd: %w", err)

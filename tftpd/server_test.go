@@ -103,6 +103,16 @@ func start(t *testing.T, cfg tftpd.Config, src tftpd.FileSource) (*tftpd.Server,
 	return run(t, cfg, src, tftpd.Options{OnTransfer: seen.add}), seen
 }
 
+// The loops can be asked whether they turn, and serve on.
+func TestAlive(t *testing.T) {
+	s, _ := start(t, tftpd.Config{}, source(nil))
+	for range 100 {
+		if err := s.Alive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // run runs a server on loopback.
 func run(t *testing.T, cfg tftpd.Config, src tftpd.FileSource, opts tftpd.Options) *tftpd.Server {
 	t.Helper()

@@ -121,6 +121,7 @@ func (p *Part) build(ctx context.Context, c dhcpd.Config) (run part.Run[dhcpd.Co
 		}
 		return part.ErrRebuild
 	}
+	run.Alive = s.Alive
 	run.Collectors = []prometheus.Collector{s, db}
 	return run, nil
 }

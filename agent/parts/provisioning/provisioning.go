@@ -129,7 +129,7 @@ func (p *Part) buildTFTP(_ context.Context, c tftpd.Config) (part.Run[tftpd.Conf
 	if err != nil {
 		return part.Run[tftpd.Config]{}, err
 	}
-	return part.Run[tftpd.Config]{Run: s.Run, Collectors: []prometheus.Collector{s}}, nil
+	return part.Run[tftpd.Config]{Run: s.Run, Alive: s.Alive, Collectors: []prometheus.Collector{s}}, nil
 }
 
 func (p *Part) buildSIP(ctx context.Context, c sipwatch.Config) (part.Run[sipwatch.Config], error) {
