@@ -88,7 +88,6 @@ system-image:
 docker-images:
 	packaging/dev/docker/compose build/_compose
 	packaging/dev/docker/images build/_images
-	packaging/dev/docker/jitsi build/_jitsi
 
 # The real Asterisk of tests and demo.
 .PHONY: asterisk-image

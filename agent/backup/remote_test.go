@@ -63,7 +63,7 @@ func TestCopyElsewhere(t *testing.T) {
 func TestCopyBySFTP(t *testing.T) {
 	const server = "/usr/lib/openssh/sftp-server"
 	if _, err := os.Stat(server); err != nil {
-		t.Skip("openssh-sftp-server is not installed")
+		t.Fatal("openssh-sftp-server is not installed")
 	}
 	here, there := t.TempDir(), t.TempDir()
 	r, err := ParseRemote("sftp://nas" + there)
