@@ -1,0 +1,5 @@
+//go:build !race
+
+package dhcpd
+
+const raceEnabled = false
