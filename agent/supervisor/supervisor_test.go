@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -315,7 +316,8 @@ func TestApplyMayAskForANewRun(t *testing.T) {
 func TestSettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{generation: 1, want: map[string]string{"p": "a"}}
-		var wrong error = errors.New("the exchange refuses")
+		wrong := errors.New("the exchange refuses")
+		var mended atomic.Bool
 		s, stop := h.start(t, h.unit("p", func(context.Context, string) (part.Run[string], error) {
 			return part.Run[string]{
 				Run:   untilDone,
@@ -323,6 +325,9 @@ func TestSettle(t *testing.T) {
 				Settle: func(ctx context.Context) error {
 					select {
 					case <-time.After(5 * time.Second):
+						if mended.Load() {
+							return nil
+						}
 						return wrong
 					case <-ctx.Done():
 						return ctx.Err()
@@ -339,7 +344,7 @@ func TestSettle(t *testing.T) {
 		if st := find(t, s, "p"); st.Generation != 0 || st.Behind != wrong.Error() {
 			t.Errorf("refused: %+v", st)
 		}
-		wrong = nil
+		mended.Store(true)
 		began := time.Now()
 		if behind := s.InForce(t.Context(), 1); len(behind) != 0 || time.Since(began) > time.Minute {
 			t.Errorf("tried again: %v after %v", behind, time.Since(began))

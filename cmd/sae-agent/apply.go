@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 )
 
@@ -80,7 +81,7 @@ func printPlan(w io.Writer, p control.Plan, empty string) {
 		return
 	}
 	for _, c := range p.Config {
-		fmt.Fprintln(w, c)
+		fmt.Fprintln(w, config.Change(c))
 	}
 	for _, m := range p.Machine {
 		fmt.Fprintf(w, "! %s\n", m)
