@@ -208,7 +208,7 @@ func TestNAKLeadsToANewLease(t *testing.T) {
 	}
 	_ = first.Stop()
 	r.provider.Run("sh", "-c", "rm -f /var/lib/misc/dnsmasq.leases; ip address flush dev eth0; ip address add 203.0.113.1/24 dev eth0")
-	second := r.provider.Start("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--port=0", "--dhcp-authoritative", "--dhcp-range=203.0.113.50,203.0.113.60")
+	second := r.provider.Start("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--port=0", "--dhcp-authoritative", "--dhcp-range=203.0.113.50,203.0.113.59")
 	second.WaitOutput("DHCP, IP range")
 	r.start(netcfg.Config{WAN: dhcpWAN})
 	r.ip("-4 address show ens33", "203.0.113.5", "!198.51.100.5")

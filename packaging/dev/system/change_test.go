@@ -156,7 +156,10 @@ func TestTakeover(t *testing.T) {
 	m.eventually("sae-agent status", "dhcp.enabled is false")
 	m.sh("rm /etc/sae-agent/config.yaml && sae-agent import --tftp-root=")
 	m.eventually("sae-agent doctor", "dhcpd (isc-dhcp-server.service) answers DHCP", "in.tftpd (tftpd-hpa.service) answers TFTP", "ifupdown (/etc/network/interfaces) manages ens34")
-	m.namePhones()
+	m.writePhones()
+	if out, err := m.try("sae-agent apply"); err == nil || !strings.Contains(out, "systemctl disable --now isc-dhcp-server") {
+		t.Errorf("applied while others serve: %v\n%s", err, out)
+	}
 	if out, err := m.try("echo n | sae-agent takeover"); err == nil || !strings.Contains(out, "stop and mask isc-dhcp-server.service") {
 		t.Errorf("takeover without consent: %v\n%s", err, out)
 	}
