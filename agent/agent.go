@@ -55,6 +55,10 @@ type Options struct {
 	RollbackCommand func(pending int) []string
 	// BackupCommand makes a backup. Empty: none is made of the daemon's own accord.
 	BackupCommand []string
+	// Sessions lists who works on this machine over the network: the caller, a process
+	// (0: none), and whoever else is known to be logged in. Nil: nobody is kept from
+	// locking them out.
+	Sessions func(caller int) ([]part.Session, error)
 	// OnReady is called when every part was started, or has had the time. Nil: nothing is.
 	OnReady func()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/lockout"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
@@ -165,6 +166,12 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 		host{a}.Changed() // what has failed is tried again
 		return plan, nil
 	}
+	if o.Confirm == 0 && !o.Force {
+		if err := a.keepsOperators(ctx, next.Input); err != nil {
+			a.log.Error("the file was not applied", "err", err)
+			return control.Plan{}, err
+		}
+	}
 	// Recorded before anything is done: after a crash the rest is done at the start.
 	if o.Confirm > 0 {
 		plan.Until, next.entry, err = a.probation(ctx, next.data, o.Confirm)
@@ -179,6 +186,19 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 	}
 	a.log.Info("configuration applied", "changes", len(plan.Config), "number", next.entry.Seq, "confirm", o.Confirm)
 	return plan, nil
+}
+
+// keepsOperators is an error when a configuration would lock out somebody who works on
+// this machine over the network, the caller above all.
+func (a *Agent) keepsOperators(ctx context.Context, next part.Input) error {
+	if a.opts.Sessions == nil {
+		return nil
+	}
+	sessions, err := a.opts.Sessions(control.CallerPID(ctx))
+	if err != nil {
+		a.log.Warn("cannot tell who is logged in, so nobody is kept from being locked out", "err", err)
+	}
+	return lockout.Check(ctx, a.parts, next, sessions)
 }
 
 // checkedFile reads the file, and asks the parts whether they could run it here.

@@ -105,6 +105,16 @@ func (a *Agent) goBack(ctx context.Context, o control.RollbackOptions) (*control
 	if err != nil {
 		return nil, err
 	}
+	// What waits for its confirmation goes anyway, back to where the session was opened.
+	pending, err := a.history.Pending()
+	if err != nil {
+		return nil, err
+	}
+	if pending == nil && !o.Force {
+		if err := a.keepsOperators(ctx, next.Input); err != nil {
+			return nil, err
+		}
+	}
 	plan := a.plan(ctx, next)
 	if next.entry, err = goTo(a.history, *target, data); err != nil {
 		return nil, err

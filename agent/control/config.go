@@ -37,6 +37,8 @@ func configOperations() []Declaration {
 type ApplyOptions struct {
 	// Confirm undoes the change after this time unless it is confirmed; 0 does not.
 	Confirm time.Duration `json:"confirm_ns,omitempty"`
+	// Force applies also what locks out somebody who is logged in over SSH.
+	Force bool `json:"force,omitempty"`
 }
 
 // RollbackOptions say where to go back to.
@@ -47,6 +49,8 @@ type RollbackOptions struct {
 	// Pending goes back only if the configuration with this number still waits for
 	// its confirmation; otherwise nothing is done. The timer asks so.
 	Pending int `json:"pending,omitempty"`
+	// Force goes back also to what locks out somebody who is logged in over SSH.
+	Force bool `json:"force,omitempty"`
 }
 
 // Applied is a configuration that ran once.

@@ -58,6 +58,21 @@ func TestOrdersAreLogged(t *testing.T) {
 	}
 }
 
+// Who asks is known by the kernel.
+func TestCallerPID(t *testing.T) {
+	pid := 0
+	c := controltest.Client(t, control.Handle(control.ListLeases, func(ctx context.Context, _ control.None) ([]control.Lease, error) {
+		pid = control.CallerPID(ctx)
+		return nil, nil
+	}))
+	if _, err := control.Call(t.Context(), c, control.ListLeases, control.None{}); err != nil || pid != os.Getpid() {
+		t.Errorf("process %d: %v", pid, err)
+	}
+	if got := control.CallerPID(t.Context()); got != 0 {
+		t.Errorf("where nobody asks: process %d", got)
+	}
+}
+
 func TestErrorsReachTheOperator(t *testing.T) {
 	bad := &control.Error{Code: http.StatusUnprocessableEntity, Message: "config.yaml has 2 errors", Details: []string{"config.yaml:3:5: …", "config.yaml:9:1: …"}}
 	c := controltest.Client(t,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -36,7 +37,16 @@ func NewServer(dir string, handlers func() []Handler, log *slog.Logger) *Server 
 	return &Server{dir: dir, handlers: handlers, log: log}
 }
 
+// peerKey has the caller's credentials in a request's context.
 type peerKey struct{}
+
+// CallerPID returns the process that asks, as the kernel knows it; 0 when it is not known.
+func CallerPID(ctx context.Context) int {
+	if cred, ok := ctx.Value(peerKey{}).(*unix.Ucred); ok {
+		return int(cred.Pid)
+	}
+	return 0
+}
 
 // Run serves until ctx ends. It fails at once when another daemon answers on the socket.
 func (s *Server) Run(ctx context.Context) error {
@@ -49,7 +59,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerUID(c))
+			return context.WithValue(ctx, peerKey{}, peer(c))
 		},
 	}
 	var closing sync.WaitGroup
@@ -116,23 +126,25 @@ func restrict(path string) error {
 	return os.Chmod(path, 0o660)
 }
 
-// peerUID asks the kernel who is at the other end (unix(7), SO_PEERCRED); -1 when it does not say.
-func peerUID(c net.Conn) int {
+// peer asks the kernel who is at the other end (unix(7), SO_PEERCRED). It returns uid -1
+// when it does not say.
+func peer(c net.Conn) *unix.Ucred {
+	unknown := &unix.Ucred{Uid: math.MaxUint32}
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
-		return -1
+		return unknown
 	}
 	raw, err := uc.SyscallConn()
 	if err != nil {
-		return -1
+		return unknown
 	}
-	uid := -1
+	cred := unknown
 	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			uid = int(cred.Uid)
+		if found, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			cred = found
 		}
 	})
-	return uid
+	return cred
 }
 
 // routes are those of all operations, whether a handler is there now or not.
@@ -171,8 +183,10 @@ func (s *Server) carryOut(op Info, r *http.Request, to *answer) error {
 }
 
 func (s *Server) logOrder(op Info, r *http.Request, err error) {
-	uid, _ := r.Context().Value(peerKey{}).(int)
-	l := s.log.With("order", op.Order, "uid", uid)
+	l := s.log.With("order", op.Order)
+	if cred, ok := r.Context().Value(peerKey{}).(*unix.Ucred); ok {
+		l = l.With("uid", int32(cred.Uid)) // -1: the kernel does not say
+	}
 	for _, p := range parameters(op.Request, "path") {
 		l = l.With(p.name, r.PathValue(p.name))
 	}

@@ -32,6 +32,8 @@ type Facts struct {
 	Memory     uint64 // bytes available to new programs
 	Hostname   string // of this machine
 	Hosts      string // its /etc/hosts
+	// PasswordLogin says that the SSH server lets somebody in by a password.
+	PasswordLogin bool
 }
 
 // Listener is a socket that waits for packets or connections.
@@ -69,7 +71,7 @@ func Checks() []Check {
 		{"config", checkConfig}, {"daemon", checkDaemon}, {"cards", checkCards}, {"owners", checkOwners},
 		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts},
 		{"upload", checkUpload}, {"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
-		{"hostname", checkHostname},
+		{"hostname", checkHostname}, {"ssh", checkSSH},
 	}
 }
 

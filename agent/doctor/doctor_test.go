@@ -79,6 +79,11 @@ func TestChecks(t *testing.T) {
 		"ifupdown":           {owned("ens34"), "owners", "ifupdown (/etc/network/interfaces) manages ens34", "takeover"},
 		"WAN of ifupdown":    {owned("ens33"), "owners", "manages ens33", "takeover"},
 		"WAN is left to him": {func(f *Facts) { owned("ens33")(f); f.Config.WAN.Method = config.WANExternal }, "", "", ""},
+		"SSH by password":    {passwords(config.Service{Name: "ssh"}), "ssh", "anybody on the Internet may guess", "PasswordAuthentication no"},
+		"and by its port":    {passwords(config.Service{Protocol: "tcp", Ports: config.PortRange{First: 20, Last: 30}}), "ssh", "by password", "sshd_config.d"},
+		"SSH on the LAN":     {passwords(config.Service{Protocol: "udp", Ports: config.PortRange{First: 20, Last: 30}}), "", "", ""},
+		"SSH by keys":        {func(f *Facts) { f.Config.Firewall.WANAllow = []config.Service{{Name: "ssh"}} }, "", "", ""},
+		"no firewall":        {func(f *Facts) { passwords()(f); f.Config.Firewall.Enabled = false }, "ssh", "by password", "authorized_keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := healthy(t)
@@ -98,28 +103,15 @@ func listens(protocol, addr, program, unit string) func(*Facts) {
 	return func(f *Facts) { f.Listeners = append(f.Listeners, listener(protocol, addr, program, unit)) }
 }
 
+func passwords(open ...config.Service) func(*Facts) {
+	return func(f *Facts) { f.PasswordLogin, f.Config.Firewall.WANAllow = true, open }
+}
+
 func owned(card string) func(*Facts) {
 	return func(f *Facts) {
 		c := f.Cards[card]
 		c.Owners = []netcfg.Owner{{Manager: "ifupdown", Evidence: "/etc/network/interfaces", Advice: "remove the lines"}}
 		f.Cards[card] = c
-	}
-}
-
-func TestParseSockets(t *testing.T) {
-	const udp = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  127: 0101A8C0:0045 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12345 2 0000000000000000 0
-  128: 0100007F:1234 0100007F:0035 01 00000000:00000000 00:00000000 00000000     0        0 12346 2 0000000000000000 0
-garbage
-`
-	const tcp6 = `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 777 1 0000000000000000 100 0 0 10 0
-   1: 0000000000000000FFFF00000101A8C0:0016 0000000000000000FFFF00000201A8C0:C350 01 00000000:00000000 00:00000000 00000000     0        0 778 1 0000000000000000 100 0 0 10 0
-`
-	got := append(parseSockets([]byte(udp), "udp"), parseSockets([]byte(tcp6), "tcp")...)
-	want := []socket{{"udp", netip.MustParseAddrPort("192.168.1.1:69"), "12345"}, {"tcp", netip.MustParseAddrPort("[::]:22"), "777"}}
-	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
-		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

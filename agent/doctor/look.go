@@ -1,14 +1,9 @@
 package doctor
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/sshd"
+	"github.com/sae-agent/sae-agent/internal/sockets"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -57,6 +54,7 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 	f.Hostname, _ = os.Hostname()
 	hosts, _ := os.ReadFile("/etc/hosts") // a machine without one has an empty one
 	f.Hosts = string(hosts)
+	f.PasswordLogin = sshd.PasswordLogin("/")
 	return f, nil
 }
 
@@ -105,67 +103,23 @@ func memAvailable(meminfo []byte) uint64 {
 
 // Listeners lists the sockets that wait, with their programs.
 func Listeners(proc string) ([]Listener, error) {
+	all, err := sockets.Read(proc)
+	if err != nil {
+		return nil, err
+	}
 	holders := socketHolders(proc)
 	var out []Listener
-	for _, file := range []string{"udp", "udp6", "tcp", "tcp6"} {
-		data, err := os.ReadFile(filepath.Join(proc, "self/net", file))
-		if os.IsNotExist(err) {
-			continue // no IPv6
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range parseSockets(data, strings.TrimSuffix(file, "6")) {
-			l := Listener{Protocol: s.protocol, Addr: s.addr}
-			if pid := holders[s.inode]; pid != 0 {
-				l.PID, l.Program, l.Unit = pid, program(proc, pid), unitOf(proc, pid)
-			}
-			out = append(out, l)
-		}
-	}
-	return out, nil
-}
-
-type socket struct {
-	protocol string
-	addr     netip.AddrPort
-	inode    string
-}
-
-// States of proc(5)'s tables, TCP_LISTEN and, for UDP, not connected.
-const (
-	tcpListen = "0A"
-	udpOpen   = "07"
-)
-
-// parseSockets reads a table of /proc/net (proc(5)): those sockets that wait.
-func parseSockets(data []byte, protocol string) (out []socket) {
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		if len(f) < 10 || (protocol == "tcp" && f[3] != tcpListen) || (protocol == "udp" && f[3] != udpOpen) {
+	for _, s := range all {
+		if s.Protocol == "tcp" && s.State != sockets.Listen || s.Protocol == "udp" && s.State != sockets.Unconnected {
 			continue
 		}
-		if addr, ok := parseAddr(f[1]); ok {
-			out = append(out, socket{protocol, addr, f[9]})
+		l := Listener{Protocol: s.Protocol, Addr: s.Local}
+		if pid := holders[s.Inode]; pid != 0 {
+			l.PID, l.Program, l.Unit = pid, program(proc, pid), unitOf(proc, pid)
 		}
+		out = append(out, l)
 	}
-	return out
-}
-
-// parseAddr reads 0101A8C0:0045: words of the host's byte order, then the port.
-func parseAddr(s string) (netip.AddrPort, bool) {
-	host, port, ok := strings.Cut(s, ":")
-	raw, err := hex.DecodeString(host)
-	p, perr := strconv.ParseUint(port, 16, 16)
-	if !ok || err != nil || perr != nil || len(raw)%4 != 0 {
-		return netip.AddrPort{}, false
-	}
-	for i := 0; i < len(raw); i += 4 {
-		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
-	}
-	addr, ok := netip.AddrFromSlice(raw)
-	return netip.AddrPortFrom(addr.Unmap(), uint16(p)), ok
+	return out, nil
 }
 
 // socketHolders returns which process holds a socket, by inode.

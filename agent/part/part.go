@@ -9,6 +9,7 @@ package part
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -109,6 +110,22 @@ type Planner interface {
 type Checker interface {
 	// Check is asked before a configuration is applied.
 	Check(ctx context.Context, next Input) error
+}
+
+// Session is how somebody works on this machine over the network.
+type Session struct {
+	Peer  netip.Addr     // who is at the other end
+	Local netip.AddrPort // the address and port that it came to
+	Link  string         // the card that leads to the peer; empty: not known
+	// Gateway is the router on the way to the peer; zero: there is none.
+	Gateway netip.Addr
+}
+
+// Gatekeeper is a part that can lock out those who work over the network.
+type Gatekeeper interface {
+	// LocksOut says by what a session would be lost, or not opened again, if next ran in
+	// place of what runs, with what would keep it. It changes nothing.
+	LocksOut(ctx context.Context, next Input, s Session) []string
 }
 
 // SecretNamer is a part that needs generated passwords.

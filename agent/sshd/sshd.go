@@ -23,7 +23,18 @@ const maxDepth = 4
 // are also those of ListenAddress (sshd_config(5)).
 func Ports(root string) []uint16 {
 	var ports []uint16
-	read(root, "/etc/ssh/sshd_config", maxDepth, &ports)
+	each(root, "/etc/ssh/sshd_config", maxDepth, func(key, value string) {
+		switch key {
+		case "port":
+			addPort(&ports, value)
+		case "listenaddress":
+			if ap, err := netip.ParseAddrPort(value); err == nil {
+				addPort(&ports, strconv.Itoa(int(ap.Port())))
+			} else if _, port, ok := strings.Cut(value, ":"); ok && strings.Count(value, ":") == 1 {
+				addPort(&ports, port)
+			}
+		}
+	})
 	if len(ports) == 0 {
 		return []uint16{defaultPort}
 	}
@@ -31,7 +42,8 @@ func Ports(root string) []uint16 {
 	return slices.Compact(ports)
 }
 
-func read(root, path string, depth int, ports *[]uint16) {
+// each passes the settings for the whole server, also those of included files, to use.
+func each(root, path string, depth int, use func(key, value string)) {
 	data, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil || depth == 0 {
 		return // no server, or none that we can read
@@ -41,16 +53,10 @@ func read(root, path string, depth int, ports *[]uint16) {
 		switch key {
 		case "match": // what follows is not for the whole server
 			return
-		case "port":
-			addPort(ports, value)
-		case "listenaddress":
-			if ap, err := netip.ParseAddrPort(value); err == nil {
-				addPort(ports, strconv.Itoa(int(ap.Port())))
-			} else if _, port, ok := strings.Cut(value, ":"); ok && strings.Count(value, ":") == 1 {
-				addPort(ports, port)
-			}
 		case "include":
-			include(root, value, depth-1, ports)
+			include(root, value, depth-1, use)
+		default:
+			use(key, value)
 		}
 	}
 }
@@ -65,14 +71,14 @@ func setting(line string) (key, value string) {
 	return strings.ToLower(line[:end]), strings.Trim(line[end:], " \t=\"")
 }
 
-func include(root, patterns string, depth int, ports *[]uint16) {
+func include(root, patterns string, depth int, use func(key, value string)) {
 	for pattern := range strings.FieldsSeq(patterns) {
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join("/etc/ssh", pattern)
 		}
 		paths, _ := filepath.Glob(filepath.Join(root, pattern)) // a bad pattern names no file
 		for _, p := range paths {
-			read("/", p, depth, ports)
+			each("/", p, depth, use)
 		}
 	}
 }

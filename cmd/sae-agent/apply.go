@@ -37,7 +37,10 @@ error changes nothing. What did not change goes on undisturbed.
 
 With '--confirm 2m', the change is undone after two minutes unless 'sae-agent
 confirm' comes: even when the daemon or your session has died with it, and at
-once by a reboot.`,
+once by a reboot.
+
+A change that would lock out somebody who is logged in over SSH (the firewall
+closes, the address or the route goes) is only made with '--confirm' or '--force'.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Confirm < 0 || (cmd.Flags().Changed("confirm") && o.Confirm < time.Second) {
@@ -60,6 +63,7 @@ once by a reboot.`,
 		},
 	}
 	cmd.Flags().DurationVar(&o.Confirm, "confirm", 0, "undo the change after this time unless 'sae-agent confirm' comes")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "make the change even if it locks out somebody who is logged in over SSH")
 	return cmd
 }
 

@@ -66,6 +66,7 @@ the daemon, cards and firewall are brought in line at once, and the rest when it
 	f.BoolVar(&list, "list", false, "list the configurations that are kept")
 	f.StringVar(&offline.State, "state-dir", defaultState, "where they are kept, when the daemon does not run")
 	f.StringVar(&offline.ResolvConf, "resolv-conf", defaultResolvConf, "file that gets the WAN's resolvers, when the daemon does not run; empty: none")
+	f.BoolVar(&o.Force, "force", false, "go back even if it locks out somebody who is logged in over SSH")
 	f.IntVar(&o.Pending, "pending", 0, "only if this configuration still waits for its confirmation")
 	_ = f.MarkHidden("pending") // the timer's
 	return cmd

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent"
+	"github.com/sae-agent/sae-agent/agent/lockout"
 )
 
 func newRunCommand() *cobra.Command {
@@ -47,6 +48,7 @@ SIGTERM ends it and leaves addresses and routes in place.`,
 					"--resolv-conf", opts.ResolvConf, "--pending", strconv.Itoa(pending)}
 			}
 			opts.BackupCommand = []string{exe, "--runtime-dir", opts.Runtime, "backup", "create"}
+			opts.Sessions = lockout.Sessions
 			return run(cmd.Context(), opts)
 		},
 	}

@@ -144,6 +144,13 @@ func (p *Part) Plan(ctx context.Context, next part.Input, plan *control.Plan) {
 	plan.Firewall = append(plan.Firewall, firewall.Plan(Desired(now.Config, f, p.dir()), Desired(next.Config, f, p.dir()))...)
 }
 
+// LocksOut implements part.Gatekeeper.
+func (p *Part) LocksOut(ctx context.Context, next part.Input, s part.Session) []string {
+	now := p.host.Running()
+	f := p.facts(ctx, now)
+	return locksOut(Desired(now.Config, f, p.dir()), Desired(next.Config, f, p.dir()), s)
+}
+
 // ApplyOffline implements part.OfflineApplier.
 func (p *Part) ApplyOffline(ctx context.Context, in part.Input) error {
 	others, err := Look(ctx)

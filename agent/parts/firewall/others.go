@@ -92,10 +92,13 @@ func exemptNets() []netip.Prefix {
 	return out
 }
 
-func isContainerLink(name string) bool {
-	return slices.ContainsFunc(containerLinks, func(pattern string) bool {
+func isContainerLink(name string) bool { return matches(containerLinks, name) }
+
+// matches reports whether a link has one of some names; * at the end stands for the rest.
+func matches(patterns []string, link string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		begin, any := strings.CutSuffix(pattern, "*")
-		return name == begin || any && strings.HasPrefix(name, begin)
+		return link == begin || any && strings.HasPrefix(link, begin)
 	})
 }
 

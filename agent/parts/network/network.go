@@ -112,6 +112,19 @@ func (p *Part) Plan(ctx context.Context, next part.Input, plan *control.Plan) {
 	}
 }
 
+// LocksOut implements part.Gatekeeper.
+func (p *Part) LocksOut(ctx context.Context, next part.Input, s part.Session) []string {
+	m := p.manager.Load()
+	if m == nil {
+		return nil // whatever becomes of the cards, it is not by this change
+	}
+	changes, err := m.Plan(ctx, Desired(next.Config, p.host.Paths().InState(stateDir)))
+	if err != nil {
+		p.host.Logger(name).Warn("cannot tell what would change of the network", "err", err)
+	}
+	return locksOut(changes, s)
+}
+
 // ApplyOffline implements part.OfflineApplier.
 func (p *Part) ApplyOffline(ctx context.Context, in part.Input) error {
 	return netcfg.Once(ctx, Desired(in.Config, p.host.Paths().InState(stateDir)), netcfg.Options{
