@@ -172,7 +172,8 @@ func (s *labSite) start(cfg Config) {
 	s.t.Helper()
 	svc, err := New(cfg, Options{
 		Names: names(), Dial: transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience,
-		Logger: slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
+		RestartDocker: func(context.Context) error { s.Stop(); s.Start(); return nil },
+		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
 	})
 	if err != nil {
 		s.t.Fatal(err)

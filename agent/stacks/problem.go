@@ -33,6 +33,7 @@ const (
 	ImageMissing Code = "image-missing"
 	RegistryDown Code = "registry-down"
 	PortTaken    Code = "port-taken"
+	PortStale    Code = "port-stale"
 	NoAddress    Code = "no-address"
 	Unhealthy    Code = "unhealthy"
 	ForeignData  Code = "foreign-data"
@@ -41,7 +42,7 @@ const (
 
 // codes are all of them, for metrics.
 var codes = [...]Code{
-	NoDocker, DaemonDown, WrongAPI, NoCompose, OldCompose, DiskFull, MemoryShort, ImageMissing, RegistryDown, PortTaken, NoAddress, Unhealthy, ForeignData, Failed,
+	NoDocker, DaemonDown, WrongAPI, NoCompose, OldCompose, DiskFull, MemoryShort, ImageMissing, RegistryDown, PortTaken, PortStale, NoAddress, Unhealthy, ForeignData, Failed,
 }
 
 // Problem is why a stack is not as it should be, and what mends it.

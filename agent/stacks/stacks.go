@@ -74,6 +74,9 @@ type Options struct {
 	OnStep func(stack, step string)
 	// Patience is how long a project may take to get healthy; 0: defaultPatience.
 	Patience time.Duration
+	// RestartDocker restarts Docker, and all containers with it. Nil: that is left to
+	// the operator.
+	RestartDocker func(context.Context) error
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -89,6 +92,9 @@ type Service struct {
 	cli    *cli
 	store  *store
 	stacks map[string]*stack
+
+	restart     sync.Mutex // held while Docker is restarted; guards the following
+	lastRestart time.Time
 
 	mu   sync.Mutex      // guards the following
 	life context.Context // of Run; nil before

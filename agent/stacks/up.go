@@ -185,9 +185,11 @@ func (s *stack) up(ctx context.Context, p *kind.Project, sick []string) error {
 			return err
 		}
 	}
-	err := s.compose(ctx, composeCall{args: []string{
-		"up", "--detach", "--remove-orphans", "--wait", "--wait-timeout", fmt.Sprint(int(s.opts.Patience.Seconds())),
-	}})
+	err := s.upFreeingPorts(ctx, func() error {
+		return s.compose(ctx, composeCall{args: []string{
+			"up", "--detach", "--remove-orphans", "--wait", "--wait-timeout", fmt.Sprint(int(s.opts.Patience.Seconds())),
+		}})
+	})
 	if err == nil {
 		err = s.reallyUp(ctx, p)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind/jitsi"
@@ -63,6 +64,8 @@ func (p *Part) Open(_ context.Context, _ part.Input) error {
 	// As Docker's own programs are told where the daemon is.
 	if path, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://"); ok {
 		opts.Socket = path
+	} else if r := p.host.Runner(); r != nil { // it is the one of Docker's package
+		opts.RestartDocker = func(ctx context.Context) error { return r.Restart(ctx, dockerd) }
 	}
 	s, err := stacks.New(stacks.Config{}, opts)
 	if err != nil {
@@ -71,6 +74,9 @@ func (p *Part) Open(_ context.Context, _ part.Input) error {
 	p.stacks = s
 	return nil
 }
+
+// dockerd is Docker's daemon.
+var dockerd = runner.Service{Unit: "docker.service", Argv: []string{"service", "docker", "restart"}, Process: "dockerd", PIDFile: "/run/docker.pid"}
 
 // names are the stacks that there can be, in the order in which they get what is short.
 func names() []string { return []string{jitsi.Name, nextcloud.Name} }

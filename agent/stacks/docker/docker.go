@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -162,6 +163,39 @@ func (c *Client) Containers(ctx context.Context, project string) ([]Container, e
 			ID: e.ID, Service: e.Labels["com.docker.compose.service"], Image: e.Image, State: e.State, Status: e.Status,
 			Health: health(e.Status), Created: time.Unix(e.Created, 0), ConfigHash: e.Labels["com.docker.compose.config-hash"],
 		})
+	}
+	return out, nil
+}
+
+// Running is a container that runs, of whatever project.
+type Running struct {
+	Name    string
+	Project string           // of Compose; empty: none
+	Ports   []netip.AddrPort // that it publishes
+}
+
+// Running lists all containers that run.
+func (c *Client) Running(ctx context.Context) ([]Running, error) {
+	var list []struct {
+		Names  []string
+		Labels map[string]string
+		Ports  []struct {
+			IP         string
+			PublicPort uint16
+		}
+	}
+	if err := c.ask(ctx, "/containers/json", nil, &list); err != nil {
+		return nil, err
+	}
+	out := make([]Running, 0, len(list))
+	for _, e := range list {
+		r := Running{Name: strings.TrimPrefix(strings.Join(e.Names, ","), "/"), Project: e.Labels["com.docker.compose.project"]}
+		for _, p := range e.Ports {
+			if addr, err := netip.ParseAddr(p.IP); err == nil && p.PublicPort != 0 { // one that is only exposed has none
+				r.Ports = append(r.Ports, netip.AddrPortFrom(addr, p.PublicPort))
+			}
+		}
+		out = append(out, r)
 	}
 	return out, nil
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type Engine struct {
 	Root   string   // of the daemon's files
 	t      testing.TB
 	dir    string
+
+	mu     sync.Mutex // held while the daemon is started or ended; guards the following
 	daemon *labtest.Process
 }
 
@@ -84,6 +87,8 @@ func Build(t testing.TB) string {
 // Start starts the daemon and waits until it answers.
 func (e *Engine) Start() {
 	e.t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.daemon = e.Host.Start("dockerd", "--host", "unix://"+e.Socket, "--data-root", e.Root, "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "docker.pid"), "--exec-opt", "native.cgroupdriver=cgroupfs", "--log-level", "error")
 	labtest.Eventually(e.t, func() error {
@@ -98,12 +103,16 @@ func (e *Engine) Start() {
 // Stop ends the daemon in good order, and its containers with it.
 func (e *Engine) Stop() {
 	e.t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	_ = e.daemon.Stop() // a signal is how it is asked to
 }
 
 // Kill ends the daemon at once, as a crash does.
 func (e *Engine) Kill() {
 	e.t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	_ = e.daemon.Kill()
 	_ = os.Remove(filepath.Join(e.dir, "docker.pid"))
 	// Its containerd goes on, and with it the containers.
