@@ -34,7 +34,11 @@ func KnowPhones(opts config.Options) config.Options {
 func modelKnown(model string) (suggestion string, ok bool) {
 	m, ok := yealink.LookupModel(model)
 	if !ok {
-		return "", false
+		names := make([]string, 0, len(yealink.Models()))
+		for _, m := range yealink.Models() {
+			names = append(names, m.Name)
+		}
+		return config.Closest(model, names), false
 	}
 	return m.Name, m.Name == model
 }
@@ -95,6 +99,11 @@ func (a *Agent) readFile() (applied, error) {
 	if err != nil {
 		return applied{}, badConfig("the configuration file cannot be read", err)
 	}
+	return parseFile(path, data)
+}
+
+// parseFile checks the text of the operator's file.
+func parseFile(path string, data []byte) (applied, error) {
 	cfg, _, err := KnowPhones(config.Options{Now: time.Now()}).Parse(path, data)
 	if err != nil {
 		return applied{}, badConfig("the configuration is not valid, nothing was changed", err)
@@ -207,16 +216,30 @@ func (a *Agent) checkedFile(ctx context.Context) (applied, error) {
 	if err != nil {
 		return next, err
 	}
+	return next, a.runsHere(ctx, next.Input)
+}
+
+// checked checks a text that is to become the file, as checkedFile does.
+func (a *Agent) checked(ctx context.Context, path string, data []byte) (applied, error) {
+	next, err := parseFile(path, data)
+	if err != nil {
+		return next, err
+	}
+	return next, a.runsHere(ctx, next.Input)
+}
+
+// runsHere asks the parts whether they could run a configuration on this machine.
+func (a *Agent) runsHere(ctx context.Context, next part.Input) error {
 	for _, p := range a.parts {
 		c, ok := p.(part.Checker)
 		if !ok {
 			continue
 		}
-		if err := c.Check(ctx, next.Input); err != nil {
-			return next, badConfig("the configuration cannot be run here, nothing was changed", err)
+		if err := c.Check(ctx, next); err != nil {
+			return badConfig("the configuration cannot be run here, nothing was changed", err)
 		}
 	}
-	return next, nil
+	return nil
 }
 
 // settle waits until each part has followed what runs, and returns those that have

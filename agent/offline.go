@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/backup"
+	"github.com/sae-agent/sae-agent/agent/config/edit"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
@@ -35,7 +36,10 @@ func (h offlineHost) Running() part.Input                     { return h.in }
 func (h offlineHost) Changed()                                {}
 func (h offlineHost) Settle(context.Context, string) error    { return control.ErrNoDaemon }
 func (h offlineHost) Reconciled(string, time.Duration, error) {}
-func (h offlineHost) Runner() part.Runner                     { return nil }
+func (h offlineHost) Edit(context.Context, control.EditOptions, func(*edit.File) error) (control.Plan, error) {
+	return control.Plan{}, control.ErrNoDaemon
+}
+func (h offlineHost) Runner() part.Runner { return nil }
 
 func (o Offline) history() (*history.History, error) {
 	return history.Open(o.InState(historyDir), o.Runtime)

@@ -185,9 +185,9 @@ func (v *checker) model(path, model string) {
 	}
 	if suggestion, ok := v.opts.ModelKnown(model); !ok {
 		if suggestion != "" {
-			suggestion = "did you mean " + suggestion + "?"
+			suggestion = "did you mean " + suggestion + "? "
 		}
-		v.fail(path, suggestion, "%q is not a model that the agent knows", model)
+		v.fail(path, suggestion+"'sae-agent models' lists them", "%q is not a model that the agent knows", model)
 	}
 }
 

@@ -46,6 +46,12 @@ func findKey(t reflect.Type, path, key string) string {
 	return ""
 }
 
+// Closest returns the name that text most probably stands for; empty when none does.
+func Closest(text string, names []string) string {
+	name, _ := closest(text, names)
+	return name
+}
+
 // closest returns the candidate that text most probably stands for.
 func closest(text string, candidates []string) (string, bool) {
 	best, bestDistance := "", 1+max(1, min(3, len(text)/3))

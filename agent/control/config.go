@@ -41,6 +41,15 @@ type ApplyOptions struct {
 	Force bool `json:"force,omitempty"`
 }
 
+// EditOptions say how to change the operator's file.
+type EditOptions struct {
+	// DryRun only tells what would be changed.
+	DryRun bool `json:"dry_run,omitempty"`
+	// DiscardEdits begins with what runs, in place of a file with edits that nobody
+	// applied. They are kept beside it.
+	DiscardEdits bool `json:"discard_edits,omitempty"`
+}
+
 // RollbackOptions say where to go back to.
 type RollbackOptions struct {
 	// Number is the configuration to go back to; 0: the one before what runs, or

@@ -25,11 +25,11 @@ import (
 func TestOrdersAreLogged(t *testing.T) {
 	var log bytes.Buffer
 	dir := controltest.ServeLog(t, slog.New(slog.NewTextHandler(&log, nil)),
-		control.Handle(control.ApprovePhone, func(_ context.Context, a control.Approval) (control.None, error) {
+		control.Handle(control.ApprovePhone, func(_ context.Context, a control.Approval) (control.Plan, error) {
 			if a.Extension == "666" {
-				return control.None{}, &control.Error{Code: http.StatusConflict, Message: "taken"}
+				return control.Plan{}, &control.Error{Code: http.StatusConflict, Message: "taken"}
 			}
-			return control.None{}, nil
+			return control.Plan{}, nil
 		}),
 		control.Handle(control.ListLeases, func(context.Context, control.None) ([]control.Lease, error) { return nil, nil }),
 	)
@@ -159,7 +159,7 @@ func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
 	called := false
 	note := func() { called = true }
 	dir := controltest.Serve(t,
-		control.Handle(control.ApprovePhone, func(context.Context, control.Approval) (control.None, error) { note(); return control.None{}, nil }),
+		control.Handle(control.ApprovePhone, func(context.Context, control.Approval) (control.Plan, error) { note(); return control.Plan{}, nil }),
 		control.Handle(control.ConfirmConfig, func(context.Context, control.None) (control.None, error) { note(); return control.None{}, nil }),
 		control.Handle(control.TestFirewall, func(context.Context, control.FirewallQuestion) (control.FirewallAnswer, error) {
 			note()

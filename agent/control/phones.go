@@ -15,9 +15,21 @@ var (
 		ID: "getPhone", Method: http.MethodGet, Path: "/phones/{mac}", Role: Viewer,
 		Summary: "All that is known of one phone",
 	}
-	ApprovePhone = Operation[Approval, None]{
+	AddPhone = Operation[NewPhone, Plan]{
+		ID: "addPhone", Method: http.MethodPost, Path: "/phones", Role: Operator, Order: "add phone",
+		Summary: "Write a phone into the configuration file, with its extension, and run it",
+	}
+	ApprovePhone = Operation[Approval, Plan]{
 		ID: "approvePhone", Method: http.MethodPost, Path: "/phones/{mac}/approve", Role: Operator, Order: "approve phone",
-		Summary: "Give an unknown phone an extension",
+		Summary: "Write an unknown phone into the configuration file, with its extension, and run it",
+	}
+	ReplacePhone = Operation[Replacement, Plan]{
+		ID: "replacePhone", Method: http.MethodPost, Path: "/phones/{mac}/replace", Role: Operator, Order: "replace phone",
+		Summary: "Give another phone the place of one in the configuration file, and run it",
+	}
+	RemovePhone = Operation[Removal, Plan]{
+		ID: "removePhone", Method: http.MethodPost, Path: "/phones/{mac}/remove", Role: Operator, Order: "remove phone",
+		Summary: "Take a phone out of the configuration file, and run it",
 	}
 	ForgetPhone = Operation[PhoneRequest, None]{
 		ID: "forgetPhone", Method: http.MethodPost, Path: "/phones/{mac}/forget", Role: Operator, Order: "forget phone",
@@ -38,7 +50,7 @@ var (
 )
 
 func phoneOperations() []Declaration {
-	return []Declaration{ListPhones, GetPhone, ApprovePhone, ForgetPhone, RearmPhone, ResyncPhones, LinkSoftphone}
+	return []Declaration{ListPhones, GetPhone, AddPhone, ApprovePhone, ReplacePhone, RemovePhone, ForgetPhone, RearmPhone, ResyncPhones, LinkSoftphone}
 }
 
 // PhoneRequest names a phone, by its MAC in any usual notation.
@@ -70,11 +82,38 @@ type Phone struct {
 	Trouble   string    `json:"trouble,omitempty"` // why it has its file and is not registered
 }
 
+// NewPhone is a phone for the configuration file.
+type NewPhone struct {
+	MAC       string `json:"mac"`
+	Model     string `json:"model,omitempty"`     // default: what the phone seems to be
+	Extension string `json:"extension,omitempty"` // made where there is none; default: the next free number
+	Name      string `json:"name,omitempty"`      // of an extension that is made
+	EditOptions
+}
+
 // Approval is what an unknown phone becomes.
 type Approval struct {
 	MAC       string `path:"mac" json:"-"`
-	Extension string `json:"extension"`
-	Model     string `json:"model,omitempty"` // default: what the phone seems to be
+	Model     string `json:"model,omitempty"`     // default: what the phone seems to be
+	Extension string `json:"extension,omitempty"` // made where there is none; default: the next free number
+	Name      string `json:"name,omitempty"`      // of an extension that is made
+	EditOptions
+}
+
+// Replacement is the phone that takes the place of another.
+type Replacement struct {
+	MAC   string `path:"mac" json:"-"`
+	New   string `json:"new"`             // its MAC
+	Model string `json:"model,omitempty"` // default: what it seems to be, or the former one's
+	EditOptions
+}
+
+// Removal says which phone goes.
+type Removal struct {
+	MAC string `path:"mac" json:"-"`
+	// Extension removes its extension too, unless another phone has it.
+	Extension bool `json:"extension,omitempty"`
+	EditOptions
 }
 
 // Link is a softphone's single-use provisioning address.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/config/edit"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
@@ -44,7 +45,7 @@ type Input struct {
 
 // Paths say where the agent finds and keeps things.
 type Paths struct {
-	Config     string // the operator's file; never written
+	Config     string // the operator's file; only Host.Edit writes it
 	State      string // folder
 	Runtime    string // folder
 	ResolvConf string // gets the WAN's resolvers; empty: no file does
@@ -65,6 +66,10 @@ type Host interface {
 	// Settle has every unit look now, and returns when one of them is as it should be,
 	// or why it is not.
 	Settle(ctx context.Context, unit string) error
+	// Edit has change edit the operator's file, checks the result, writes it and runs it,
+	// as 'sae-agent apply' does. It refuses while the file holds edits that nobody
+	// applied, or a configuration waits for its confirmation.
+	Edit(ctx context.Context, o control.EditOptions, change func(*edit.File) error) (control.Plan, error)
 	// Reconciled notes that something was compared with what it should be, and
 	// changed where needed.
 	Reconciled(name string, took time.Duration, err error)

@@ -27,7 +27,10 @@ func asked[Req, Resp any](got *any, op control.Operation[Req, Resp], resp Resp) 
 func TestCommandsAskTheDaemon(t *testing.T) {
 	var got any
 	dir := controltest.Serve(t,
-		asked(&got, control.ApprovePhone, control.None{}),
+		asked(&got, control.AddPhone, control.Plan{Config: []control.Change{{Path: "phones[x].model", New: "T42U"}}}),
+		asked(&got, control.ReplacePhone, control.Plan{}),
+		asked(&got, control.RemovePhone, control.Plan{}),
+		asked(&got, control.ApprovePhone, control.Plan{}),
 		asked(&got, control.ForgetPhone, control.None{}),
 		asked(&got, control.ResyncPhones, []control.Resync{{MAC: "00:15:65:12:34:56", State: control.ResyncSilent}}),
 		asked(&got, control.ApplyConfig, control.Plan{Config: []control.Change{{Path: "site.name", Old: "a", New: "b"}}}),
@@ -54,6 +57,10 @@ func TestCommandsAskTheDaemon(t *testing.T) {
 		asked  any
 	}{
 		{"phones approve " + mac + " --extension 100 --model T42U", exitOK, "Approved", control.Approval{MAC: mac, Extension: "100", Model: "T42U"}},
+		{"phones add " + mac + " --model T42U --extension 102 --name Reception", exitOK, "+ phones[x].model: T42U\nAdded", control.NewPhone{MAC: mac, Model: "T42U", Extension: "102", Name: "Reception"}},
+		{"phones add " + mac + " --dry-run", exitOK, "Nothing was changed", control.NewPhone{MAC: mac, EditOptions: control.EditOptions{DryRun: true}}},
+		{"phones replace " + mac + " 001565123457 --discard-edits", exitOK, "Replaced", control.Replacement{MAC: mac, New: "001565123457", EditOptions: control.EditOptions{DiscardEdits: true}}},
+		{"phones remove " + mac + " --extension", exitOK, "Removed", control.Removal{MAC: mac, Extension: true}},
 		{"phones forget " + mac + " --json", exitOK, `"mac": "` + mac + `"`, control.PhoneRequest{MAC: mac}},
 		{"phones resync --all --wait 5s", exitFailed, "no answer", control.ResyncOptions{Wait: 5 * time.Second}},
 		{"apply --confirm 2m", exitOK, "site.name", control.ApplyOptions{Confirm: 2 * time.Minute}},

@@ -96,13 +96,15 @@ func TestApproveAnUnknownPhone(t *testing.T) {
 	if found.State != "pending" || found.Model != "T54W" || found.Address == "" || found.FirstSeen.IsZero() {
 		t.Errorf("%+v", found)
 	}
-	if out, status := a.run("phones", "approve", strangerMAC, "--extension", "100"); status != exitFailed || !strings.Contains(out, "another phone has this extension") {
+	if out, status := a.run("phones", "approve", strangerMAC, "--extension", "100"); status != exitFailed || !strings.Contains(out, "phones replace "+aliceMAC) {
 		t.Errorf("status %d: %s", status, out)
 	}
-	if out, status := a.run("phones", "approve", strangerMAC); status != exitUsage {
-		t.Errorf("status %d: %s", status, out)
+	if out := a.must("phones", "approve", strangerMAC, "--dry-run"); !strings.Contains(out, "+ extensions[103]") || !strings.Contains(out, "Nothing was changed") {
+		t.Errorf("dry run: %s", out)
 	}
-	a.must("phones", "approve", strangerMAC, "--extension", "102")
+	if out := a.must("phones", "approve", strangerMAC, "--extension", "102"); !strings.Contains(out, "model T54W") && !strings.Contains(out, "T54W") {
+		t.Errorf("approved: %s", out)
+	}
 	if file, failure := p.tftp("001565000099.cfg"); !strings.Contains(file, "account.1.user_name = 102\n") || !strings.Contains(file, "account.1.password = ") {
 		t.Errorf("approved: %s %q", failure, file)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -15,11 +16,11 @@ func newPhonesCommand() *cobra.Command {
 	list := newPhonesListCommand()
 	cmd := &cobra.Command{
 		Use:   "phones",
-		Short: "List phones, approve unknown ones, provision softphones",
+		Short: "List phones, add, approve, replace and remove them, provision softphones",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  list.RunE,
 	}
-	cmd.AddCommand(list, newPhonesShowCommand(), newPhonesApproveCommand(),
+	cmd.AddCommand(list, newPhonesShowCommand(), newPhonesAddCommand(), newPhonesApproveCommand(), newPhonesReplaceCommand(), newPhonesRemoveCommand(),
 		newPhonesForgetCommand(), newPhonesRearmCommand(), newPhonesResyncCommand(), newPhonesQRCommand())
 	return cmd
 }
@@ -87,36 +88,114 @@ func printPhone(w io.Writer, p control.Phone, now time.Time) {
 	}
 }
 
-func newPhonesApproveCommand() *cobra.Command {
-	var a control.Approval
+// editFlags are those of a command that changes the file.
+func editFlags(cmd *cobra.Command, o *control.EditOptions) {
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would change, and change nothing")
+	cmd.Flags().BoolVar(&o.DiscardEdits, "discard-edits", false, "begin with what runs, in place of a file with edits that nobody applied; they are kept beside it")
+}
+
+// showEdit says what became of the file.
+func showEdit(cmd *cobra.Command, p control.Plan, o control.EditOptions, done string) error {
+	err := show(cmd, p, func(w io.Writer) {
+		printPlan(w, p, "Nothing to do.")
+		if o.DryRun {
+			done = "Nothing was changed."
+		}
+		fmt.Fprintln(w, done)
+	})
+	return errors.Join(err, behind(p))
+}
+
+func newPhonesAddCommand() *cobra.Command {
+	var n control.NewPhone
 	cmd := &cobra.Command{
-		Use:   "approve MAC --extension NUMBER",
-		Short: "Give an unknown phone an extension; it works within a minute",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:   "add MAC",
+		Short: "Write a phone into the file, with its extension, and run it",
+		Long: `Write a phone into the configuration file and run it, as 'sae-agent apply' does.
+An extension that is not there is made. Comments and order of the file stay.`,
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.Extension == "" {
-				return &usageError{fmt.Errorf("which extension? add --extension NUMBER")}
-			}
-			a.MAC = args[0]
-			if _, err := ask(cmd, control.ApprovePhone, a); err != nil {
+			n.MAC = args[0]
+			p, err := ask(cmd, control.AddPhone, n)
+			if err != nil {
 				return err
 			}
-			return show(cmd, a, func(w io.Writer) {
-				fmt.Fprintf(w, "Approved. To keep it in the configuration file too, add under phones:\n  - {mac: %q, model: %s, extension: %q}\n",
-					args[0], orWord(a.Model, "MODEL"), a.Extension)
-			})
+			return showEdit(cmd, p, n.EditOptions, "Added. The phone gets its line the next time that it asks.")
 		},
 	}
-	cmd.Flags().StringVar(&a.Extension, "extension", "", "the extension's number")
-	cmd.Flags().StringVar(&a.Model, "model", "", "the phone's model, such as T42U (default: what it seems to be)")
+	newPhoneFlags(cmd, &n.Model, &n.Extension, &n.Name)
+	editFlags(cmd, &n.EditOptions)
 	return cmd
 }
 
-func orWord(s, word string) string {
-	if s == "" {
-		return word
+func newPhoneFlags(cmd *cobra.Command, model, extension, name *string) {
+	cmd.Flags().StringVar(model, "model", "", "the phone's model, such as T42U (default: what it seems to be)")
+	cmd.Flags().StringVar(extension, "extension", "", "its number, which is made where there is none (default: the next free one)")
+	cmd.Flags().StringVar(name, "name", "", "the name of an extension that is made")
+}
+
+func newPhonesApproveCommand() *cobra.Command {
+	var a control.Approval
+	cmd := &cobra.Command{
+		Use:   "approve MAC",
+		Short: "Give an unknown phone an extension; it works within a minute",
+		Long: `Write an unknown phone into the configuration file and run it. Its model is the one
+that it has told, its number the next free one, unless you say otherwise.`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a.MAC = args[0]
+			p, err := ask(cmd, control.ApprovePhone, a)
+			if err != nil {
+				return err
+			}
+			return showEdit(cmd, p, a.EditOptions, "Approved. The phone asks again within a minute.")
+		},
 	}
-	return s
+	newPhoneFlags(cmd, &a.Model, &a.Extension, &a.Name)
+	editFlags(cmd, &a.EditOptions)
+	return cmd
+}
+
+func newPhonesReplaceCommand() *cobra.Command {
+	var r control.Replacement
+	cmd := &cobra.Command{
+		Use:   "replace OLD NEW",
+		Short: "Give the phone with the MAC NEW the place of the one with the MAC OLD",
+		Long: `Write the MAC of another phone in the place of one in the configuration file, and
+run it: the new phone gets the old one's extension and keys.`,
+		Args: usageArgs(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.MAC, r.New = args[0], args[1]
+			p, err := ask(cmd, control.ReplacePhone, r)
+			if err != nil {
+				return err
+			}
+			return showEdit(cmd, p, r.EditOptions, "Replaced. The new phone gets its line the next time that it asks.")
+		},
+	}
+	cmd.Flags().StringVar(&r.Model, "model", "", "the new phone's model (default: what it seems to be, or the old one's)")
+	editFlags(cmd, &r.EditOptions)
+	return cmd
+}
+
+func newPhonesRemoveCommand() *cobra.Command {
+	var r control.Removal
+	cmd := &cobra.Command{
+		Use:   "remove MAC",
+		Short: "Take a phone out of the file, and run it",
+		Args:  usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.MAC = args[0]
+			p, err := ask(cmd, control.RemovePhone, r)
+			if err != nil {
+				return err
+			}
+			return showEdit(cmd, p, r.EditOptions, "Removed. It gets no file any more; to empty the phone itself, reset it to its factory state.")
+		},
+	}
+	cmd.Flags().BoolVar(&r.Extension, "extension", false, "remove its extension too, unless another phone has it")
+	editFlags(cmd, &r.EditOptions)
+	return cmd
 }
 
 func newPhonesForgetCommand() *cobra.Command {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/config/edit"
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
 )
 
@@ -20,6 +22,9 @@ type Host struct {
 	Log    *slog.Logger
 	// Changes counts the calls of Changed.
 	Changes atomic.Int64
+	// File is what Edit changes; what it was asked with is in Edits.
+	File  []byte
+	Edits []control.EditOptions
 	// OnSettle is Settle. Nil: all is as it should be.
 	OnSettle func(ctx context.Context) error
 }
@@ -59,3 +64,16 @@ func (h *Host) Reconciled(string, time.Duration, error) {}
 
 // Runner implements part.Host.
 func (h *Host) Runner() part.Runner { return h.Run }
+
+// Edit implements part.Host: it changes File.
+func (h *Host) Edit(_ context.Context, o control.EditOptions, change func(*edit.File) error) (control.Plan, error) {
+	h.Edits = append(h.Edits, o)
+	f, err := edit.Parse(h.File)
+	if err == nil {
+		err = change(f)
+	}
+	if err == nil && !o.DryRun {
+		h.File = f.Bytes()
+	}
+	return control.Plan{}, err
+}

@@ -22,7 +22,12 @@ func (p *Part) Operations() []control.Handler {
 			}
 			return controlPhone(v), nil
 		}),
-		control.Handle(control.ApprovePhone, p.approve),
+		control.Handle(control.AddPhone, p.add),
+		control.Handle(control.ApprovePhone, func(ctx context.Context, a control.Approval) (control.Plan, error) {
+			return p.add(ctx, control.NewPhone(a))
+		}),
+		control.Handle(control.ReplacePhone, p.replace),
+		control.Handle(control.RemovePhone, p.remove),
 		control.Handle(control.ForgetPhone, p.order(func(ctx context.Context, mac net.HardwareAddr) error { return p.phones.Forget(ctx, mac) })),
 		control.Handle(control.RearmPhone, p.order(func(ctx context.Context, mac net.HardwareAddr) error { return p.phones.Rearm(ctx, mac) })),
 		control.Handle(control.ResyncPhones, p.resync),
@@ -53,14 +58,6 @@ func (p *Part) phone(text string) (View, error) {
 		return View{}, asControl(err)
 	}
 	return p.knowledge().view(st), nil
-}
-
-func (p *Part) approve(ctx context.Context, a control.Approval) (control.None, error) {
-	mac, err := parseMAC(a.MAC)
-	if err != nil {
-		return control.None{}, err
-	}
-	return control.None{}, asControl(p.phones.Approve(ctx, mac, a.Extension, a.Model))
 }
 
 // logSource says where a phone's story is, and which extension it has.

@@ -44,7 +44,7 @@ func phoneProblems(all []View) (out []problem.Problem) {
 	if pending > 0 {
 		out = append(out, problem.Problem{
 			ID: problem.PhonesPending, Severity: problem.Warning, Part: "phones", What: fmt.Sprintf("%d unknown phones wait for approval", pending),
-			Fix: "sae-agent phones lists them, sae-agent phones approve MAC --extension NUMBER gives one a line",
+			Fix: "sae-agent phones lists them, sae-agent phones approve MAC gives one a line",
 		})
 	}
 	return out

@@ -73,6 +73,13 @@ func TestInstallRebootPurge(t *testing.T) {
 	}
 	m.sh("test -f /usr/share/sae-agent/grafana/dashboards/sae-overview.json && test -f /usr/share/sae-agent/prometheus/rules/sae-agent.yml")
 
+	m.sh("sae-agent phones add 00:15:65:00:00:04 --model T42U --extension 104 --name Dora")
+	if got := m.sh("stat -c '%a %U' /etc/sae-agent/config.yaml; tail -n 1 /etc/sae-agent/config.yaml; sae-agent status || true"); !strings.HasPrefix(got, "640 root\n") ||
+		!strings.Contains(got, `{mac: "00:15:65:00:00:04", model: T42U, extension: "104"}`) || strings.Contains(got, "differs from what runs") {
+		t.Errorf("after phones add: %s", got)
+	}
+	m.sh("sae-agent phones remove 00:15:65:00:00:04 --extension")
+
 	m.secretsStayHome()
 	m.reboot()
 	m.phonesBoot()
