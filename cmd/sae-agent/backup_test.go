@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -74,4 +75,46 @@ func TestDaemonWaitsForAnInterruptedRestore(t *testing.T) {
 	a.fails("backup restore --continue", "run", "--config", a.path("config.yaml"), "--state-dir", a.path("state"))
 	a.must("backup", "restore", "--continue", "--state-dir", a.path("state"), "--config", a.path("config.yaml"))
 	a.start()
+}
+
+// What purging the package leaves opens the archives that it leaves.
+func TestPurgeKeepsTheKeyWithTheArchives(t *testing.T) {
+	t.Parallel()
+	postrm, err := filepath.Abs("../../debian/sae-agent.postrm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const archive = "/sae-agent-20260901T010000Z.backup"
+	for _, tt := range []struct {
+		name, config string
+		archives     []string // folders
+		keys         string   // files that hold the key afterwards
+		says         string
+	}{
+		{"where they are by default", "", []string{"/var/backups/sae-agent"}, "/var/backups/sae-agent/backup.key", "is now in /var/backups/sae-agent/backup.key"},
+		{"on a disk that is named", "backup:\n  dir: /mnt/usb/phones\n", []string{"/mnt/usb/phones"}, "/mnt/usb/phones/backup.key", "/mnt/usb/phones/backup.key"},
+		{"in a line", "backup: {dir: /mnt/usb, keep: 3}\n", []string{"/mnt/usb", "/var/backups/sae-agent"}, "/mnt/usb/backup.key /var/backups/sae-agent/backup.key", "/mnt/usb/backup.key"},
+		{"nowhere here", "backup: {dir: /mnt/usb}\n", nil, "/root/sae-agent-backup.key", "no backups where they should be"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			script := `set -e
+for dir in /etc /mnt /root /run /var/backups /var/lib; do mount -t tmpfs tmpfs $dir; done
+mkdir -p /etc/sae-agent /var/lib/sae-agent
+echo secret >/var/lib/sae-agent/backup.key
+printf '%s' "$CONFIG" >/etc/sae-agent/config.yaml
+for dir in $ARCHIVES; do mkdir -p $dir; touch $dir` + archive + `; done
+sh "$0" purge >&2
+test ! -e /var/lib/sae-agent
+for dir in $ARCHIVES; do test -e $dir` + archive + `; done
+for key in $(find /mnt /root /var/backups -name '*.key' | sort); do test "$(cat $key)-$(stat -c %a $key)" = secret-600; echo $key; done`
+			cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "sh", "-c", script, postrm)
+			cmd.Env = append(os.Environ(), "CONFIG="+tt.config, "ARCHIVES="+strings.Join(tt.archives, " "))
+			var said strings.Builder
+			cmd.Stderr = &said
+			keys, err := cmd.Output()
+			if err != nil || strings.Join(strings.Fields(string(keys)), " ") != tt.keys || !strings.Contains(said.String(), tt.says) {
+				t.Errorf("the key is in %q, %v; it says:\n%s", keys, err, &said)
+			}
+		})
+	}
 }

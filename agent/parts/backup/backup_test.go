@@ -1,10 +1,15 @@
 package backup
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/part"
 )
 
 // One backup in each window, also over midnight, and none outside.
@@ -28,5 +33,31 @@ func TestBackupDue(t *testing.T) {
 		if got := backupDue(c.window, c.now, c.newest); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
+	}
+}
+
+// What does not fit is not begun: a full disk stops the telephones.
+func TestBackupNeedsRoom(t *testing.T) {
+	state, dir := t.TempDir(), filepath.Join(t.TempDir(), "backups")
+	b := Backups{StateDir: state, Trees: func(part.HoldFunc) []backup.Tree { return []backup.Tree{{Name: "state", Path: state}} }}
+	large := filepath.Join(state, "large")
+	if err := os.WriteFile(large, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 40
+	if err := os.Truncate(large, size); err != nil { // a hole, which takes no room here
+		t.Fatal(err)
+	}
+	if _, err := b.Create(t.Context(), dir, 3, backup.Manifest{Site: "sae303", Created: time.Now()}, nil, nil); err == nil || !strings.Contains(err.Error(), "a backup may need 1099511 MB besides 1073 MB") || !strings.Contains(err.Error(), "backup.dir") {
+		t.Errorf("Create() = %v", err)
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if err := os.Truncate(large, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Create(t.Context(), dir, 3, backup.Manifest{Site: "sae303", Created: time.Now()}, nil, nil); err != nil {
+		t.Errorf("Create() with room: %v", err)
 	}
 }
