@@ -16,6 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/parts/dhcp"
 	"github.com/sae-agent/sae-agent/agent/parts/exchange"
 	"github.com/sae-agent/sae-agent/agent/parts/firewall"
+	"github.com/sae-agent/sae-agent/agent/parts/machine"
 	"github.com/sae-agent/sae-agent/agent/parts/network"
 	"github.com/sae-agent/sae-agent/agent/parts/provisioning"
 	"github.com/sae-agent/sae-agent/agent/parts/qos"
@@ -96,6 +97,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 		partweb.New(h, w.webSources(a, health)),
 		w.exchange, w.firewall, w.defence,
 		qos.New(h),
+		machine.New(h, machine.Deps{Resolvers: w.network.Resolvers}),
 		services.New(h),
 		w.stacks,
 		partbackup.New(h, opts.BackupCommand),

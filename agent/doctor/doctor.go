@@ -5,7 +5,6 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -27,13 +26,18 @@ type Facts struct {
 	Rivals     []string        // other DHCP servers that answer, where no daemon does
 	Listeners  []Listener
 	Cards      map[string]Card // those of the configuration, by name
-	Clock      Clock
-	DiskFree   uint64 // bytes, where the state is kept
-	Memory     uint64 // bytes available to new programs
-	Hostname   string // of this machine
-	Hosts      string // its /etc/hosts
 	// PasswordLogin says that the SSH server lets somebody in by a password.
 	PasswordLogin bool
+	Machine
+}
+
+// Machine is what the checks know of the machine itself.
+type Machine struct {
+	Clock    Clock
+	DiskFree uint64 // bytes, where the state is kept
+	Memory   uint64 // bytes available to new programs
+	Hostname string // of this machine
+	Hosts    string // its /etc/hosts
 }
 
 // Listener is a socket that waits for packets or connections.
@@ -56,6 +60,7 @@ type Card struct {
 // Clock is the machine's clock.
 type Clock struct {
 	Now          time.Time
+	Asked        bool // the kernel could be asked: not where ProtectClock= forbids it
 	Synchronised bool // by a time server, says the kernel
 }
 
@@ -67,47 +72,63 @@ type Check struct {
 
 // Checks returns all checks, in the order in which to mend what they find.
 func Checks() []Check {
-	return []Check{
+	return append([]Check{
 		{"config", checkConfig}, {"daemon", checkDaemon}, {"cards", checkCards}, {"owners", checkOwners},
-		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts},
-		{"upload", checkUpload}, {"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory},
-		{"hostname", checkHostname}, {"ssh", checkSSH},
-	}
+		{"dhcp-port", checkDHCPPort}, {"tftp-port", checkTFTPPort}, {"rivals", checkRivals}, {"ports", checkPorts}, {"ssh", checkSSH},
+	}, MachineChecks()...)
 }
 
-// Examine runs all checks. Problems carry the name of their check as Part.
-func Examine(f Facts) []problem.Problem {
-	out := []problem.Problem{}
-	for _, c := range Checks() {
+// MachineChecks returns those that the daemon makes by itself, since no other part of it sees what they judge.
+func MachineChecks() []Check {
+	return []Check{{"clock", checkClock}, {"disk", checkDisk}, {"memory", checkMemory}, {"hostname", checkHostname}}
+}
+
+// Judge runs checks. Problems carry the name of their check as Part.
+func Judge(f Facts, checks []Check) (out []problem.Problem) {
+	for _, c := range checks {
 		for _, p := range c.Judge(f) {
 			p.Part = c.Name
 			out = append(out, p)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b problem.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return out
 }
 
-func wrong(fix, format string, args ...any) problem.Problem {
-	return problem.Problem{Severity: problem.Error, What: fmt.Sprintf(format, args...), Fix: fix}
+// Examine runs all checks, and returns with what they find what the daemon knows itself: each problem once.
+func Examine(f Facts) []problem.Problem {
+	out := []problem.Problem{}
+	if f.Daemon != nil {
+		out = append(out, f.Daemon.Problems...)
+	}
+	for _, p := range Judge(f, Checks()) {
+		if !slices.ContainsFunc(out, func(o problem.Problem) bool { return o.ID == p.ID && o.Subject == p.Subject }) {
+			out = append(out, p)
+		}
+	}
+	problem.Sort(out)
+	return out
 }
 
-func doubtful(fix, format string, args ...any) problem.Problem {
-	return problem.Problem{Severity: problem.Warning, What: fmt.Sprintf(format, args...), Fix: fix}
+func wrong(id problem.ID, subject, fix, format string, args ...any) problem.Problem {
+	return problem.Problem{ID: id, Subject: subject, Severity: problem.Error, What: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+func doubtful(id problem.ID, subject, fix, format string, args ...any) problem.Problem {
+	return problem.Problem{ID: id, Subject: subject, Severity: problem.Warning, What: fmt.Sprintf(format, args...), Fix: fix}
 }
 
 func checkConfig(f Facts) []problem.Problem {
 	if f.ConfigErr == nil {
 		return nil
 	}
-	return []problem.Problem{wrong("sae-agent check says all that is wrong with it, sae-agent init writes one where there is none", "%s: %v", f.ConfigPath, f.ConfigErr)}
+	return []problem.Problem{wrong(problem.ConfigInvalid, "", "sae-agent check says all that is wrong with it, sae-agent init writes one where there is none", "%s: %v", f.ConfigPath, f.ConfigErr)}
 }
 
 func checkDaemon(f Facts) []problem.Problem {
 	if f.Daemon != nil {
 		return nil
 	}
-	return []problem.Problem{wrong("systemctl start sae-agent; journalctl -u sae-agent says why it ended", "the daemon does not answer: %v", f.DaemonErr)}
+	return []problem.Problem{wrong(problem.DaemonDown, "", "systemctl start sae-agent; journalctl -u sae-agent says why it ended", "the daemon does not answer: %v", f.DaemonErr)}
 }
 
 // roles returns the cards of the configuration by role, in a fixed order.
@@ -126,11 +147,11 @@ func checkCards(f Facts) (out []problem.Problem) {
 		c := f.Cards[r.name]
 		switch {
 		case !c.Exists:
-			out = append(out, wrong("correct "+r.role+".interface in the file: 'ip link' lists the cards", "there is no card %s", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, "correct "+r.role+".interface in the file: 'ip link' lists the cards", "there is no card %s", r.name))
 		case !c.Up:
-			out = append(out, wrong("ip link set "+r.name+" up", "%s is switched off", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, "ip link set "+r.name+" up", "%s is switched off", r.name))
 		case !c.Carrier:
-			out = append(out, wrong("look at the cable of "+r.name+" and at what it is plugged into", "%s has no link", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, "look at the cable of "+r.name+" and at what it is plugged into", "%s has no link", r.name))
 		}
 	}
 	return out
@@ -142,7 +163,7 @@ func checkOwners(f Facts) (out []problem.Problem) {
 			continue
 		}
 		for _, o := range f.Cards[r.name].Owners {
-			out = append(out, wrong("sae-agent takeover has it leave the card alone; or: "+o.Advice, "%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, r.name))
+			out = append(out, wrong(problem.CardManaged, r.name, "sae-agent takeover has it leave the card alone; or: "+o.Advice, "%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, r.name))
 		}
 	}
 	return out
@@ -189,14 +210,14 @@ func checkDHCPPort(f Facts) (out []problem.Problem) {
 		return nil
 	}
 	for _, l := range f.strangers("udp", config.PortRange{First: 67, Last: 67}) {
-		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers DHCP on this machine (UDP port 67)", l.who()))
+		out = append(out, wrong(problem.PortTaken, "udp 67", "sae-agent takeover stops it; or: "+l.stop(), "%s answers DHCP on this machine (UDP port 67)", l.who()))
 	}
 	return out
 }
 
 func checkTFTPPort(f Facts) (out []problem.Problem) {
 	for _, l := range f.strangers("udp", config.PortRange{First: 69, Last: 69}) {
-		out = append(out, wrong("sae-agent takeover stops it; or: "+l.stop(), "%s answers TFTP on this machine (UDP port 69)", l.who()))
+		out = append(out, wrong(problem.PortTaken, "udp 69", "sae-agent takeover stops it; or: "+l.stop(), "%s answers TFTP on this machine (UDP port 69)", l.who()))
 	}
 	return out
 }
@@ -221,7 +242,7 @@ func checkPorts(f Facts) (out []problem.Problem) {
 		for _, l := range f.strangers(p.Protocol, p.PortRange, allowed...) {
 			if !seen[l.Addr] {
 				seen[l.Addr] = true
-				out = append(out, wrong("move that program, or change the port in the file", "%s holds %s port %d, which is for %s", l.who(), p.Protocol, l.Addr.Port(), p.Use))
+				out = append(out, wrong(problem.PortTaken, fmt.Sprintf("%s %d", l.Protocol, l.Addr.Port()), "move that program, or change the port in the file", "%s holds %s port %d, which is for %s", l.who(), p.Protocol, l.Addr.Port(), p.Use))
 			}
 		}
 	}
@@ -234,10 +255,10 @@ var oldest = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 func checkClock(f Facts) []problem.Problem {
 	switch {
 	case f.Clock.Now.Before(oldest):
-		return []problem.Problem{wrong("timedatectl set-time 'YYYY-MM-DD HH:MM', and replace the battery of the clock",
+		return []problem.Problem{wrong(problem.ClockWrong, "", "timedatectl set-time 'YYYY-MM-DD HH:MM', and replace the battery of the clock",
 			"the clock says %s, which cannot be", f.Clock.Now.Format(time.DateOnly))}
-	case !f.Clock.Synchronised:
-		return []problem.Problem{doubtful("install chrony, and see that it reaches its servers: chronyc sources",
+	case f.Clock.Asked && !f.Clock.Synchronised:
+		return []problem.Problem{doubtful(problem.ClockAlone, "", "install chrony, and see that it reaches its servers: chronyc sources",
 			"the clock is not kept by a time server; phones show this machine's time")}
 	}
 	return nil
@@ -254,9 +275,9 @@ func checkDisk(f Facts) []problem.Problem {
 	const fix = "apt-get clean and journalctl --vacuum-size=100M make room at once"
 	switch {
 	case f.DiskFree < diskNeeded:
-		return []problem.Problem{wrong(fix, "only %d MiB are free on the disk: leases could not be recorded any more", f.DiskFree/mib)}
+		return []problem.Problem{wrong(problem.DiskFull, "", fix, "only %d MiB are free on the disk: leases could not be recorded any more", f.DiskFree/mib)}
 	case f.DiskFree < diskWanted:
-		return []problem.Problem{doubtful(fix, "only %d MiB are free on the disk", f.DiskFree/mib)}
+		return []problem.Problem{doubtful(problem.DiskFull, "", fix, "only %d MiB are free on the disk", f.DiskFree/mib)}
 	}
 	return nil
 }
@@ -265,5 +286,5 @@ func checkMemory(f Facts) []problem.Problem {
 	if f.Memory >= memoryWanted {
 		return nil
 	}
-	return []problem.Problem{doubtful("stop what is not needed, or give the machine more", "only %d MiB of memory are left", f.Memory/mib)}
+	return []problem.Problem{doubtful(problem.MemoryShort, "", "stop what is not needed, or give the machine more", "only %d MiB of memory are left", f.Memory/mib)}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
@@ -37,8 +38,10 @@ func healthy(t *testing.T) Facts {
 			listener("tcp", "192.168.1.1:9303", "sae-agent", "sae-agent.service"), listener("tcp", "0.0.0.0:22", "sshd", "ssh.service"),
 			listener("udp", "0.0.0.0:5060", "asterisk", "asterisk.service"),
 		},
-		Clock: Clock{Now: oldest.AddDate(1, 0, 0), Synchronised: true}, DiskFree: 10 << 30, Memory: 1 << 30,
-		Hostname: "appliance", Hosts: "127.0.0.1 localhost\n127.0.1.1 appliance.example appliance # ours\n",
+		Machine: Machine{
+			Clock: Clock{Now: oldest.AddDate(1, 0, 0), Asked: true, Synchronised: true}, DiskFree: 10 << 30, Memory: 1 << 30,
+			Hostname: "appliance", Hosts: "127.0.0.1 localhost\n127.0.1.1 appliance.example appliance # ours\n",
+		},
 	}
 }
 
@@ -53,20 +56,26 @@ func TestChecks(t *testing.T) {
 		what   string // empty: nothing is wrong
 		fix    string
 	}{
-		"healthy":            {func(*Facts) {}, "", "", ""},
-		"no config":          {func(f *Facts) { f.Config, f.ConfigErr = nil, errors.New("no such file") }, "config", "config.yaml: no such file", "sae-agent init"},
-		"no daemon":          {func(f *Facts) { f.Daemon, f.DaemonErr = nil, errors.New("nobody there") }, "daemon", "nobody there", "systemctl start"},
-		"no card":            {func(f *Facts) { delete(f.Cards, "ens34") }, "cards", "no card ens34", "lan.interface"},
-		"card off":           {func(f *Facts) { f.Cards["ens33"] = Card{Exists: true} }, "cards", "ens33 is switched off", "ip link set ens33 up"},
-		"no link":            {func(f *Facts) { f.Cards["ens34"] = Card{Exists: true, Up: true} }, "cards", "ens34 has no link", "cable"},
-		"isc-dhcp-server":    {listens("udp", "0.0.0.0:67", "dhcpd", "isc-dhcp-server.service"), "dhcp-port", "dhcpd (isc-dhcp-server.service) answers DHCP", "systemctl disable --now isc-dhcp-server.service"},
-		"dnsmasq":            {listens("udp", "0.0.0.0:67", "dnsmasq", ""), "dhcp-port", "dnsmasq (process 42) answers DHCP", "takeover"},
-		"DHCP off":           {func(f *Facts) { listens("udp", "0.0.0.0:67", "dhcpd", "")(f); f.Config.DHCP.Enabled = false }, "", "", ""},
-		"tftpd-hpa":          {listens("udp", "[::]:69", "in.tftpd", "tftpd-hpa.service"), "tftp-port", "in.tftpd (tftpd-hpa.service) answers TFTP", "takeover"},
-		"someone on 69":      {listens("udp", "[::]:69", "", ""), "tftp-port", "another program answers TFTP", "stop it"},
-		"foreign server":     {func(f *Facts) { f.Daemon.DHCP.Foreign = []string{"192.168.1.77 (chosen by 02:00:00:00:00:01)"} }, "rivals", "192.168.1.77", "switch"},
-		"rival":              {func(f *Facts) { f.Daemon.DHCP.Rivals = []string{"192.168.1.254 (aa:bb:cc:dd:ee:ff)"} }, "rivals", "192.168.1.254", "dhcp.enabled: false"},
-		"upload not shaped":  {func(f *Facts) { f.Daemon.QoS.Error = "there is no card ens33" }, "upload", "there is no card ens33", "qos.wan_upload"},
+		"healthy":         {func(*Facts) {}, "", "", ""},
+		"no config":       {func(f *Facts) { f.Config, f.ConfigErr = nil, errors.New("no such file") }, "config", "config.yaml: no such file", "sae-agent init"},
+		"no daemon":       {func(f *Facts) { f.Daemon, f.DaemonErr = nil, errors.New("nobody there") }, "daemon", "nobody there", "systemctl start"},
+		"no card":         {func(f *Facts) { delete(f.Cards, "ens34") }, "cards", "no card ens34", "lan.interface"},
+		"card off":        {func(f *Facts) { f.Cards["ens33"] = Card{Exists: true} }, "cards", "ens33 is switched off", "ip link set ens33 up"},
+		"no link":         {func(f *Facts) { f.Cards["ens34"] = Card{Exists: true, Up: true} }, "cards", "ens34 has no link", "cable"},
+		"isc-dhcp-server": {listens("udp", "0.0.0.0:67", "dhcpd", "isc-dhcp-server.service"), "dhcp-port", "dhcpd (isc-dhcp-server.service) answers DHCP", "systemctl disable --now isc-dhcp-server.service"},
+		"dnsmasq":         {listens("udp", "0.0.0.0:67", "dnsmasq", ""), "dhcp-port", "dnsmasq (process 42) answers DHCP", "takeover"},
+		"DHCP off":        {func(f *Facts) { listens("udp", "0.0.0.0:67", "dhcpd", "")(f); f.Config.DHCP.Enabled = false }, "", "", ""},
+		"tftpd-hpa":       {listens("udp", "[::]:69", "in.tftpd", "tftpd-hpa.service"), "tftp-port", "in.tftpd (tftpd-hpa.service) answers TFTP", "takeover"},
+		"someone on 69":   {listens("udp", "[::]:69", "", ""), "tftp-port", "another program answers TFTP", "stop it"},
+		"rival":           {func(f *Facts) { f.Rivals = []string{"192.168.1.254 (aa:bb:cc:dd:ee:ff)"} }, "rivals", "192.168.1.254", "dhcp.enabled: false"},
+		"the daemon knows": {func(f *Facts) {
+			f.Daemon.Problems = []problem.Problem{{ID: problem.QoSNotShaped, Part: "qos", What: "there is no card", Fix: "remove qos.wan_upload"}}
+		}, "qos", "there is no card", "qos.wan_upload"},
+		"both know": {func(f *Facts) {
+			f.DiskFree = 5 << 20
+			f.Daemon.Problems = []problem.Problem{{ID: problem.DiskFull, Part: "machine", What: "only 4 MiB", Fix: "make room"}}
+		}, "machine", "only 4 MiB", "make room"},
+		"clock not asked":    {func(f *Facts) { f.Clock.Asked, f.Clock.Synchronised = false, false }, "", "", ""},
 		"own name unknown":   {func(f *Facts) { f.Hosts = "127.0.0.1 localhost\n#127.0.1.1 appliance\n" }, "hostname", "appliance, this machine's own name", "127.0.1.1 appliance"},
 		"no exchange here":   {func(f *Facts) { f.Hosts = ""; f.Config.PBX.Driver = config.DriverNone }, "", "", ""},
 		"port taken":         {listens("tcp", "0.0.0.0:9303", "haproxy", "haproxy.service"), "ports", "haproxy (haproxy.service) holds tcp port 9303, which is for the agent's HTTP server", "change the port"},
@@ -92,7 +101,7 @@ func TestChecks(t *testing.T) {
 			switch {
 			case c.what == "" && len(got) > 0:
 				t.Errorf("found %+v", got)
-			case c.what != "" && (len(got) != 1 || got[0].Part != c.check || !strings.Contains(got[0].What, c.what) || !strings.Contains(got[0].Fix, c.fix)):
+			case c.what != "" && (len(got) != 1 || got[0].ID == "" || got[0].Part != c.check || !strings.Contains(got[0].What, c.what) || !strings.Contains(got[0].Fix, c.fix)):
 				t.Errorf("found %+v, want %s: %s (%s)", got, c.check, c.what, c.fix)
 			}
 		})

@@ -20,6 +20,6 @@ func checkHostname(f Facts) []problem.Problem {
 			return nil
 		}
 	}
-	return []problem.Problem{doubtful("add to /etc/hosts the line: 127.0.1.1 "+f.Hostname,
+	return []problem.Problem{doubtful(problem.HostnameUnknown, "", "add to /etc/hosts the line: 127.0.1.1 "+f.Hostname,
 		"%s, this machine's own name, is not in /etc/hosts: calls wait for DNS to tell it, 20 seconds each when that does not answer", f.Hostname)}
 }

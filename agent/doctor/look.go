@@ -42,20 +42,26 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 	for _, r := range f.roles() {
 		f.Cards[r.name] = lookAtCard(ctx, r.name)
 	}
-	f.Clock = lookAtClock()
-	if f.DiskFree, err = diskFree(s.StateDir); err != nil {
-		return f, fmt.Errorf("doctor: disk: %w", err)
+	f.PasswordLogin = sshd.PasswordLogin("/")
+	f.Machine, err = LookAtMachine(s.StateDir)
+	return f, err
+}
+
+// LookAtMachine gathers what MachineChecks judge besides the configuration.
+func LookAtMachine(stateDir string) (m Machine, err error) {
+	m.Clock = lookAtClock()
+	if m.DiskFree, err = diskFree(stateDir); err != nil {
+		return m, fmt.Errorf("doctor: disk: %w", err)
 	}
 	meminfo, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return f, fmt.Errorf("doctor: memory: %w", err)
+		return m, fmt.Errorf("doctor: memory: %w", err)
 	}
-	f.Memory = memAvailable(meminfo)
-	f.Hostname, _ = os.Hostname()
+	m.Memory = memAvailable(meminfo)
+	m.Hostname, _ = os.Hostname()
 	hosts, _ := os.ReadFile("/etc/hosts") // a machine without one has an empty one
-	f.Hosts = string(hosts)
-	f.PasswordLogin = sshd.PasswordLogin("/")
-	return f, nil
+	m.Hosts = string(hosts)
+	return m, nil
 }
 
 func lookAtCard(ctx context.Context, name string) Card {
@@ -71,7 +77,7 @@ func lookAtCard(ctx context.Context, name string) Card {
 func lookAtClock() Clock {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
-	return Clock{Now: time.Now(), Synchronised: err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
+	return Clock{Now: time.Now(), Asked: err == nil, Synchronised: err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
 }
 
 // diskFree returns what is free where dir is, or will be.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -15,20 +16,16 @@ import (
 // searchTimeout is longer than any search takes.
 const searchTimeout = 30 * time.Second
 
-// SearchDHCP searches for other DHCP servers on the LAN. The daemon's own server does
-// it, which knows its own answers, by ask; without a daemon the question comes from
-// here. What cannot be asked is left as it was.
-func SearchDHCP(ctx context.Context, f Facts, ask func(context.Context) (control.DHCPStatus, error)) Facts {
+// SearchDHCP searches for other DHCP servers on the LAN, before Look. The daemon's own server does it, which knows its
+// own answers, by ask, and reports them as its problems; without a daemon the question comes from here, and the answer
+// is in the facts. What cannot be asked is left as it was.
+func SearchDHCP(ctx context.Context, f Facts, ask func(context.Context) error) Facts {
 	if f.Config == nil || !f.Config.DHCP.Enabled {
 		return f
 	}
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
-	if f.Daemon != nil {
-		if st, err := ask(ctx); err == nil {
-			daemon := *f.Daemon
-			daemon.DHCP, f.Daemon = st, &daemon
-		}
+	if err := ask(ctx); !errors.Is(err, control.ErrNoDaemon) {
 		return f
 	}
 	rivals, err := dhcpd.Search(ctx, searchConfig(f.Config))
@@ -48,18 +45,11 @@ func searchConfig(c *config.Config) dhcpd.Config {
 	}
 }
 
-func checkRivals(f Facts) (out []problem.Problem) {
-	rivals := f.Rivals
-	if f.Daemon != nil {
-		rivals = f.Daemon.DHCP.Rivals
-		if list := f.Daemon.DHCP.Foreign; len(list) > 0 {
-			out = append(out, doubtful("look for it in the switch's table: it answers certain clients only, has gone, or somebody forges their messages",
-				"clients chose a DHCP server that does not answer our search: %s", strings.Join(list, ", ")))
-		}
+// checkRivals judges what a search without a daemon has found: the daemon reports its own.
+func checkRivals(f Facts) []problem.Problem {
+	if len(f.Rivals) == 0 {
+		return nil
 	}
-	if len(rivals) > 0 {
-		out = append(out, wrong("switch that server off; name it in dhcp.peers if it is a partner; or let it be, set dhcp.enabled: false and have it send option 66",
-			"another DHCP server answers on the LAN: %s", strings.Join(rivals, ", ")))
-	}
-	return out
+	return []problem.Problem{wrong(problem.DHCPRival, "", "switch that server off; name it in dhcp.peers if it is a partner; or let it be, set dhcp.enabled: false and have it send option 66",
+		"another DHCP server answers on the LAN: %s", strings.Join(f.Rivals, ", "))}
 }

@@ -12,7 +12,7 @@ func checkSSH(f Facts) []problem.Problem {
 	if f.Config == nil || !f.PasswordLogin || f.Config.WAN.Method == config.WANNone || !f.sshReachable() {
 		return nil
 	}
-	return []problem.Problem{doubtful(
+	return []problem.Problem{doubtful(problem.SSHPassword, "",
 		"once your key is in ~/.ssh/authorized_keys: echo 'PasswordAuthentication no\nKbdInteractiveAuthentication no' > /etc/ssh/sshd_config.d/10-keys.conf; systemctl reload ssh",
 		"the SSH server is open to the WAN and lets people in by password: anybody on the Internet may guess")}
 }

@@ -46,6 +46,16 @@ const (
 	StackUpdateFailed  ID = "stack-update-failed"
 	GatewayMissing     ID = "gateway-not-registered"
 	BackupFailed       ID = "backup-failed"
+	DaemonDown         ID = "daemon-down"
+	CardManaged        ID = "card-managed"
+	PortTaken          ID = "port-taken"
+	ClockWrong         ID = "clock-wrong"
+	ClockAlone         ID = "clock-not-synchronised"
+	DiskFull           ID = "disk-full"
+	MemoryShort        ID = "memory-short"
+	HostnameUnknown    ID = "hostname-unknown"
+	SSHPassword        ID = "ssh-password-login"
+	ResolverSilent     ID = "resolver-silent"
 )
 
 // Kind describes a kind of problem.
@@ -101,5 +111,15 @@ func Kinds() []Kind {
 		{StackUpdateFailed, "The last update of a stack did not succeed."},
 		{GatewayMissing, "The meetings' SIP gateway is not registered at the exchange."},
 		{BackupFailed, "No backup was made."},
+		{DaemonDown, "The daemon does not answer."},
+		{CardManaged, "Another program manages a card that is ours."},
+		{PortTaken, "Another program holds a port that the appliance needs."},
+		{ClockWrong, "The clock says a time that cannot be."},
+		{ClockAlone, "No time server keeps the clock."},
+		{DiskFull, "The disk is full, or nearly."},
+		{MemoryShort, "Little memory is left."},
+		{HostnameUnknown, "The machine does not know its own name."},
+		{SSHPassword, "Passwords of the SSH server can be guessed from the Internet."},
+		{ResolverSilent, "A name server does not answer."},
 	}
 }

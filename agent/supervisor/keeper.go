@@ -29,6 +29,7 @@ type keeper struct {
 	run     *run       // nil while nothing runs
 	hung    chan error // gets the end of a call that did not return in time; nil: none
 	starts  retry      // of starting, and of handing over a configuration
+	tried   uint64     // the generation that was: each apply has it tried at once
 	settles retry      // of reading back that it is in force
 
 	mu        sync.Mutex // guards the following
@@ -174,10 +175,11 @@ func (k *keeper) reconcile(ctx context.Context, in part.Input) error {
 		k.starts.begun()
 		k.beginSettling(ctx)
 		return nil
-	case !k.starts.due(want, time.Now()):
+	case !k.starts.due(want, time.Now()) && k.tried == in.Generation:
 		return errors.New(k.Status().LastError) // said before
 	}
 	k.starts.begun()
+	k.tried = in.Generation
 	if k.run == nil {
 		err = k.start(ctx, want)
 	} else {

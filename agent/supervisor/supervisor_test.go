@@ -102,6 +102,27 @@ func TestFailingUnitsRetryWithBackOffAndLeaveOthersAlone(t *testing.T) {
 	}
 }
 
+// An operator who applies again does not wait for the pause between two tries.
+func TestAnotherGenerationIsTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{generation: 1, want: map[string]string{"bad": ""}}
+		starts := 0
+		s, stop := h.start(t, h.unit("bad", runs(func(context.Context) error { starts++; return errors.New("port taken") })))
+		defer stop()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		before := starts
+		for h.generation < 4 {
+			h.generation++
+			s.Wake()
+			synctest.Wait()
+		}
+		if starts != before+3 {
+			t.Errorf("%d starts by three applies", starts-before)
+		}
+	})
+}
+
 func TestBuildIsRetriedUntilItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{want: map[string]string{"p": ""}}

@@ -25,13 +25,15 @@ another manager of a card, a missing link, ports that collide, a wrong clock, a
 full disk. The LAN is searched for other DHCP servers. Nothing is changed. The exit status is 1 when something does not work.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			facts, err := lookAround(cmd, path, state)
+			s := factSource(cmd, path, state)
+			s.Facts = doctor.SearchDHCP(cmd.Context(), s.Facts, func(ctx context.Context) error {
+				_, err := control.Call(ctx, daemon(cmd), control.SearchDHCPServers, control.None{})
+				return err
+			})
+			facts, err := doctor.Look(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
-			facts = doctor.SearchDHCP(cmd.Context(), facts, func(ctx context.Context) (control.DHCPStatus, error) {
-				return control.Call(ctx, daemon(cmd), control.SearchDHCPServers, control.None{})
-			})
 			problems := doctor.Examine(facts)
 			if err := show(cmd, problems, func(w io.Writer) { printFindings(w, problems) }); err != nil {
 				return err
@@ -47,8 +49,8 @@ full disk. The LAN is searched for other DHCP servers. Nothing is changed. The e
 	return cmd
 }
 
-// lookAround gathers what doctor and takeover judge.
-func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
+// factSource is where doctor's facts come from.
+func factSource(cmd *cobra.Command, path, state string) doctor.Source {
 	s := doctor.Source{Facts: doctor.Facts{ConfigPath: path}, StateDir: state}
 	s.Daemon = func(ctx context.Context) (control.Status, error) {
 		return control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
@@ -58,7 +60,7 @@ func lookAround(cmd *cobra.Command, path, state string) (doctor.Facts, error) {
 		s.Config, _, err = agent.KnowPhones(config.Options{}).Parse(path, data)
 	}
 	s.ConfigErr = err
-	return doctor.Look(cmd.Context(), s)
+	return s
 }
 
 func printFindings(w io.Writer, problems []problem.Problem) {

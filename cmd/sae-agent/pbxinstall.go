@@ -67,7 +67,7 @@ one, only this machine and --admin-from can visit them.`,
 			if err := i.setUp(cmd); err != nil {
 				return err
 			}
-			if i.facts, err = lookAround(cmd, path, i.state); err != nil {
+			if i.facts, err = doctor.Look(cmd.Context(), factSource(cmd, path, i.state)); err != nil {
 				return err
 			}
 			return i.run(cmd.Context())

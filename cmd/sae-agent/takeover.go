@@ -46,7 +46,7 @@ isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' gives everything back.`
 			if undo {
 				return undoTakeover(cmd, t, yes)
 			}
-			facts, err := lookAround(cmd, path, state)
+			facts, err := doctor.Look(cmd.Context(), factSource(cmd, path, state))
 			if err != nil {
 				return err
 			}

@@ -47,8 +47,9 @@ func (m MAC) HardwareAddr() net.HardwareAddr { return m[:] }
 // from its UDP socket, a Refresh brings its frame. Frames that no datagram follows
 // from (a firewall drops it) are forgotten in time.
 type Tap struct {
-	fd  int
-	buf []byte
+	fd   int
+	buf  []byte
+	down bool // the card was set down, and no frame has come since
 	// Senders seen, in two generations: the older one goes when the newer one is full.
 	newer, older map[netip.AddrPort][]MAC
 }
@@ -132,15 +133,19 @@ func (t *Tap) Refresh() error {
 	for range keep { // what goes on coming meanwhile is for the next call
 		n, err := unix.Read(t.fd, t.buf)
 		switch {
+		case errors.Is(err, unix.EAGAIN) && t.down && !t.there():
+			return errors.New("linksource: the card is gone") // which the kernel does not say again
 		case errors.Is(err, unix.EAGAIN):
 			return nil
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ENETDOWN) && t.there():
+			t.down = true
 			continue // it was set down, and its frames come again once it is up
 		case err != nil:
 			return fmt.Errorf("linksource: %w", os.NewSyscallError("read", err))
 		}
+		t.down = false
 		if from, mac, ok := parseUDP(t.buf[:n]); ok {
 			t.note(from, mac)
 		}

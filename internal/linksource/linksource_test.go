@@ -239,6 +239,10 @@ func TestTapOfCardThatGoes(t *testing.T) {
 	send(phone, phoneAddr, "x")
 	_, got := r.next()
 	expect(t, "the phone", got, stationOf(phone))
+	server.Down("ens34")
+	if err := r.tap.Refresh(); err != nil {
+		t.Errorf("set down: %v", err)
+	}
 	server.Run("ip", "link", "del", "ens34")
 	if err := r.tap.Refresh(); err == nil {
 		t.Error("no error")

@@ -24,6 +24,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
+	"github.com/sae-agent/sae-agent/internal/card"
 )
 
 const name = "dhcp"
@@ -80,6 +81,9 @@ func (p *Part) Units() []part.Unit {
 func (p *Part) desired(_ context.Context, in part.Input) (dhcpd.Config, bool, error) {
 	if !in.Config.DHCP.Enabled {
 		return dhcpd.Config{}, false, nil
+	}
+	if err := card.Up(in.Config.LAN.Interface); err != nil {
+		return dhcpd.Config{}, true, err
 	}
 	f := Facts{Resolvers: p.deps.Resolvers(), Approved: p.deps.Approved(), TimeServer: TimeServerRuns(in.Config.LAN.Address.Addr())}
 	f.UTCOffset, f.POSIXTZ = zoneOf(in.Config.Site.Timezone, time.Now())

@@ -4,7 +4,9 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -134,10 +136,13 @@ func (p *Part) ApplyOffline(ctx context.Context, in part.Input) error {
 
 // Report implements part.Reporter.
 func (p *Part) Report(st *control.Status) []problem.Problem {
-	if m := p.manager.Load(); m != nil {
-		st.Network = links(m.Status())
+	m := p.manager.Load()
+	if m == nil {
+		return nil
 	}
-	return problems(st.Network)
+	now := m.Status()
+	st.Network = links(now)
+	return slices.Concat(problems("wan", now.WAN), problems("lan", now.LAN))
 }
 
 func links(st netcfg.Status) []control.NetworkLink {
@@ -168,16 +173,45 @@ func links(st netcfg.Status) []control.NetworkLink {
 	return out
 }
 
-func problems(links []control.NetworkLink) (out []problem.Problem) {
-	for _, l := range links {
-		if l.Error != "" {
-			severity := problem.Error
-			if l.Role == "wan" { // phones work without the Internet
-				severity = problem.Warning
-			}
-			out = append(out, problem.Problem{ID: problem.LinkTrouble, Severity: severity, Part: name, Subject: l.Name, What: l.Name + ": " + l.Error,
-				Fix: "sae-agent doctor says more, sae-agent takeover has other managers leave the card alone"})
-		}
+// problems says what is wrong with a card. Phones work without the Internet, not without the LAN.
+func problems(role string, l netcfg.LinkStatus) (out []problem.Problem) {
+	severity := problem.Error
+	if role == "wan" {
+		severity = problem.Warning
 	}
-	return out
+	if l.Problem == "" {
+		return nil
+	}
+	pulled := l.Up && !l.Carrier
+	for _, o := range l.Owners {
+		if pulled {
+			break // whoever manages it
+		}
+		out = append(out, problem.Problem{
+			ID: problem.CardManaged, Severity: severity, Part: name, Subject: l.Name,
+			What: fmt.Sprintf("%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, l.Name),
+			Fix:  "sae-agent takeover has it leave the card alone; or: " + o.Advice,
+		})
+	}
+	if len(out) > 0 {
+		return out
+	}
+	return append(out, problem.Problem{
+		ID: problem.LinkTrouble, Severity: severity, Part: name, Subject: l.Name, What: l.Name + ": " + l.Problem, Fix: fix(role, l),
+	})
+}
+
+// fix says what a person can do about a card that nobody else manages.
+func fix(role string, l netcfg.LinkStatus) string {
+	switch {
+	case !l.Exists:
+		return "correct " + role + ".interface in the file: 'ip link' lists the cards"
+	case l.Up && !l.Carrier:
+		return "look at the cable of " + l.Name + " and at what it is plugged into"
+	case l.Method == netcfg.MethodDHCP && l.Lease == nil:
+		return "look at the cable of " + l.Name + " and at the router that it leads to; a provider without DHCP takes wan.method: static"
+	case role == "wan" && l.Addressed && !l.Gateway.IsValid():
+		return "set wan.method: static with wan.gateway, or look at who manages the card"
+	}
+	return "sae-agent logs --part network says what happened to it"
 }

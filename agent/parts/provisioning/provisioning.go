@@ -19,6 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/folder"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 	"github.com/sae-agent/sae-agent/agent/sipwatch"
+	"github.com/sae-agent/sae-agent/internal/card"
 	"github.com/sae-agent/sae-agent/tftpd"
 )
 
@@ -106,7 +107,7 @@ func (p *Part) Units() []part.Unit {
 		part.NewUnit(part.Spec[sipwatch.Config]{
 			Name: registrationsName,
 			Desired: func(_ context.Context, in part.Input) (sipwatch.Config, bool, error) {
-				return desiredSIP(in.Config), true, nil
+				return desiredSIP(in.Config), true, card.Up(in.Config.LAN.Interface)
 			},
 			Build: p.buildSIP,
 		}),

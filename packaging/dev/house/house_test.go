@@ -34,6 +34,7 @@ var engines = map[string][]string{
 	"dhcp":         {"agent/phones/yealink", "dhcpd"},
 	"exchange":     {"agent/pbx"},
 	"firewall":     {"agent/sshd", "firewall"},
+	"machine":      {"agent/doctor"},
 	"network":      {"netcfg"},
 	"provisioning": {"agent/phones", "agent/pbx", "agent/sipwatch", "tftpd"},
 	"qos":          {"netcfg/qos"},
