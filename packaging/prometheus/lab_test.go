@@ -330,7 +330,7 @@ func (s *site) partsThatAreOff() []string {
 var metricName = regexp.MustCompile(`\b(?:instance[a-z_]*:)?(?:sae_[a-z0-9_]+|up)(?::[a-z0-9_]+)?\b`)
 
 // onlyWhileWrong are metrics that have a series for each thing that is wrong.
-var onlyWhileWrong = []string{"sae_dhcp_rival_info"}
+var onlyWhileWrong = []string{"sae_dhcp_rival_info", "sae_problem"}
 
 // askRule asks for a rule. An alert has no data when all is well, so what it is about
 // is asked for.

@@ -110,7 +110,7 @@ func TestUplinkIsLeftToItsManager(t *testing.T) {
 			operator := m.ssh(m.provider, address)
 			m.install()
 			if manager == "NetworkManager" { // it has all cards, used or not
-				m.eventually("sae-agent status", "manages ens34, so we do not", "sae-agent takeover")
+				m.eventually("sae-agent status", "manages ens34, so sae-agent does not", "sae-agent takeover")
 				m.sh("sae-agent takeover --yes")
 			}
 			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
