@@ -130,7 +130,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { events.run(ctx, m.wake, m.opts.OnOthers) })
-	if err := m.enforce(ctx); err != nil {
+	if err := m.enforce(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	running.Go(func() { m.resolve(ctx) })
