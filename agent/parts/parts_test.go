@@ -200,7 +200,7 @@ func allParts() map[string]aPart {
 					LeasedTo: nobody, TimeServer: func() bool { return false }, Slowed: func(netip.Addr) bool { return false }, Exchange: noExchange{},
 				})
 			},
-			works: func(part.Part, control.Status) error { return listens("192.168.1.1:69") },
+			works: func(part.Part, control.Status) error { return listens("192.168.1.1%ens34:69") },
 		},
 		"web": {
 			make: func(h part.Host) part.Part {
