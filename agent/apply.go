@@ -58,6 +58,12 @@ func badConfig(message string, err error) error {
 	return e
 }
 
+// NoConfigError says that there is no configuration to begin with.
+type NoConfigError struct{ error }
+
+// Unwrap returns why.
+func (e *NoConfigError) Unwrap() error { return e.error }
+
 // firstConfig reads the configuration to begin with.
 func (a *Agent) firstConfig() error {
 	undone, err := a.history.UndoOverdue(time.Now())
@@ -81,7 +87,7 @@ func (a *Agent) firstConfig() error {
 	}
 	next, err := a.readFile()
 	if err != nil {
-		return err
+		return &NoConfigError{err}
 	}
 	if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -65,5 +66,22 @@ func TestNoChangeLocksOutItsAuthor(t *testing.T) {
 	refused(err)
 	if _, err := a.goBack(t.Context(), control.RollbackOptions{Force: true}); err != nil || a.Running().Config.WANOpen("ssh") {
 		t.Errorf("rollback --force: %v", err)
+	}
+}
+
+// init knows what runs, or ran last.
+func TestCurrentOffline(t *testing.T) {
+	a, write := newAgent(t, slog.New(slog.DiscardHandler), tenLines)
+	o := Offline{Paths: a.opts.Paths}
+	write("changed: since")
+	if data, err := o.Current(); err != nil || string(data) != tenLines {
+		t.Errorf("%v: %s", err, data)
+	}
+	o.State = t.TempDir()
+	if data, err := o.Current(); err != nil || data != nil {
+		t.Errorf("where nothing ran: %v: %s", err, data)
+	}
+	if left, _ := os.ReadDir(o.State); len(left) > 0 {
+		t.Errorf("asking has made %v", left)
 	}
 }

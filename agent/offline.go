@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/backup"
@@ -52,6 +53,22 @@ func (o Offline) History() ([]control.Applied, error) {
 		return nil, err
 	}
 	return kept(h)
+}
+
+// Current returns the text of the configuration that runs, or ran last; nil when none did.
+func (o Offline) Current() ([]byte, error) {
+	if _, err := os.Stat(o.InState(historyDir)); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	h, err := o.history()
+	if err != nil {
+		return nil, err
+	}
+	_, data, err := h.Current()
+	if errors.Is(err, history.ErrEmpty) {
+		return nil, nil
+	}
+	return data, err
 }
 
 // Rollback makes an earlier configuration the one that the daemon will start with,

@@ -425,7 +425,7 @@ func (s *Server) silentForeign() (out []Foreign) {
 func (s *Server) setServing(why string) {
 	s.mu.Lock()
 	changed := s.serving != (why == "") || s.reason != why
-	s.serving, s.reason = why == "", why
+	s.serving, s.reason, s.starting = why == "", why, false
 	if s.serving || len(s.rivals) > 0 {
 		s.yielding = time.Time{}
 	}
@@ -443,5 +443,5 @@ func (s *Server) setServing(why string) {
 func (s *Server) setReason(why string) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.reason = why
+	s.reason, s.starting = why, true
 }

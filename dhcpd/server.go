@@ -51,11 +51,12 @@ type Server struct {
 	heartbeat heartbeat.Loop // of receive
 	shown     atomic.Pointer[snapshot]
 
-	mu      sync.RWMutex // guards the following
-	table   *table
-	link    *link
-	serving bool
-	reason  string // why not serving
+	mu       sync.RWMutex // guards the following
+	table    *table
+	link     *link
+	serving  bool
+	reason   string // why not serving
+	starting bool   // the first search has not ended
 	rivalry
 	waiting map[netip.Addr]*waitingOffer
 	verify  []netip.Addr // leased addresses to be looked for
@@ -371,8 +372,10 @@ func (s *Server) Lookup(addr netip.Addr) (Lease, bool) {
 
 // Status tells whether the server serves, and how full the pool is.
 type Status struct {
-	Serving  bool
-	Reason   string // why not
+	Serving bool
+	Reason  string // why not
+	// Starting says that it does not know yet whether it may.
+	Starting bool
 	Rivals   []Rival
 	Foreign  []Foreign
 	Strays   []StrayRelay // relays that are not configured, and not answered

@@ -21,7 +21,7 @@ func (s *Server) show() {
 	size, free := s.table.size()
 	now := &snapshot{
 		Status: Status{
-			Serving: s.serving, Reason: s.reason, Strays: s.strays, PoolSize: size,
+			Serving: s.serving, Reason: s.reason, Starting: s.starting, Strays: s.strays, PoolSize: size,
 			PoolUsed: size - free,
 			Bound:    s.table.states[StateBound], Declined: s.table.states[StateDeclined],
 		},

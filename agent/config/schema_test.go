@@ -37,7 +37,7 @@ func TestSchemaAndReferenceAreCurrent(t *testing.T) {
 	}
 	golden.Equal(t, "../../packaging/config.schema.json", b.Bytes())
 	golden.Equal(t, "../../docs/configuration.md", reference(comments))
-	golden.Equal(t, "../../packaging/man/sae-agent.yaml.5", manual(comments))
+	golden.Equal(t, "../../packaging/man/sae-agent-config.5", manual(comments))
 }
 
 // readComments returns the comments of the fields in types.go, by "Type.Field".
@@ -159,9 +159,9 @@ This page is made from the types of package agent/config.
 	return b.Bytes()
 }
 
-// manual writes sae-agent.yaml(5).
+// manual writes sae-agent-config(5).
 func manual(comments map[string]string) []byte {
-	p := man.New("sae-agent.yaml", "5", "configuration of sae-agent")
+	p := man.New("sae-agent-config", "5", "configuration of sae-agent")
 	p.Section("DESCRIPTION")
 	p.Text("/etc/sae-agent/config.yaml says how the appliance should be. sae-agent check says everything that is wrong with it, " +
 		"sae-agent plan what would change, and sae-agent apply runs it. Unknown keys are errors.")

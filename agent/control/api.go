@@ -70,6 +70,7 @@ type NetworkLink struct {
 type DHCPStatus struct {
 	Serving  bool     `json:"serving"`
 	Reason   string   `json:"reason,omitempty"`         // why not serving
+	Starting bool     `json:"starting,omitempty"`       // it is not known yet whether it may serve
 	Rivals   []string `json:"rivals,omitempty"`         // other DHCP servers that answer on the LAN
 	Foreign  []string `json:"foreign,omitempty"`        // servers that clients chose and that do not answer us
 	Relays   []string `json:"strange_relays,omitempty"` // relays that dhcp.relays does not name; they are not answered

@@ -6,6 +6,7 @@ package setup
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -149,8 +150,10 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 	}
 	wan := slices.IndexFunc(m.Cards, func(c Card) bool { return c.Default })
 	switch {
-	case len(m.Cards) < 2:
-		return nil, nil, fmt.Errorf("this machine has %d network card(s): two are needed, one towards the Internet and one towards the phones", len(m.Cards))
+	case len(m.Cards) == 0:
+		return nil, nil, errors.New("this machine has no network card: two are needed, one towards the Internet and one towards the phones")
+	case len(m.Cards) == 1:
+		return oneCard(c, m.Cards[0])
 	case wan < 0:
 		wan = 0
 		note("No card has a default route: %s is taken for the WAN. Change wan and lan if it is the other way round.", m.Cards[0].Name)
@@ -180,6 +183,18 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		note("What firewall.wan_allow does not name is closed to the Internet. SSH stays open.")
 	}
 	return c, notes, nil
+}
+
+// oneCard is for a machine that lacks the other card: the one it has stays as it is, so
+// that whoever works over it goes on.
+func oneCard(c *config.Config, card Card) (*config.Config, []string, error) {
+	c.WAN.Method = config.WANNone
+	c.LAN.Interface, c.LAN.Address = card.Name, lanAddress(card, Card{})
+	c.DHCP.Enabled = false
+	c.DHCP.Range = rangeOf(c.LAN.Address)
+	c.Firewall.Enabled = false
+	return c, []string{fmt.Sprintf("This machine has only one network card (%s), and two are needed: one towards the Internet and one towards the phones. "+
+		"It stays as it is: nobody gets an address from here, and no firewall is set. Add the other card, move this file away, and run 'sae-agent init --fresh'.", card.Name)}, nil
 }
 
 // lookAtSSH finds the SSH server's ports.

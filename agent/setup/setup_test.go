@@ -43,6 +43,7 @@ func TestDraft(t *testing.T) {
 		"same-net": {Hostname: "x", Cards: []Card{card("ens33", "192.168.1.7/24", true, "NetworkManager"), card("ens34", "", false, "")}, SSH: SSH{[]uint16{22, 2222}, []uint16{2222, 22, 1022}}},
 		"three":    {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", false, ""), card("ens34", "10.1.2.3/24", true, ""), card("ens35", "", false, "")}},
 		"lan-set":  {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", true, ""), card("ens34", "10.20.30.50/24", false, "ifupdown")}},
+		"one-card": {Hostname: "x", Cards: []Card{card("enp0s20f0u1u2", "10.20.30.50/24", true, "NetworkManager")}, SSH: SSH{[]uint16{22}, []uint16{22}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, notes, err := Draft(m)
@@ -52,8 +53,8 @@ func TestDraft(t *testing.T) {
 			golden.Equal(t, "testdata/draft-"+name+".golden", text(t, c, notes))
 		})
 	}
-	if _, _, err := Draft(Machine{Cards: []Card{card("ens33", "", true, "")}}); err == nil || !strings.Contains(err.Error(), "two are needed") {
-		t.Errorf("one card: %v", err)
+	if _, _, err := Draft(Machine{}); err == nil || !strings.Contains(err.Error(), "two are needed") {
+		t.Errorf("no card: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/setup"
 )
@@ -24,17 +25,27 @@ type written struct {
 }
 
 func newInitCommand() *cobra.Command {
-	path, quiet := defaultConfig, false
+	path, quiet, fresh := defaultConfig, false, false
+	var offline agent.Offline
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a configuration from what the machine has",
 		Long: `Look at the network cards and write a configuration file: the card with the
-default route is the WAN, another one the LAN. A file that exists is left alone;
-'--config -' prints instead of writing.`,
+default route is the WAN, another one the LAN. Where sae-agent has run already, what
+it ran last is written, since the addresses of the cards are then its own doing. A
+file that exists is left alone; '--config -' prints instead of writing.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := os.Stat(path); err == nil && quiet {
 				return nil
+			}
+			offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
+			data, err := offline.Current()
+			if err != nil {
+				return err
+			}
+			if data != nil && !fresh {
+				return writeText(cmd, path, data, []string{"sae-agent has run on this machine already: this is the configuration that it ran last."})
 			}
 			m, err := setup.Inspect(cmd.Context())
 			if err != nil {
@@ -48,6 +59,8 @@ default route is the WAN, another one the LAN. A file that exists is left alone;
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", path, "the file to write, or - to print it")
+	cmd.Flags().StringVar(&offline.State, "state-dir", defaultState, "where applied configurations are kept")
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "look at the cards also where sae-agent has run already")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "do nothing where there is a file already, and call that a success")
 	return cmd
 }
@@ -66,6 +79,11 @@ func writeConfig(cmd *cobra.Command, path string, c *config.Config, head string,
 			notes = append(notes, "to be mended: "+d.String())
 		}
 	}
+	return writeText(cmd, path, data, notes)
+}
+
+// writeText writes the text of a configuration file where there is none.
+func writeText(cmd *cobra.Command, path string, data []byte, notes []string) error {
 	if path == "-" {
 		_, err := cmd.OutOrStdout().Write(data)
 		for _, n := range notes {
@@ -89,6 +107,6 @@ func writeConfig(cmd *cobra.Command, path string, c *config.Config, head string,
 	}
 	return show(cmd, written{path, notes}, func(w io.Writer) {
 		fmt.Fprintf(w, "Wrote %s.\n%s", path, strings.Join(append(notes, ""), "\n"))
-		fmt.Fprintln(w, "Next: name your extensions and phones there, then run 'sae-agent check'.")
+		fmt.Fprintln(w, "Next: 'sae-agent phones add MAC --model T42U' gives a phone its line, and so does naming it there; 'sae-agent check' says what is wrong after an edit.")
 	})
 }

@@ -38,6 +38,7 @@ it (logs.personal_data), from the daemon's memory.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.phone, "phone", "", "only the story of the phone with this MAC address")
+	completeFlag(cmd, "phone", func(n int) completions { return completeMACs(n, nil) })
 	f.StringVar(&q.part, "part", "", "only what this part says, such as dhcp, tftp, phones, network, pbx")
 	f.BoolVarP(&q.follow, "follow", "f", false, "go on as more happens")
 	f.DurationVar(&q.since, "since", 7*24*time.Hour, "only what has happened in this time")

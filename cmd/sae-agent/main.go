@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 )
@@ -21,6 +22,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitConfig is the daemon's when it has no configuration to begin with (EX_CONFIG of
+	// sysexits(3)): it is not started again until somebody has written one.
+	exitConfig = 78
 )
 
 // verifyLeases is no operator's command: the daemon calls itself so, to look at
@@ -49,6 +53,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	var unready *agent.NoConfigError
 	var silent *silentError
 	if errors.As(err, &silent) {
 		return exitFailed
@@ -64,6 +69,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &usage) {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
+	}
+	if errors.As(err, &unready) {
+		return exitConfig
 	}
 	return exitFailed
 }
@@ -90,36 +98,32 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 		SilenceErrors: true,
 		Args:          usageArgs(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       version,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("runtime-dir", "/run/sae-agent", "where the daemon's socket is")
 	root.PersistentFlags().Bool("json", false, "print JSON")
-	root.AddCommand(
-		newRunCommand(),
-		newInitCommand(),
-		newImportCommand(),
-		newCheckCommand(),
-		newPlanCommand(),
-		newApplyCommand(),
-		newConfirmCommand(),
-		newRollbackCommand(),
-		newBootCommand(),
-		newDoctorCommand(),
-		newVerifyCommand(),
-		newTakeoverCommand(),
-		newBackupCommand(),
-		newStatusCommand(),
-		newPhonesCommand(),
-		newModelsCommand(),
-		newLeasesCommand(),
-		newExtensionsCommand(),
-		newPBXCommand(),
-		newLogsCommand(),
-		newBansCommand(),
-		newFirewallCommand(),
-		newStacksCommand(),
-		newVersionCommand(),
-	)
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"begin", "Begin:", []*cobra.Command{newInitCommand(), newImportCommand(), newTakeoverCommand()}},
+		{"daily", "Every day:", []*cobra.Command{
+			newStatusCommand(), newPhonesCommand(), newExtensionsCommand(), newLeasesCommand(), newLogsCommand(), newModelsCommand(),
+		}},
+		{"change", "Change the configuration:", []*cobra.Command{
+			newCheckCommand(), newPlanCommand(), newApplyCommand(), newConfirmCommand(), newRollbackCommand(),
+		}},
+		{"wrong", "When something is wrong:", []*cobra.Command{newDoctorCommand(), newVerifyCommand(), newBansCommand(), newFirewallCommand()}},
+		{"servers", "Servers and copies:", []*cobra.Command{newPBXCommand(), newStacksCommand(), newBackupCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(newRunCommand(), newBootCommand(), newVersionCommand())
 	return root
 }
 

@@ -27,14 +27,14 @@ func TestManualIsCurrent(t *testing.T) {
 	p.Text("0 when all is well, 1 when it failed, 2 when the command line cannot be understood.")
 	p.Section("FILES")
 	for _, f := range [][2]string{
-		{"/etc/sae-agent/config.yaml", "the configuration, see sae-agent.yaml(5)"},
+		{"/etc/sae-agent/config.yaml", "the configuration, see sae-agent-config(5)"},
 		{"/var/lib/sae-agent", "leases, approved phones, generated passwords, applied configurations"},
 		{"/run/sae-agent/control.sock", "where the commands talk to the daemon; for root and the group sae-agent"},
 	} {
 		p.Item(f[0], f[1])
 	}
 	p.Section("SEE ALSO")
-	p.Text("sae-agent.yaml(5), phonesim(1)")
+	p.Text("sae-agent-config(5), phonesim(1)")
 
 	const path = "../../packaging/man/sae-agent.8"
 	golden.Equal(t, path, p.Bytes())

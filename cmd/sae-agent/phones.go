@@ -63,6 +63,8 @@ func newPhonesShowCommand() *cobra.Command {
 		Use:   "show MAC",
 		Short: "Show all that is known of one phone",
 		Args:  usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeMACs(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := ask(cmd, control.GetPhone, phoneRequest(args[0]))
 			if err != nil {
@@ -114,6 +116,8 @@ func newPhonesAddCommand() *cobra.Command {
 		Long: `Write a phone into the configuration file and run it, as 'sae-agent apply' does.
 An extension that is not there is made. Comments and order of the file stay.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeMACs(1, unnamed),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n.MAC = args[0]
 			p, err := ask(cmd, control.AddPhone, n)
@@ -132,6 +136,8 @@ func newPhoneFlags(cmd *cobra.Command, model, extension, name *string) {
 	cmd.Flags().StringVar(model, "model", "", "the phone's model, such as T42U (default: what it seems to be)")
 	cmd.Flags().StringVar(extension, "extension", "", "its number, which is made where there is none (default: the next free one)")
 	cmd.Flags().StringVar(name, "name", "", "the name of an extension that is made")
+	_ = cmd.RegisterFlagCompletionFunc("model", completeModels) // the flag is there
+	completeFlag(cmd, "extension", completeExtensions)
 }
 
 func newPhonesApproveCommand() *cobra.Command {
@@ -142,6 +148,8 @@ func newPhonesApproveCommand() *cobra.Command {
 		Long: `Write an unknown phone into the configuration file and run it. Its model is the one
 that it has told, its number the next free one, unless you say otherwise.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeMACs(1, unnamed),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.MAC = args[0]
 			p, err := ask(cmd, control.ApprovePhone, a)
@@ -164,6 +172,8 @@ func newPhonesReplaceCommand() *cobra.Command {
 		Long: `Write the MAC of another phone in the place of one in the configuration file, and
 run it: the new phone gets the old one's extension and keys.`,
 		Args: usageArgs(cobra.ExactArgs(2)),
+
+		ValidArgsFunction: completeMACs(2, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.MAC, r.New = args[0], args[1]
 			p, err := ask(cmd, control.ReplacePhone, r)
@@ -184,6 +194,8 @@ func newPhonesRemoveCommand() *cobra.Command {
 		Use:   "remove MAC",
 		Short: "Take a phone out of the file, and run it",
 		Args:  usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeMACs(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.MAC = args[0]
 			p, err := ask(cmd, control.RemovePhone, r)
@@ -199,15 +211,21 @@ func newPhonesRemoveCommand() *cobra.Command {
 }
 
 func newPhonesForgetCommand() *cobra.Command {
-	return order("mac", "forget MAC", "Take an approval back",
+	return withMACs(order("mac", "forget MAC", "Take an approval back",
 		"Forgotten. A phone that is in the configuration file stays; an unknown one waits for approval again.",
-		control.ForgetPhone, phoneRequest)
+		control.ForgetPhone, phoneRequest))
 }
 
 func newPhonesRearmCommand() *cobra.Command {
-	return order("mac", "rearm MAC", "Put the secret back into a phone's file (secrets: once)",
+	return withMACs(order("mac", "rearm MAC", "Put the secret back into a phone's file (secrets: once)",
 		"Rearmed. The phone gets its secret at its next fetch.",
-		control.RearmPhone, phoneRequest)
+		control.RearmPhone, phoneRequest))
+}
+
+// withMACs has a command's argument completed.
+func withMACs(cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = completeMACs(1, nil)
+	return cmd
 }
 
 func newPhonesQRCommand() *cobra.Command {
@@ -215,6 +233,8 @@ func newPhonesQRCommand() *cobra.Command {
 		Use:   "qr EXTENSION",
 		Short: "Print a link and QR code that set a softphone up (works once, for 15 minutes)",
 		Args:  usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeExtensions(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := ask(cmd, control.LinkSoftphone, control.SoftphoneRequest{Extension: args[0]})
 			if err != nil {

@@ -21,6 +21,8 @@ func newPhonesResyncCommand() *cobra.Command {
 restart. It is done for a phone only when that was seen to fetch its file; the
 exit status is 0 when all have.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
+
+		ValidArgsFunction: completeMACs(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
 				return &usageError{errors.New("name one phone by its MAC, or all of them by --all")}

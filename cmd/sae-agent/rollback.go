@@ -46,6 +46,8 @@ func newRollbackCommand() *cobra.Command {
 the last ten ('--list' shows them). The file in /etc is left as it is. Without
 the daemon, cards and firewall are brought in line at once, and the rest when it starts.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
+
+		ValidArgsFunction: completeNumbers(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
 			offline.Logger = newLogger(cmd.ErrOrStderr(), slog.LevelWarn)

@@ -167,7 +167,10 @@ func printNetwork(w io.Writer, links []control.NetworkLink) {
 
 func printDHCP(w io.Writer, d control.DHCPStatus) {
 	state := "serving"
-	if !d.Serving {
+	switch {
+	case d.Starting:
+		state = "starting: " + d.Reason
+	case !d.Serving:
 		state = "silent: " + d.Reason
 	}
 	fmt.Fprintf(w, "DHCP           %s, %d of %d addresses used\n", state, d.PoolUsed, d.PoolSize)
@@ -196,7 +199,9 @@ func printParts(w io.Writer, p paint, parts []control.PartStatus, now time.Time)
 	}
 	fmt.Fprintf(w, "Parts          %s run\n", dash(strings.Join(running, ", ")))
 	for _, part := range parts {
-		if part.State != control.PartRunning {
+		if part.State == control.PartStarting && part.LastError == "" {
+			fmt.Fprintf(w, "               %s starting\n", part.Name)
+		} else if part.State != control.PartRunning {
 			state := p.in(red, string(part.State))
 			fmt.Fprintf(w, "               %s %s (%s), %s: %s\n", part.Name, state, ago(now, part.Since), fmt.Sprint(part.Retries, " retries"), part.LastError)
 		}

@@ -195,10 +195,10 @@ func (p *Part) storeProblems() []problem.Problem {
 func (p *Part) status() control.DHCPStatus {
 	s := p.server.Load()
 	if s == nil {
-		return control.DHCPStatus{Reason: "it is not running"}
+		return control.DHCPStatus{Reason: "it does not run yet", Starting: true} // the unit says why when it fails
 	}
 	st := s.Status()
-	out := control.DHCPStatus{Serving: st.Serving, Reason: st.Reason, PoolSize: st.PoolSize, PoolUsed: st.PoolUsed}
+	out := control.DHCPStatus{Serving: st.Serving, Reason: st.Reason, Starting: st.Starting, PoolSize: st.PoolSize, PoolUsed: st.PoolUsed}
 	for _, r := range st.Rivals {
 		out.Rivals = append(out.Rivals, r.String())
 	}
@@ -218,7 +218,7 @@ func problems(enabled bool, d control.DHCPStatus) (out []problem.Problem) {
 			Fix: "have the LAN's DHCP server send option 66; or, when the card is for the phones alone, set dhcp.enabled: true",
 		})
 	}
-	if enabled && !d.Serving {
+	if enabled && !d.Serving && !d.Starting {
 		p := problem.Problem{ID: problem.DHCPNotServing, Severity: problem.Error, Part: name, What: "gives no addresses: " + d.Reason}
 		if len(d.Rivals) > 0 {
 			p.Fix = "stop that server, or set dhcp.enabled: false and have it send option 66"
