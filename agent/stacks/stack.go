@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -28,7 +29,7 @@ type stack struct {
 	name  string
 	log   *slog.Logger
 	work  chan struct{} // holds one token; taken by who works on the stack
-	look  chan struct{} // holds one token when a new look is due
+	due   signal.Signal // a new look is
 	fixed atomic.Uint64 // times that it was brought back
 
 	mu     sync.Mutex // guards the following
@@ -49,7 +50,7 @@ type stack struct {
 
 func newStack(s *Service, name string) *stack {
 	return &stack{
-		Service: s, name: name, log: s.opts.Logger.With("stack", name), work: make(chan struct{}, 1), look: make(chan struct{}, 1),
+		Service: s, name: name, log: s.opts.Logger.With("stack", name), work: make(chan struct{}, 1), due: signal.New(),
 		status: Status{Name: name, State: Off, Since: time.Now()}, extras: make(map[string]extra),
 	}
 }
@@ -87,12 +88,7 @@ func (s *stack) concerned() bool {
 	return err == nil
 }
 
-func (s *stack) wake() {
-	select {
-	case s.look <- struct{}{}:
-	default:
-	}
-}
+func (s *stack) wake() { s.due.Notify() }
 
 // current is the stack's status.
 func (s *stack) current() Status {
@@ -150,7 +146,7 @@ func (s *stack) run(ctx context.Context) {
 		case <-ctx.Done():
 			retry.Stop()
 			return
-		case <-s.look:
+		case <-s.due.C():
 		case <-tick.C:
 		case <-retry.C:
 		}
