@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +56,7 @@ func Check(t *testing.T, k kind.Kind, secrets ...string) {
 	if d := cmp.Diff(string(p.Compose), string(Render(t, k, Site()).Compose)); d != "" {
 		t.Errorf("the same configuration is written differently:\n%s", d)
 	}
+	logFigures(t, k, p)
 	if p.Memory() < 512*kind.MiB || p.Memory() > 2048*kind.MiB {
 		t.Errorf("needs %d MiB of memory", p.Memory()/kind.MiB)
 	}
@@ -115,6 +118,29 @@ type Read struct {
 		}
 		Volumes []struct{ Source, Target string }
 	}
+}
+
+var memoryLimit = regexp.MustCompile(`mem_limit: (\d+)m`)
+
+// logFigures tells what a kind takes.
+func logFigures(t *testing.T, k kind.Kind, p *kind.Project) {
+	t.Helper()
+	var images, limit int64
+	seen := make(map[string]bool)
+	for _, i := range k.Images() {
+		if !seen[i.Ref()] {
+			images += i.SizeMB
+		}
+		seen[i.Ref()] = true
+	}
+	for _, m := range memoryLimit.FindAllSubmatch(p.Compose, -1) {
+		n, err := strconv.ParseInt(string(m[1]), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit += n
+	}
+	t.Logf("%s: %d containers, %d MB of images, %d MB of memory needed and %d MB at most", k.Name(), len(p.Services), images, p.Memory()/kind.MiB, limit)
 }
 
 // Compose returns what Compose reads.
