@@ -2,9 +2,12 @@ package backup
 
 import (
 	"archive/tar"
+	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"filippo.io/age"
@@ -121,6 +124,38 @@ func TestModesThatAreNotKept(t *testing.T) {
 	} {
 		if info, err := os.Stat(filepath.Join(to, name)); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v, want %v", name, info.Mode(), err, want)
+		}
+	}
+}
+
+// An account has another number on another machine: its name counts, but for the
+// files of containers, whose accounts this machine does not know.
+func TestOwnersOfAnotherMachine(t *testing.T) {
+	key := newKey(t)
+	entry := tar.Header{Name: "state/file", Typeflag: tar.TypeReg, Mode: 0o640, Uname: "daemon", Uid: 4242, Gname: "daemon", Gid: 4343}
+	unknown := tar.Header{Name: "state/other", Typeflag: tar.TypeReg, Mode: 0o640, Uname: "nobody-here", Uid: 4242, Gname: "nobody-here", Gid: 4343}
+	daemon, err := user.Lookup("daemon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		numeric     bool
+		file, other string
+	}{{false, daemon.Uid + ":" + daemon.Gid, "4242:4343"}, {true, "4242:4343", "4242:4343"}} {
+		to := t.TempDir()
+		r := Restore{Trees: []Tree{{Name: "state", Path: to, Numeric: tt.numeric}}, Journal: filepath.Join(t.TempDir(), "journal")}
+		m, err := r.Stage(forge(t, key.Recipient(), []string{"state"}, entry, unknown), key)
+		if err == nil {
+			err = r.Finish(m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{"file": tt.file, "other": tt.other} {
+			var st syscall.Stat_t
+			if err := syscall.Stat(filepath.Join(to, name), &st); err != nil || fmt.Sprintf("%d:%d", st.Uid, st.Gid) != want {
+				t.Errorf("numeric %t: %s is of %d:%d, want %s; %v", tt.numeric, name, st.Uid, st.Gid, want, err)
+			}
 		}
 	}
 }
