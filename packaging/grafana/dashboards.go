@@ -17,6 +17,12 @@ func graph(title, about, unit string, needs Needs, queries ...Query) Panel {
 	return Panel{Title: title, About: about, Kind: "timeseries", Unit: unit, Width: 12, Height: 8, Queries: queries, Needs: needs}
 }
 
+// signed is a picture whose values may be below zero.
+func signed(p Panel) Panel {
+	p.Signed = true
+	return p
+}
+
 // list is a table.
 func list(title, about, unit, expr string, needs Needs, hide ...string) Panel {
 	return Panel{Title: title, About: about, Kind: "table", Unit: unit, Width: 12, Height: 8, Queries: one(expr, ""), Needs: needs, Hide: hide}
@@ -37,7 +43,7 @@ var (
 func overview() Dashboard {
 	return Dashboard{UID: "sae-overview", Title: "sae-agent / Overview", About: "Is everything fine? At one glance.", Panels: []Panel{
 		section("Is everything fine?"),
-		stat("Agent", "Whether Prometheus reaches the appliance.", "none", `min(up{job="sae-agent",$i})`, goodIsOne, upDown, Always),
+		stat("Agent", "Whether Prometheus reaches the appliance.", "none", `min(up{$i} and on (job, instance) last_over_time(sae_agent_info{$i}[1w]))`, goodIsOne, upDown, Always),
 		stat("Errors", "What does not work; sae-agent status says it in words, with its fix.", "none", `sum(sae_problems{$i,severity="error"})`, goodIsZero, nil, Always),
 		stat("Warnings", "What works, and somebody should look at.", "none", `sum(sae_problems{$i,severity="warning"})`, oddIsOne, nil, Always),
 		stat("Alerts", "Alerts of Prometheus that fire now.", "none", `count(ALERTS{$i,alertname=~"Sae.+",alertstate="firing"}) or vector(0)`, goodIsZero, nil, Always),
@@ -67,8 +73,8 @@ func overview() Dashboard {
 			Query{`sum by (part) (increase(sae_reconcile_failures_total{$i}[$r]))`, "{{part}} failed"}),
 		graph("Scrapes", "How long each part took to answer Prometheus.", "s", Always,
 			Query{`sae_scrape_collector_duration_seconds{$i}`, "{{instance}} {{collector}}"}),
-		graph("Memory", "Resident memory of the agent.", "bytes", Always, Query{`process_resident_memory_bytes{job="sae-agent",$i}`, "{{instance}}"}),
-		graph("Processor", "Cores that the agent uses.", "none", Always, Query{`rate(process_cpu_seconds_total{job="sae-agent",$i}[$r])`, "{{instance}}"}),
+		graph("Memory", "Resident memory of the agent.", "bytes", Always, Query{`process_resident_memory_bytes{$i} and on (job, instance) sae_agent_info{$i}`, "{{instance}}"}),
+		graph("Processor", "Cores that the agent uses.", "none", Always, Query{`rate(process_cpu_seconds_total{$i}[$r]) and on (job, instance) sae_agent_info{$i}`, "{{instance}}"}),
 	}}
 }
 
@@ -148,7 +154,7 @@ func network() Dashboard {
 		graph("Repairs", "Settings of ours that somebody changed and that were put back, and pauses because of a fight.", "none", Always,
 			Query{`sum by (link) (increase(sae_net_repairs_total{$i}[$r]))`, "{{link}} put back"}, Query{`sum(increase(sae_net_fights_total{$i}[$r]))`, "fights"}),
 		graph("Changes", "Of addresses, routes and links.", "none", Always, Query{`sum by (kind, outcome) (increase(sae_net_changes_total{$i}[$r]))`, "{{kind}} {{outcome}}"}),
-		graph("WAN lease", "Time until it ends; below zero without one.", "s", Always, Query{`sae_net_wan_lease_expires_timestamp_seconds{$i} - time()`, "{{instance}}"}),
+		signed(graph("WAN lease", "Time until it ends; below zero without one.", "s", Always, Query{`sae_net_wan_lease_expires_timestamp_seconds{$i} - time()`, "{{instance}}"})),
 		graph("WAN DHCP client", "What happened to it.", "none", Always, Query{`sum by (event) (increase(sae_net_wan_dhcp_total{$i}[$r]))`, "{{event}}"}),
 		section("DHCP"),
 		stat("Serving", "Whether our DHCP server answers.", "none", `min(sae_dhcp_serving{$i})`, goodIsOne, yesNo, Always),

@@ -58,6 +58,8 @@ type Panel struct {
 	Words map[string]string
 	// Hide are columns of a table.
 	Hide []string
+	// Signed says that values below zero mean something.
+	Signed bool
 }
 
 // Query is one expression, with the legend of its series.
@@ -75,6 +77,9 @@ var (
 	goodIsZero = []Step{{0, "green"}, {1, "red"}}
 	oddIsOne   = []Step{{0, "green"}, {1, "orange"}}
 )
+
+// appliedRecently has the time of each apply that was seen in the last step, in milliseconds.
+const appliedRecently = "(sae_config_applied_timestamp_seconds{$i} * 1000) and (time() - sae_config_applied_timestamp_seconds{$i} <= 120)"
 
 type object = map[string]any
 
@@ -113,11 +118,17 @@ var (
 		"type": "dashboards", "title": "sae-agent", "tags": []string{"sae-agent"}, "asDropdown": true, "includeVars": true, "keepTime": true,
 		"tooltip": "The other dashboards of sae-agent", "icon": "external link", "targetBlank": false, "url": "",
 	}
+	// An apply shows in the metric at the next scrape, at most a minute later, and Grafana
+	// looks once a minute: a sample of the last two minutes is one that no earlier step
+	// has missed. It is drawn at its own time, so that seeing it twice does no harm.
 	appliedAnnotation = object{
 		"name": "Configuration applied", "enable": true, "iconColor": "blue", "datasource": source,
-		"expr": query("changes(sae_config_applied_timestamp_seconds{$i}[1m]) > 0"), "titleFormat": "Configuration applied",
+		"expr": query(appliedRecently), "step": "60s", "useValueForTime": true, "titleFormat": "Configuration applied",
 	}
-	runbooks = object{"title": "Runbooks", "url": "https://github.com/sae-agent/sae-agent/blob/main/docs/runbooks.md", "targetBlank": true}
+	runbooks = object{
+		"title": "Runbooks", "url": "https://github.com/sae-agent/sae-agent/blob/main/docs/runbooks.md", "targetBlank": true,
+		"type": "link", "icon": "external link", "tooltip": "What to do about it", "tags": []string{}, "asDropdown": false, "includeVars": false, "keepTime": false,
+	}
 )
 
 // layOut places panels and gives them their numbers.
@@ -188,7 +199,9 @@ func (p Panel) defaults() object {
 	if p.Kind == "timeseries" {
 		d["color"] = object{"mode": "palette-classic"}
 		d["custom"] = object{"fillOpacity": 10, "lineWidth": 1, "showPoints": "never", "spanNulls": false}
-		d["min"] = 0
+		if !p.Signed {
+			d["min"] = 0
+		}
 	}
 	if len(p.Words) > 0 {
 		words := object{}
@@ -207,16 +220,25 @@ func (p Panel) options() object {
 		if len(p.Queries) > 0 && p.Queries[0].Legend != "" {
 			mode = "value_and_name"
 		}
-		return object{"colorMode": "background", "graphMode": "none", "textMode": mode, "reduceOptions": lastValue}
+		return object{
+			"colorMode": "background", "graphMode": "none", "textMode": mode, "reduceOptions": lastValue, "orientation": "auto", "justifyMode": "auto",
+			"wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard",
+		}
 	case "bargauge":
-		return object{"orientation": "horizontal", "displayMode": "basic", "reduceOptions": lastValue}
+		return object{
+			"orientation": "horizontal", "displayMode": "basic", "reduceOptions": lastValue, "valueMode": "color", "namePlacement": "auto",
+			"showUnfilled": true, "sizing": "auto", "minVizWidth": 8, "minVizHeight": 16, "maxVizHeight": 300, "legend": legend,
+		}
 	case "timeseries":
-		return object{"legend": object{"displayMode": "list", "placement": "bottom", "showLegend": true}, "tooltip": object{"mode": "multi", "sort": "desc"}}
+		return object{"legend": legend, "tooltip": object{"mode": "multi", "sort": "desc"}}
 	case "state-timeline":
-		return object{"mergeValues": true, "showValue": "never", "rowHeight": 0.8, "legend": object{"displayMode": "list", "placement": "bottom", "showLegend": true}}
+		return object{"mergeValues": true, "showValue": "never", "rowHeight": 0.8, "legend": legend, "tooltip": object{"mode": "single", "sort": "none"}}
 	}
-	return object{"showHeader": true, "cellHeight": "sm"}
+	return object{"showHeader": true, "cellHeight": "sm", "frameIndex": 0}
 }
+
+// legend names the series; no value of theirs stands beside them.
+var legend = object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}}
 
 var lastValue = object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false}
 
