@@ -1,6 +1,9 @@
 package firewall
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Conditions about connections (conntrack), for which an asker's packet is the first.
 var (
@@ -94,6 +97,11 @@ func (c Config) wanServices() chain {
 		rule{matches: []match{{"ip6 saddr fe80::/10 udp sport 547 udp dport 546", never}}, verdict: "accept", comment: "answers of the provider's DHCPv6 server"},
 	)
 	rules = append(rules, c.allows(func(s Service) bool { return s.WAN && !s.LANOnly })...)
+	for _, s := range c.Services {
+		if s.From.IsValid() && !s.LANOnly {
+			rules = append(rules, fromNets([]netip.Prefix{s.From}, rule{matches: []match{to(s)}, verdict: "accept", comment: s.Name + " from " + s.From.String()})...)
+		}
+	}
 	rules = append(rules,
 		rule{matches: []match{toOthers}, verdict: "accept", comment: "not for this machine: see forward"},
 		rule{counter: dropWAN, verdict: "drop", comment: "closed to the Internet"},

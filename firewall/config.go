@@ -59,6 +59,8 @@ type Service struct {
 	// LANOnly closes it to the Internet and to the senders of Allow whatever else
 	// is said, in this Service or in another one: for DHCP, TFTP and provisioning.
 	LANOnly bool
+	// From opens it to the senders of one network besides, wherever they are.
+	From netip.Prefix
 	// SIP puts the shield before it.
 	SIP bool
 	// Published says that it may be a port of a container, which Docker forwards.

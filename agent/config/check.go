@@ -37,6 +37,7 @@ func (v *checker) check() {
 	v.groups()
 	v.phones()
 	v.http()
+	v.console()
 	v.logs()
 	v.firewall()
 	v.stacks()

@@ -40,6 +40,15 @@ func (v *checker) listen(section, path string, list []netip.AddrPort) {
 	}
 }
 
+func (v *checker) console() {
+	for i, p := range v.Console.Allow {
+		at := fmt.Sprintf("console.allow[%d]", i)
+		if v.ok("console", "console.allow", at) && p.Bits() < 8 {
+			v.fail(at, "name the networks of those who look after the appliance", "%s is a large part of the Internet", p)
+		}
+	}
+}
+
 func (v *checker) logs() {
 	if t := v.Logs.Retention; v.ok("logs", "logs.retention") && (t < time.Hour || t > 365*24*time.Hour) {
 		v.fail("logs.retention", "write for instance 7d", "%s is not between 1h and 365d", formatDuration(t))

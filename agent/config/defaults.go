@@ -39,7 +39,8 @@ func Default() *Config {
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
 			Update:    StackUpdate{Window: TimeWindow{Start: 3 * 60, End: 5 * 60}, Policy: UpdatePatch},
 		},
-		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
+		Console: Console{Enabled: true},
+		Logs:    Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
 	}
 }
 

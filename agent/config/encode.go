@@ -35,6 +35,7 @@ var comments = map[string]string{
 	"qos":                         "Precedence of voice.",
 	"stacks":                      "Servers in containers.",
 	"http":                        "The agent's own HTTP server: /metrics and provisioning.",
+	"console":                     "The pages and the API over HTTPS.",
 	"logs":                        "What is remembered of what has happened.",
 }
 

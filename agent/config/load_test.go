@@ -62,8 +62,9 @@ func TestTenLinesAreEnough(t *testing.T) {
 			Nextcloud: Nextcloud{HTTPSPort: 7443},
 			Update:    StackUpdate{Window: TimeWindow{Start: 180, End: 300}, Policy: UpdatePatch},
 		},
-		HTTP: HTTP{Listen: []netip.AddrPort{netip.AddrPortFrom(lan, 9303), netip.MustParseAddrPort("127.0.0.1:9303")}},
-		Logs: Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
+		HTTP:    HTTP{Listen: []netip.AddrPort{netip.AddrPortFrom(lan, 9303), netip.MustParseAddrPort("127.0.0.1:9303")}},
+		Console: Console{Enabled: true},
+		Logs:    Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

@@ -15,6 +15,7 @@ const (
 	UseSIP          PortUse = "SIP"
 	UseRTP          PortUse = "voice of the PBX"
 	UseHTTP         PortUse = "the agent's HTTP server"
+	UseConsole      PortUse = "the console"
 	UseMetrics      PortUse = "the server for /metrics"
 	UseJitsi        PortUse = "Jitsi's page"
 	UseJitsiMedia   PortUse = "Jitsi's video bridge"
@@ -65,6 +66,9 @@ func (c *Config) PortPlan() []PlannedPort {
 	for i, l := range c.HTTP.Metrics.Listen {
 		list = append(list, PlannedPort{one(l.Port()), UseMetrics, "tcp", fmt.Sprintf("http.metrics.listen[%d]", i)})
 	}
+	if c.Console.Enabled && c.Console.Port != 0 {
+		list = append(list, PlannedPort{one(c.Console.Port), UseConsole, "tcp", "console.port"})
+	}
 	if j := c.Stacks.Jitsi; j.Enabled {
 		list = append(list,
 			PlannedPort{one(j.HTTPSPort), UseJitsi, "tcp", "stacks.jitsi.https_port"},
@@ -75,4 +79,25 @@ func (c *Config) PortPlan() []PlannedPort {
 		list = append(list, PlannedPort{one(n.HTTPSPort), UseNextcloud, "tcp", "stacks.nextcloud.https_port"})
 	}
 	return list
+}
+
+// ConsolePorts are where the console may be: the first of them that is free.
+func (c *Config) ConsolePorts() (out []uint16) {
+	if c.Console.Port != 0 {
+		return []uint16{c.Console.Port}
+	}
+	const own = 9443
+	for _, port := range []uint16{443, own} {
+		taken := port == 443 && c.PBX.Driver == DriverFreePBX // Apache takes it on every address, or does not start
+		for _, p := range c.PortPlan() {
+			taken = taken || p.Protocol == "tcp" && p.overlaps(PortRange{port, port})
+		}
+		if !taken {
+			out = append(out, port)
+		}
+	}
+	if out == nil {
+		out = []uint16{own} // which fails, and says so
+	}
+	return out
 }

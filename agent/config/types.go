@@ -41,6 +41,8 @@ type Config struct {
 	Backup Backup `yaml:"backup"`
 	// The appliance's own HTTP server: /metrics, /healthz and provisioning.
 	HTTP HTTP `yaml:"http"`
+	// The console and the API over HTTPS.
+	Console Console `yaml:"console"`
 	// What is remembered of what has happened.
 	Logs Logs `yaml:"logs"`
 }
@@ -356,6 +358,16 @@ type HTTPMetrics struct {
 	Listen []netip.AddrPort `yaml:"listen" example:"192.168.1.1:9304"`
 	// File with users, certificate and key, in the form of Prometheus' --web.config.file. Only with listen.
 	WebConfig string `yaml:"web_config" example:"/etc/sae-agent/web-config.yml"`
+}
+
+// Console is the pages and the API with which people and programs look after the appliance.
+type Console struct {
+	// Whether there is a console.
+	Enabled bool `yaml:"enabled"`
+	// TCP port. 0 takes 443, or 9443 where something else has 443, as FreePBX's pages do.
+	Port uint16 `yaml:"port" example:"9443"`
+	// Networks besides the LAN that may use it, such as an office on the WAN card.
+	Allow []netip.Prefix `yaml:"allow" example:"198.51.100.0/24"`
 }
 
 // Logs is what is remembered of what has happened.

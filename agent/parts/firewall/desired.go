@@ -66,7 +66,7 @@ func services(c *config.Config, f Facts) []firewall.Service {
 	for _, p := range c.PortPlan() {
 		s := firewall.Service{Name: string(p.Use), Protocol: p.Protocol, First: p.First, Last: p.Last, LAN: true}
 		switch p.Use {
-		case config.UseSSH, config.UseFreePBX:
+		case config.UseSSH, config.UseFreePBX, config.UseConsole:
 			continue // where it really is, see above; below
 		case config.UseManager:
 			continue // on this machine alone
@@ -97,7 +97,25 @@ func services(c *config.Config, f Facts) []firewall.Service {
 			firewall.Service{Name: "HTTPS", Protocol: "tcp", First: portHTTPS, Last: portHTTPS, LAN: true, WAN: c.WANOpen("https")},
 		)
 	}
+	out = append(out, consoleServices(c)...)
 	return append(out, ownServices(c)...)
+}
+
+// consoleServices are the ports of the console, for the LAN and for the networks that
+// the operator names. The console itself asks again where a browser comes from.
+func consoleServices(c *config.Config) (out []firewall.Service) {
+	if !c.Console.Enabled {
+		return nil
+	}
+	for _, port := range c.ConsolePorts() {
+		s := firewall.Service{Name: string(config.UseConsole), Protocol: "tcp", First: port, Last: port, LAN: true}
+		out = append(out, s)
+		for _, from := range c.Console.Allow {
+			s.LAN, s.From = false, from.Masked()
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // ownServices are the ports that firewall.wan_allow has as numbers.

@@ -17,6 +17,7 @@ var firewallSites = map[string][]string{
   wan_allow: [ssh, sip, rtp, jitsi, 8080/tcp]
   allow: [203.0.113.0/24, "2001:db8::/48", office.example]
   trusted: [wg0]
+console: {allow: [198.51.100.0/24]}
 stacks: {jitsi: {enabled: true}, nextcloud: {enabled: true}}
 extensions:`},
 	"no-wan": {"wan: {interface: ens33}", "wan: {method: none}\npbx: {driver: none}"},
