@@ -74,6 +74,7 @@ type Agent struct {
 	secrets  *secrets.Store
 
 	parts      []part.Part
+	dispatcher *control.Dispatcher
 	supervisor *supervisor.Supervisor
 	reconciles *reconciles
 	events     *events.Log // what log was told
@@ -114,6 +115,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a.parts = newParts(host{a}, a)
+	a.dispatcher = a.newDispatcher()
 	if err := a.firstConfig(); err != nil {
 		return nil, err
 	}
@@ -166,9 +168,7 @@ func (a *Agent) controlUnit() part.Unit {
 		Name:    "control",
 		Desired: func(context.Context, part.Input) (struct{}, bool, error) { return struct{}{}, true, nil },
 		Build: func(context.Context, struct{}) (part.Run[struct{}], error) {
-			handlers := a.handlers()
-			s := control.NewServer(a.opts.Runtime, func() []control.Handler { return handlers }, a.log)
-			return part.Run[struct{}]{Run: s.Run}, nil
+			return part.Run[struct{}]{Run: control.NewServer(a.opts.Runtime, a.dispatcher).Run}, nil
 		},
 	})
 }

@@ -17,6 +17,9 @@ func (a *Agent) handlers() []control.Handler {
 		control.Handle(control.ApplyConfig, a.apply),
 		control.Handle(control.ConfirmConfig, a.confirm),
 		control.Handle(control.RollbackConfig, a.rollback),
+		control.Handle(control.GetConfigFile, a.getConfigFile),
+		control.Handle(control.CheckConfig, a.checkConfig),
+		control.Handle(control.SaveConfig, a.saveConfig),
 		control.Handle(control.ListHistory, func(context.Context, control.None) ([]control.Applied, error) { return kept(a.history) }),
 		control.HandleHold(control.HoldForBackup, a.hold),
 		control.HandleStream(control.ReadLogs, a.readLogs),
@@ -27,6 +30,18 @@ func (a *Agent) handlers() []control.Handler {
 		}
 	}
 	return all
+}
+
+// newDispatcher returns what carries out operations, for whoever asks.
+func (a *Agent) newDispatcher() *control.Dispatcher {
+	handlers := a.handlers()
+	return control.NewDispatcher(func() []control.Handler { return handlers }, a.log, func(o control.Order) {
+		for _, p := range a.parts {
+			if auditor, ok := p.(part.Auditor); ok {
+				auditor.Ordered(o)
+			}
+		}
+	})
 }
 
 // hold has something of a part stand still for a backup.

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/certificate"
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
 	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
+	partconsole "github.com/sae-agent/sae-agent/agent/parts/console"
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
 	"github.com/sae-agent/sae-agent/agent/parts/dhcp"
 	"github.com/sae-agent/sae-agent/agent/parts/exchange"
@@ -95,6 +97,10 @@ func newParts(h part.Host, a *Agent) []part.Part {
 	return []part.Part{
 		w.network, w.dhcp, w.provisioning,
 		partweb.New(h, w.webSources(a, health)),
+		partconsole.New(h, partconsole.Deps{
+			Dispatcher:  func() *control.Dispatcher { return a.dispatcher },
+			Certificate: w.certificate.Get, Names: w.names, Version: opts.Version,
+		}),
 		w.exchange, w.firewall, w.defence,
 		qos.New(h),
 		machine.New(h, machine.Deps{Resolvers: w.network.Resolvers}),

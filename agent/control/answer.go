@@ -3,8 +3,17 @@ package control
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 )
+
+// sink takes an operation's answer.
+type sink interface {
+	json(v any) error
+	item(v any) error
+	io.Writer
+	flush() error
+}
 
 // answer is one operation's answer. What follows the first write comes too late to
 // be an error's status.

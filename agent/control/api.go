@@ -40,6 +40,7 @@ type Status struct {
 	Stacks   []Stack           `json:"stacks"`
 	Phones   map[string]int    `json:"phones"`   // number of phones by state
 	Services []Service         `json:"services"` // of others, where systemd runs
+	Console  ConsoleStatus     `json:"console"`
 }
 
 // ConfigStatus compares the operator's file with what runs.

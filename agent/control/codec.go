@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// maxBody is how long a request's JSON may be.
-const maxBody = 1 << 16
+// maxBody is how long a request's JSON may be: a configuration of some thousand phones.
+const maxBody = 1 << 20
 
 // parameter is a field of a request that is not in the body.
 type parameter struct {

@@ -23,6 +23,18 @@ var (
 		ID: "rollbackConfig", Method: http.MethodPost, Path: "/rollback", Role: Admin, Order: "rollback",
 		Summary: "Go back to an earlier configuration",
 	}
+	GetConfigFile = Operation[None, ConfigFile]{
+		ID: "getConfigFile", Method: http.MethodGet, Path: "/config", Role: Admin,
+		Summary: "The configuration file as it is, with its passwords",
+	}
+	CheckConfig = Operation[ConfigText, Plan]{
+		ID: "checkConfig", Method: http.MethodPost, Path: "/config/check", Role: Admin,
+		Summary: "What would change if a text were the configuration file, or what is wrong with it",
+	}
+	SaveConfig = Operation[ConfigText, Plan]{
+		ID: "saveConfig", Method: http.MethodPut, Path: "/config", Role: Admin, Order: "write configuration file",
+		Summary: "Make a valid text the configuration file; it runs when it is applied",
+	}
 	ListHistory = Operation[None, []Applied]{
 		ID: "listHistory", Method: http.MethodGet, Path: "/history", Role: Viewer,
 		Summary: "The configurations that are kept, newest last",
@@ -30,7 +42,7 @@ var (
 )
 
 func configOperations() []Declaration {
-	return []Declaration{GetPlan, ApplyConfig, ConfirmConfig, RollbackConfig, ListHistory}
+	return []Declaration{GetPlan, ApplyConfig, ConfirmConfig, RollbackConfig, GetConfigFile, CheckConfig, SaveConfig, ListHistory}
 }
 
 // ApplyOptions say how to apply.
@@ -60,6 +72,21 @@ type RollbackOptions struct {
 	Pending int `json:"pending,omitempty"`
 	// Force goes back also to what locks out somebody who is logged in over SSH.
 	Force bool `json:"force,omitempty"`
+}
+
+// ConfigFile is the operator's file.
+type ConfigFile struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+	Hash string `json:"hash"` // SHA-256, hexadecimal
+}
+
+// ConfigText is to be the operator's file.
+type ConfigText struct {
+	Text string `json:"text"`
+	// Before is the hash of the file that the text was made from. It is not written over
+	// another one.
+	Before string `json:"before,omitempty"`
 }
 
 // Applied is a configuration that ran once.

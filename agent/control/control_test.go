@@ -111,12 +111,12 @@ func TestHandlersComeAndGo(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	s := control.NewServer(dir, func() []control.Handler {
+	s := control.NewServer(dir, control.NewDispatcher(func() []control.Handler {
 		if on.Load() {
 			return []control.Handler{h}
 		}
 		return nil
-	}, slog.New(slog.DiscardHandler))
+	}, slog.New(slog.DiscardHandler), nil))
 	go func() { done <- s.Run(ctx) }()
 	defer func() {
 		cancel()
@@ -180,7 +180,7 @@ func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
 		{"not JSON", "POST", approve, `extension=100`, 400, "not valid"},
 		{"cut off", "POST", approve, `{"extension": "100"`, 400, "not valid"},
 		{"trailing data", "POST", approve, `{"extension": "100"} {}`, 400, "after its JSON object"},
-		{"too large", "POST", approve, `{"extension": "` + strings.Repeat("1", 1<<17) + `"}`, 413, "longer than"},
+		{"too large", "POST", approve, `{"extension": "` + strings.Repeat("1", 1<<21) + `"}`, 413, "longer than"},
 		{"a body where none belongs", "POST", "/v1/confirm", `{"number": 1}`, 400, "unknown field"},
 		{"unknown parameter", "GET", "/v1/firewall/test?form=wan", "", 400, `\"form\"`},
 		{"parameter twice", "GET", "/v1/firewall/test?from=wan&from=lan", "", 400, "2 times"},
@@ -330,7 +330,7 @@ func TestTextStream(t *testing.T) {
 func TestSecondDaemonIsRefusedAndDeadOneReplaced(t *testing.T) {
 	none := func() []control.Handler { return nil }
 	dir := controltest.Serve(t)
-	err := control.NewServer(dir, none, slog.New(slog.DiscardHandler)).Run(t.Context())
+	err := control.NewServer(dir, control.NewDispatcher(none, slog.New(slog.DiscardHandler), nil)).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "another sae-agent") {
 		t.Errorf("second daemon: %v", err)
 	}
@@ -344,7 +344,9 @@ func TestSecondDaemonIsRefusedAndDeadOneReplaced(t *testing.T) {
 	l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- control.NewServer(dead, none, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	go func() {
+		done <- control.NewServer(dead, control.NewDispatcher(none, slog.New(slog.DiscardHandler), nil)).Run(ctx)
+	}()
 	controltest.Wait(t, dead)
 	cancel()
 	if err := <-done; err != nil {

@@ -99,13 +99,13 @@ type Handler struct {
 	Operation Info
 	// serve answers req, a pointer to the operation's request. An error that it
 	// returns becomes the answer, unless an answer has begun.
-	serve func(ctx context.Context, req any, to *answer) error
+	serve func(ctx context.Context, req any, to sink) error
 }
 
 // Handle has do carry an operation out. An error that is the caller's to mend MUST
 // be or wrap an *Error with a 4xx Code; every other error is answered as 500.
 func Handle[Req, Resp any](o Operation[Req, Resp], do func(context.Context, Req) (Resp, error)) Handler {
-	return Handler{o.Info(), func(ctx context.Context, req any, to *answer) error {
+	return Handler{o.Info(), func(ctx context.Context, req any, to sink) error {
 		v, err := do(ctx, *req.(*Req))
 		if err != nil {
 			return err
@@ -116,14 +116,14 @@ func Handle[Req, Resp any](o Operation[Req, Resp], do func(context.Context, Req)
 
 // HandleStream has do pass its items to emit, and return when emit fails.
 func HandleStream[Req, Item any](s Stream[Req, Item], do func(ctx context.Context, req Req, emit func(Item) error) error) Handler {
-	return Handler{s.Info(), func(ctx context.Context, req any, to *answer) error {
+	return Handler{s.Info(), func(ctx context.Context, req any, to sink) error {
 		return do(ctx, *req.(*Req), func(item Item) error { return to.item(item) })
 	}}
 }
 
 // HandleText has do write its text.
 func HandleText[Req any](s TextStream[Req], do func(context.Context, Req, io.Writer) error) Handler {
-	return Handler{s.Info(), func(ctx context.Context, req any, to *answer) error {
+	return Handler{s.Info(), func(ctx context.Context, req any, to sink) error {
 		return do(ctx, *req.(*Req), to)
 	}}
 }
@@ -131,7 +131,7 @@ func HandleText[Req any](s TextStream[Req], do func(context.Context, Req, io.Wri
 // HandleHold has do begin something; release is called when the one who asked lets
 // go, however it ends.
 func HandleHold[Req, Resp any](h Hold[Req, Resp], do func(context.Context, Req) (v Resp, release func(), err error)) Handler {
-	return Handler{h.Info(), func(ctx context.Context, req any, to *answer) error {
+	return Handler{h.Info(), func(ctx context.Context, req any, to sink) error {
 		v, release, err := do(ctx, *req.(*Req))
 		if err != nil {
 			return err
@@ -151,7 +151,7 @@ func HandleHold[Req, Resp any](h Hold[Req, Resp], do func(context.Context, Req) 
 // Unavailable answers an operation with 503 and the reason, such as "dhcp is off in
 // the configuration".
 func Unavailable(d Declaration, reason string) Handler {
-	return Handler{d.Info(), func(context.Context, any, *answer) error { return unavailable(d.Info(), reason) }}
+	return Handler{d.Info(), func(context.Context, any, sink) error { return unavailable(d.Info(), reason) }}
 }
 
 func unavailable(i Info, reason string) error {

@@ -35,7 +35,7 @@ func start(t *testing.T, handlers func() []Handler, log *slog.Logger) (c *Client
 	dir = t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- NewServer(dir, handlers, log).Run(ctx) }()
+	go func() { done <- NewServer(dir, NewDispatcher(handlers, log, nil)).Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -71,7 +71,7 @@ func TestDeclarations(t *testing.T) {
 			if op.Summary == "" || strings.HasSuffix(op.Summary, ".") || strings.Contains(op.Summary, "\n") {
 				t.Errorf("summary %q: a line without full stop is wanted", op.Summary)
 			}
-			query := op.Method == http.MethodGet
+			query := op.Method == http.MethodGet || op.ID == "checkConfig" // whose question is too long for an address
 			if query != (op.Order == "") {
 				t.Errorf("%s with the order %q: what changes something, and only that, is logged", op.Method, op.Order)
 			}
@@ -209,7 +209,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(op.ID, func(t *testing.T) {
 			req, resp := sample(op.Request), sample(op.Response)
 			got := make(chan any, 1)
-			h := Handler{op, func(_ context.Context, r any, to *answer) error {
+			h := Handler{op, func(_ context.Context, r any, to sink) error {
 				got <- reflect.ValueOf(r).Elem().Interface()
 				switch op.Kind {
 				case KindText:

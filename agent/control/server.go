@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -25,17 +24,12 @@ const shutdownTime = 2 * time.Second
 
 // Server answers the operator's commands.
 type Server struct {
-	dir      string
-	handlers func() []Handler
-	log      *slog.Logger
+	dir        string
+	dispatcher *Dispatcher
 }
 
-// NewServer returns a server whose socket will be in dir, which must exist. It calls
-// handlers at each request, since parts come and go: an operation without a handler
-// is answered with 503.
-func NewServer(dir string, handlers func() []Handler, log *slog.Logger) *Server {
-	return &Server{dir: dir, handlers: handlers, log: log}
-}
+// NewServer returns a server whose socket will be in dir, which must exist.
+func NewServer(dir string, d *Dispatcher) *Server { return &Server{dir: dir, dispatcher: d} }
 
 // peerKey has the caller's credentials in a request's context.
 type peerKey struct{}
@@ -55,7 +49,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("control: %w", err)
 	}
 	srv := &http.Server{
-		Handler:           s.routes(),
+		Handler:           s.dispatcher.Routes(Prefix, caller),
 		ReadHeaderTimeout: 5 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -147,52 +141,11 @@ func peer(c net.Conn) *unix.Ucred {
 	return cred
 }
 
-// routes are those of all operations, whether a handler is there now or not.
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	for _, d := range Operations() {
-		op := d.Info()
-		mux.HandleFunc(op.pattern(), func(w http.ResponseWriter, r *http.Request) { s.serve(op, w, r) })
-	}
-	return mux
-}
-
-// serve answers one request, and logs an order with the one who gave it.
-func (s *Server) serve(op Info, w http.ResponseWriter, r *http.Request) {
-	to := &answer{w: w}
-	err := s.carryOut(op, r, to)
-	if op.Order != "" {
-		s.logOrder(op, r, err)
-	}
-	if err != nil {
-		to.fail(err)
-	}
-}
-
-func (s *Server) carryOut(op Info, r *http.Request, to *answer) error {
-	req, err := decode(op, to.w, r)
-	if err != nil {
-		return err
-	}
-	for _, h := range s.handlers() {
-		if h.Operation.ID == op.ID {
-			return h.serve(r.Context(), req, to)
-		}
-	}
-	return unavailable(op, "the part that answers it is off or starting, see sae-agent status")
-}
-
-func (s *Server) logOrder(op Info, r *http.Request, err error) {
-	l := s.log.With("order", op.Order)
+// caller tells who asks over the socket: whoever may open it is as good as root.
+func caller(r *http.Request) (Caller, error) {
+	uid := int32(-1)
 	if cred, ok := r.Context().Value(peerKey{}).(*unix.Ucred); ok {
-		l = l.With("uid", int32(cred.Uid)) // -1: the kernel does not say
+		uid = int32(cred.Uid)
 	}
-	for _, p := range parameters(op.Request, "path") {
-		l = l.With(p.name, r.PathValue(p.name))
-	}
-	if err != nil {
-		l.Warn("operator's order failed", "err", err)
-		return
-	}
-	l.Info("operator's order carried out")
+	return Caller{Name: fmt.Sprintf("uid %d", uid), Role: Admin, uid: &uid}, nil
 }

@@ -146,6 +146,12 @@ type Operator interface {
 	Operations() []control.Handler
 }
 
+// Auditor is a part that remembers who has changed what.
+type Auditor interface {
+	// Ordered is told each order that was given, carried out or not.
+	Ordered(o control.Order)
+}
+
 // Keeper is a part with files that belong into a backup.
 type Keeper interface {
 	// Trees lists them. hold has what the daemon uses stand still; nil when giving

@@ -23,6 +23,9 @@ type bounded struct {
 	from  map[netip.Addr]int
 }
 
+// Bounded returns l with the bounds of every listener of the appliance's.
+func Bounded(l net.Listener) net.Listener { return newBounded(l) }
+
 func newBounded(l net.Listener) *bounded {
 	return &bounded{Listener: l, from: make(map[netip.Addr]int)}
 }

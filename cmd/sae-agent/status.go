@@ -105,6 +105,9 @@ func printStatusFor(w, screen io.Writer, st control.Status, now time.Time) {
 // printRest prints how the parts are.
 func printRest(w io.Writer, p paint, st control.Status, now time.Time) {
 	fmt.Fprintf(w, "\nConfiguration  %.12s, applied %s\n", st.Config.Applied, ago(now, st.Config.AppliedAt))
+	if c := st.Console; c.URL != "" {
+		fmt.Fprintf(w, "Console        %s\n               certificate's SHA-256 %s\n", c.URL, c.Fingerprint)
+	}
 	printNetwork(w, st.Network)
 	printDHCP(w, st.DHCP)
 	printQoS(w, st.QoS)

@@ -33,6 +33,11 @@ Files: *
 Copyright: 2026 The sae-agent authors
 License: Apache-2.0
 
+Files: agent/console/static/htmx.min.js agent/console/static/htmx-sse.min.js
+Copyright: 2020 Big Sky Software, 2023 Alexander Petros
+License: 0BSD
+Comment: htmx.org 2.0.11 and htmx-ext-sse 2.2.4, as the npm registry has them.
+
 Files: vendor/*
 Copyright: their authors, module by module below
 License: Apache-2.0
@@ -41,6 +46,18 @@ License: Apache-2.0
 const common = `
 License: Apache-2.0
  On Debian systems, the full text is in /usr/share/common-licenses/Apache-2.0.
+
+License: 0BSD
+ Permission to use, copy, modify, and/or distribute this software for
+ any purpose with or without fee is hereby granted.
+ .
+ THE SOFTWARE IS PROVIDED “AS IS” AND THE AUTHOR DISCLAIMS ALL
+ WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL IMPLIED WARRANTIES
+ OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE
+ FOR ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY
+ DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN
+ AN ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT
+ OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
 
 License: MPL-2.0
  On Debian systems, the full text is in /usr/share/common-licenses/MPL-2.0.

@@ -33,7 +33,7 @@ func ServeLog(t testing.TB, log *slog.Logger, handlers ...control.Handler) (dir 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- control.NewServer(dir, func() []control.Handler { return handlers }, log).Run(ctx)
+		done <- control.NewServer(dir, control.NewDispatcher(func() []control.Handler { return handlers }, log, nil)).Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -30,6 +30,7 @@ var common = []string{
 // engines are the leaf or engine of each part, with all that is below them.
 var engines = map[string][]string{
 	"backup":       {"agent/backup"},
+	"console":      {"agent/console"},
 	"defence":      {"agent/attacks", "agent/pbx", "firewall"},
 	"dhcp":         {"agent/phones/yealink", "dhcpd"},
 	"exchange":     {"agent/pbx"},

@@ -1,0 +1,236 @@
+package console
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+	"rsc.io/qr"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+)
+
+//go:embed templates
+var sources embed.FS
+
+//go:embed lang
+var catalogues embed.FS
+
+// languages are those of the pages; the first one is that of the templates.
+var languages = []string{"en", "fr"}
+
+// pages are the templates, for each language.
+type pages struct {
+	version string // of the assets
+	sets    map[string]map[string]*template.Template
+	matcher language.Matcher
+}
+
+func newPages() (*pages, error) {
+	version, err := assetsVersion()
+	if err != nil {
+		return nil, err
+	}
+	p := &pages{version: version, sets: make(map[string]map[string]*template.Template)}
+	var tags []language.Tag
+	for _, lang := range languages {
+		tags = append(tags, language.MustParse(lang))
+		words, err := catalogue(lang)
+		if err != nil {
+			return nil, err
+		}
+		if p.sets[lang], err = parse(words); err != nil {
+			return nil, err
+		}
+	}
+	p.matcher = language.NewMatcher(tags)
+	return p, nil
+}
+
+func assetsVersion() (string, error) {
+	sum := sha256.New()
+	err := fs.WalkDir(static, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(static, name)
+		sum.Write(data)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil))[:12], err
+}
+
+// catalogue reads the words of a language, by the English ones.
+func catalogue(lang string) (words map[string]string, err error) {
+	if lang == languages[0] {
+		return nil, nil
+	}
+	data, err := catalogues.ReadFile("lang/" + lang + ".json")
+	if err == nil {
+		err = json.Unmarshal(data, &words)
+	}
+	return words, err
+}
+
+// parse makes a template of each file, with the layout around it.
+func parse(words map[string]string) (map[string]*template.Template, error) {
+	files, err := fs.Glob(sources, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*template.Template)
+	for _, file := range files {
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		if name == "layout" {
+			continue
+		}
+		t, err := template.New("layout.html").Funcs(funcs(words)).ParseFS(sources, "templates/layout.html", file)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = t
+	}
+	return out, nil
+}
+
+func (p *pages) has(name string) bool { return p.sets[languages[0]][name] != nil }
+
+// languageOf is the language of the pages that a browser asks for.
+func (p *pages) languageOf(r *http.Request) string {
+	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	_, i, _ := p.matcher.Match(wanted...)
+	return languages[i]
+}
+
+// funcs are what templates call.
+func funcs(words map[string]string) template.FuncMap {
+	t := func(text string, args ...any) string {
+		if other := words[text]; other != "" {
+			text = other
+		}
+		if len(args) > 0 {
+			return fmt.Sprintf(text, args...)
+		}
+		return text
+	}
+	return template.FuncMap{
+		"t":       t,
+		"ago":     func(at time.Time) string { return ago(t, time.Since(at), at.IsZero()) },
+		"time":    func(at time.Time) string { return at.Local().Format(time.DateTime) },
+		"iso":     func(at time.Time) string { return at.Format(time.RFC3339) },
+		"seconds": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+		"lower":   strings.ToLower,
+		"class":   func(state any) string { return strings.ReplaceAll(strings.ToLower(fmt.Sprint(state)), " ", "-") },
+		"qr":      qrCode,
+		"join":    func(list []string) string { return strings.Join(list, ", ") },
+		"form":    newForm,
+		"add":     func(a, b int) int { return a + b },
+	}
+}
+
+// ago says how long ago something was.
+func ago(t func(string, ...any) string, d time.Duration, never bool) string {
+	switch {
+	case never:
+		return t("never")
+	case d < time.Minute:
+		return t("%d s ago", int(max(d, 0).Seconds()))
+	case d < 2*time.Hour:
+		return t("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return t("%d h ago", int(d.Hours()))
+	}
+	return t("%d days ago", int(d.Hours()/24))
+}
+
+// qrCode is a picture of a text for a telephone's camera.
+func qrCode(text string) (template.URL, error) {
+	c, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return "", err
+	}
+	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(c.PNG())), nil
+}
+
+// field is a hidden field of a form.
+type field struct{ Name, Value string }
+
+// form is a button that has an operation carried out.
+type form struct {
+	ID, Label, Back, Confirm string
+	Fields                   []field
+}
+
+// newForm makes a form: the operation, the label, the page to go back to, then names
+// and values.
+func newForm(id, label, back string, pairs ...string) form {
+	f := form{ID: id, Label: label, Back: back}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		f.Fields = append(f.Fields, field{pairs[i], pairs[i+1]})
+	}
+	return f
+}
+
+// view is what every page shows.
+type view struct {
+	Lang, Page, URL, Version, Assets, Notice string
+	Me                                       control.Caller
+	Nav                                      []link
+	Data                                     any
+}
+
+// link is a page in the navigation.
+type link struct{ Path, Title string }
+
+// May reports whether who is logged in may have an operation carried out.
+func (v view) May(id string) bool {
+	op, ok := callByID(id)
+	return ok && v.Me.Role.May(op.Role)
+}
+
+func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who visit, code int, data any) {
+	lang := s.pages.languageOf(r)
+	v := view{
+		Lang: lang, Page: name, URL: r.URL.RequestURI(), Version: s.src.Version, Assets: "/static/" + s.pages.version,
+		Me: who.caller, Data: data,
+	}
+	if who.session != "" {
+		v.Nav = navigation(who.caller)
+		if r.Header.Get("HX-Request") == "" {
+			v.Notice = s.sessions.Notice(who.session)
+		}
+	}
+	var b bytes.Buffer
+	if err := s.pages.sets[lang][name].Execute(&b, v); err != nil {
+		s.log.Error("a page cannot be shown", "page", name, "err", err)
+		http.Error(w, "this page cannot be shown, see the log", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Vary", "Accept-Language, Cookie")
+	w.WriteHeader(code)
+	_, _ = w.Write(b.Bytes())
+}
+
+// navigation lists the pages that somebody may see.
+func navigation(c control.Caller) []link {
+	var out []link
+	for _, p := range allPages {
+		if c.Role.May(p.role) && p.title != "" {
+			out = append(out, link{p.path, p.title})
+		}
+	}
+	return slices.Clip(out)
+}

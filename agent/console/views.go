@@ -1,0 +1,375 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/events"
+)
+
+// perPage is how many phones and leases a page has.
+const perPage = 100
+
+// maxEvents is how many events the page of logs has.
+const maxEvents = 300
+
+// asker asks for one page's data.
+type asker struct {
+	s   *Server
+	r   *http.Request
+	who visit
+}
+
+func get[Req, Resp any](a asker, o control.Operation[Req, Resp], req Req) (Resp, error) {
+	return control.Ask(a.r.Context(), a.s.src.Dispatcher, a.who.caller, o, req)
+}
+
+// page is one page: its template has the name.
+type page struct {
+	path, name, title string
+	role              control.Role
+	data              func(asker) (any, error)
+}
+
+// allPages in the order of the navigation; those without a title are not in it.
+var allPages = []page{
+	{"/{$}", "overview", "Overview", control.Viewer, overview},
+	{"/phones", "phones", "Phones", control.Viewer, phones},
+	{"/phones/{mac}", "phone", "", control.Viewer, phone},
+	{"/extensions", "extensions", "Extensions", control.Viewer, extensions},
+	{"/network", "network", "Network", control.Viewer, network},
+	{"/firewall", "firewall", "Firewall", control.Viewer, firewall},
+	{"/stacks", "stacks", "Stacks", control.Viewer, stacks},
+	{"/configuration", "configuration", "Configuration", control.Viewer, configuration},
+	{"/backups", "backups", "Backups", control.Viewer, backups},
+	{"/logs", "logs", "Logs", control.Viewer, logs},
+	{"/settings", "settings", "Settings", control.Viewer, settings},
+}
+
+func (s *Server) pageRoutes(mux *http.ServeMux) {
+	for _, p := range allPages {
+		mux.HandleFunc("GET "+p.path, s.member(func(w http.ResponseWriter, r *http.Request, v visit) {
+			if !v.caller.Role.May(p.role) {
+				s.showError(w, r, v, &control.Error{Code: http.StatusForbidden, Message: "this page is for the role " + string(p.role)})
+				return
+			}
+			data, err := p.data(asker{s, r, v})
+			if err != nil {
+				s.showError(w, r, v, err)
+				return
+			}
+			s.render(w, r, p.name, v, http.StatusOK, data)
+		}))
+	}
+}
+
+func overview(a asker) (any, error) { return get(a, control.GetStatus, control.None{}) }
+
+// phoneList is one page of phones.
+type phoneList struct {
+	Query, State string
+	States       []stateCount
+	Phones       []control.Phone
+	Free         []control.Extension // extensions that no phone has
+	All, Found   int
+	Page, Pages  int
+}
+
+// PageLink is the address of another part of the list.
+func (l phoneList) PageLink(n int) string {
+	return "/phones?" + url.Values{"q": {l.Query}, "state": {l.State}, "page": {strconv.Itoa(n)}}.Encode()
+}
+
+type stateCount struct {
+	State string
+	Count int
+}
+
+// urgency orders phones for people: those that somebody should look at first.
+func urgency(p control.Phone) int {
+	switch {
+	case p.Alert != "":
+		return 0
+	case p.Source == "unknown":
+		return 1
+	case p.Trouble != "":
+		return 2
+	}
+	return 3
+}
+
+func phones(a asker) (any, error) {
+	all, err := get(a, control.ListPhones, control.None{})
+	if err != nil {
+		return nil, err
+	}
+	q := a.r.URL.Query()
+	out := phoneList{Query: strings.TrimSpace(q.Get("q")), State: q.Get("state"), All: len(all)}
+	counts := make(map[string]int)
+	for _, p := range all {
+		counts[p.State]++
+		if (out.State == "" || p.State == out.State) && matches(out.Query, p.MAC, p.Model, p.Extension, p.Name, p.Address, p.State) {
+			out.Phones = append(out.Phones, p)
+		}
+	}
+	for state, n := range counts {
+		out.States = append(out.States, stateCount{state, n})
+	}
+	slices.SortFunc(out.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
+	slices.SortStableFunc(out.Phones, func(x, y control.Phone) int { return urgency(x) - urgency(y) })
+	out.Found = len(out.Phones)
+	out.Phones, out.Page, out.Pages = cut(out.Phones, q.Get("page"))
+	out.Free = freeExtensions(a, all)
+	return out, nil
+}
+
+// freeExtensions lists extensions without a phone. Without an exchange there are none to tell.
+func freeExtensions(a asker, all []control.Phone) (out []control.Extension) {
+	taken := make(map[string]bool)
+	for _, p := range all {
+		taken[p.Extension] = true
+	}
+	list, _ := get(a, control.ListExtensions, control.None{})
+	for _, e := range list {
+		if !taken[e.Number] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// matches reports whether any of the texts has a part.
+func matches(part string, texts ...string) bool {
+	part = strings.ToLower(part)
+	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), part) })
+}
+
+// cut returns one page of a list.
+func cut[T any](list []T, wanted string) (part []T, page, pages int) {
+	pages = max(1, (len(list)+perPage-1)/perPage)
+	page, _ = strconv.Atoi(wanted)
+	page = min(max(page, 1), pages)
+	return list[(page-1)*perPage : min(page*perPage, len(list))], page, pages
+}
+
+// phonePage is one phone with its story.
+type phonePage struct {
+	control.Phone
+	Story []events.Event
+	Free  []control.Extension
+}
+
+func phone(a asker) (any, error) {
+	p, err := get(a, control.GetPhone, control.PhoneRequest{MAC: a.r.PathValue("mac")})
+	if err != nil {
+		return nil, err
+	}
+	out := phonePage{Phone: p}
+	if p.Source == "unknown" {
+		if all, err := get(a, control.ListPhones, control.None{}); err == nil {
+			out.Free = freeExtensions(a, all)
+		}
+	}
+	out.Story, err = a.events(control.LogsRequest{MAC: p.MAC, Extension: p.Extension}, "")
+	return out, err
+}
+
+// events returns the newest events first.
+func (a asker) events(l control.LogsRequest, part string) ([]events.Event, error) {
+	var out []events.Event
+	err := control.AskStream(a.r.Context(), a.s.src.Dispatcher, a.who.caller, control.ReadLogs, l, func(e events.Event) error {
+		if part != "" && !matches(part, textOf(e)) {
+			return nil
+		}
+		if len(out) >= 2*maxEvents { // only the newest are shown
+			out = slices.Delete(out, 0, maxEvents)
+		}
+		out = append(out, e)
+		return nil
+	})
+	slices.Reverse(out)
+	return out[:min(len(out), maxEvents)], err
+}
+
+func textOf(e events.Event) string {
+	words := []string{e.Part, e.Message}
+	for _, f := range e.Fields {
+		words = append(words, f.Key+"="+f.Value)
+	}
+	return strings.Join(words, " ")
+}
+
+// telephony is the exchange and its extensions. Either may be away.
+type telephony struct {
+	Exchange   *control.PBXStatus
+	Extensions []control.Extension
+	Away       string
+}
+
+func extensions(a asker) (any, error) {
+	var out telephony
+	st, err := get(a, control.GetPBX, control.None{})
+	if err == nil {
+		slices.Reverse(st.Story)
+		out.Exchange = &st
+		out.Extensions, err = get(a, control.ListExtensions, control.None{})
+	}
+	if err != nil {
+		out.Away = err.Error()
+	}
+	return out, nil
+}
+
+// networkPage is cards and addresses.
+type networkPage struct {
+	control.Status
+	Query       string
+	Leases      []control.Lease
+	All, Found  int
+	Page, Pages int
+	Away        string
+}
+
+// PageLink is the address of another part of the list.
+func (n networkPage) PageLink(page int) string {
+	return "/network?" + url.Values{"q": {n.Query}, "page": {strconv.Itoa(page)}}.Encode()
+}
+
+func network(a asker) (any, error) {
+	st, err := get(a, control.GetStatus, control.None{})
+	if err != nil {
+		return nil, err
+	}
+	out := networkPage{Status: st, Query: strings.TrimSpace(a.r.URL.Query().Get("q"))}
+	all, err := get(a, control.ListLeases, control.None{})
+	if err != nil {
+		out.Away = err.Error()
+	}
+	out.All = len(all)
+	for _, l := range all {
+		if matches(out.Query, l.Address, l.MAC, l.Hostname, l.Class, l.State) {
+			out.Leases = append(out.Leases, l)
+		}
+	}
+	out.Found = len(out.Leases)
+	out.Leases, out.Page, out.Pages = cut(out.Leases, a.r.URL.Query().Get("page"))
+	return out, nil
+}
+
+// firewallPage is rules and bans.
+type firewallPage struct {
+	Firewall *control.Firewall
+	Bans     []control.Ban
+	Away     string
+	Question control.FirewallQuestion
+	Answer   *control.FirewallAnswer
+	Wrong    string
+}
+
+func firewall(a asker) (any, error) {
+	var out firewallPage
+	fw, err := get(a, control.GetFirewall, control.None{})
+	if err == nil {
+		out.Firewall = &fw
+		out.Bans, err = get(a, control.ListBans, control.None{})
+	}
+	if err != nil {
+		out.Away = err.Error()
+	}
+	q := a.r.URL.Query()
+	out.Question = control.FirewallQuestion{From: q.Get("from"), To: "local", Protocol: q.Get("protocol")}
+	if out.Question.From == "" {
+		out.Question.From, out.Question.Protocol = "wan", "tcp"
+		return out, nil
+	}
+	port, err := strconv.ParseUint(q.Get("port"), 10, 16)
+	if err != nil && out.Question.Protocol != "icmp" {
+		out.Wrong = "a port is a number from 1 to 65535"
+		return out, nil
+	}
+	out.Question.Port = uint16(port)
+	answer, err := get(a, control.TestFirewall, out.Question)
+	if err != nil {
+		out.Wrong = err.Error()
+		return out, nil
+	}
+	out.Answer = &answer
+	return out, nil
+}
+
+// stacksPage is the stacks and their updates.
+type stacksPage struct {
+	Stacks  []control.Stack
+	Updates []control.StackUpdate
+	Away    string
+}
+
+func stacks(a asker) (any, error) {
+	var out stacksPage
+	var err error
+	if out.Stacks, err = get(a, control.ListStacks, control.None{}); err == nil {
+		out.Updates, err = get(a, control.ListStackUpdates, control.None{})
+		slices.Reverse(out.Updates)
+	}
+	if err != nil {
+		out.Away = err.Error()
+	}
+	return out, nil
+}
+
+func backups(a asker) (any, error) { return get(a, control.GetBackupPlan, control.None{}) }
+
+// logsPage is what has happened.
+type logsPage struct {
+	Query, Part string
+	Parts       []string
+	Events      []events.Event
+}
+
+func logs(a asker) (any, error) {
+	q := a.r.URL.Query()
+	out := logsPage{Query: strings.TrimSpace(q.Get("q")), Part: q.Get("part")}
+	st, err := get(a, control.GetStatus, control.None{})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range st.Parts {
+		out.Parts = append(out.Parts, p.Name)
+	}
+	out.Events, err = a.events(control.LogsRequest{Part: out.Part}, out.Query)
+	return out, err
+}
+
+// settingsPage is who may do what, and who has done what.
+type settingsPage struct {
+	Console control.ConsoleStatus
+	Access  *control.Access // only for those who may see it
+	Orders  []control.Order
+	Roles   []control.Role
+}
+
+func settings(a asker) (any, error) {
+	out := settingsPage{Console: a.s.Where(), Roles: []control.Role{control.Viewer, control.Operator, control.Admin}}
+	if a.who.caller.Role.May(control.ListAccess.Role) {
+		access, err := get(a, control.ListAccess, control.None{})
+		if err != nil {
+			return nil, err
+		}
+		out.Access = &access
+	}
+	if a.who.caller.Role.May(control.ListOrders.Role) {
+		orders, err := get(a, control.ListOrders, control.None{})
+		if err != nil {
+			return nil, err
+		}
+		out.Orders = orders
+	}
+	return out, nil
+}
+
+// Protocols are those that the firewall can be asked about.
+func (view) Protocols() []string { return []string{"tcp", "udp", "icmp"} }
