@@ -39,7 +39,7 @@ import (
 // when they are called.
 type wiring struct {
 	host         part.Host
-	certificate  certificate.Store
+	certificate  *certificate.Store
 	network      *network.Part
 	dhcp         *dhcp.Part
 	provisioning *provisioning.Part
@@ -59,7 +59,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 		opts, health = a.opts, a.health
 	}
 	w := &wiring{host: h}
-	w.certificate = certificate.Store{Dir: h.Paths().InState("tls"), For: w.certified}
+	w.certificate = &certificate.Store{Dir: h.Paths().InState("tls"), For: w.certified}
 	w.network = network.New(h)
 	w.dhcp = dhcp.New(h, dhcp.Deps{
 		Resolvers: w.network.Resolvers, VerifyLeases: opts.VerifyLeases,

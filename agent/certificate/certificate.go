@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -32,17 +33,26 @@ const (
 	keyBits     = 2048 // RSA, which the oldest phones know
 )
 
-// Store is the folder of cert.pem and key.pem.
+// Store is the folder of cert.pem and key.pem. Its methods may be called from any
+// goroutine.
 type Store struct {
 	Dir string
 	// For returns the address and the names that a certificate of ours must have.
 	For func() (addr netip.Addr, names []string)
+
+	mu sync.Mutex // held while the files are read or made: they are a pair
 }
 
 // Get returns the certificate. Where there is none, or ours lacks the address or a
 // name of this machine, or ends soon, it makes a self-signed one; a certificate of
 // the operator's stays.
-func (s Store) Get() (tls.Certificate, error) {
+func (s *Store) Get() (tls.Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.get()
+}
+
+func (s *Store) get() (tls.Certificate, error) {
 	addr, names := s.For()
 	certFile, keyFile := s.files()
 	c, err := tls.LoadX509KeyPair(certFile, keyFile)
@@ -68,8 +78,10 @@ func (s Store) Get() (tls.Certificate, error) {
 }
 
 // PEM is Get, as the two files have it.
-func (s Store) PEM() (cert, key string, err error) {
-	if _, err := s.Get(); err != nil {
+func (s *Store) PEM() (cert, key string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.get(); err != nil {
 		return "", "", err
 	}
 	certFile, keyFile := s.files()
@@ -84,7 +96,7 @@ func (s Store) PEM() (cert, key string, err error) {
 	return string(certPEM), string(keyPEM), nil
 }
 
-func (s Store) files() (cert, key string) {
+func (s *Store) files() (cert, key string) {
 	return filepath.Join(s.Dir, "cert.pem"), filepath.Join(s.Dir, "key.pem")
 }
 

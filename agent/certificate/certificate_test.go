@@ -64,3 +64,26 @@ func TestCertificateIsRenewedWithItsKey(t *testing.T) {
 		t.Error("ours() is wrong")
 	}
 }
+
+// Those who ask at once get the same pair, which is the one on disk.
+func TestEverybodyGetsOnePair(t *testing.T) {
+	s := Store{Dir: t.TempDir(), For: func() (netip.Addr, []string) { return netip.MustParseAddr("192.168.1.1"), nil }}
+	got := make(chan string, 4)
+	for range cap(got) {
+		go func() {
+			c, err := s.Get()
+			if err != nil {
+				t.Error(err)
+				got <- ""
+				return
+			}
+			got <- string(c.Certificate[0])
+		}()
+	}
+	first := <-got
+	for range cap(got) - 1 {
+		if other := <-got; other != first {
+			t.Error("two have different certificates")
+		}
+	}
+}
