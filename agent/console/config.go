@@ -100,7 +100,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, v visit) {
 		s.render(w, r, "configuration", v, code, page)
 		return
 	}
-	notice := control.ApplyConfig.Summary
+	notice := control.ApplyConfig.Order
 	for _, b := range plan.Behind {
 		notice += " – " + b.Part + ": " + b.Why
 	}

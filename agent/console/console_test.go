@@ -506,13 +506,13 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// Ten thousand attempts cost little, and end in a refusal before a password is hashed.
+// Many attempts end in a refusal; ten thousand of them are in package account.
 func TestManyLogins(t *testing.T) {
 	s := newSite(t, "fine")
 	s.as(control.Admin)
 	h := s.console.Handler()
 	codes := map[int]int{}
-	for i := range 10000 {
+	for i := range 300 {
 		body := url.Values{"name": {fmt.Sprintf("user%d", i)}, "password": {"x"}}.Encode()
 		r := httptest.NewRequest("POST", "https://192.168.1.1/login", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -521,7 +521,7 @@ func TestManyLogins(t *testing.T) {
 		h.ServeHTTP(w, r)
 		codes[w.Code]++
 	}
-	if codes[http.StatusUnauthorized] > 50 || codes[http.StatusTooManyRequests] < 9900 {
+	if codes[http.StatusUnauthorized] > 50 || codes[http.StatusTooManyRequests] < 250 {
 		t.Errorf("%v", codes)
 	}
 	// Somebody else is not locked out by that.

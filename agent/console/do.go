@@ -52,7 +52,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request, v visit) {
 		s.render(w, r, name, v, http.StatusOK, result{op.ID, op.Summary, back, req, value})
 		return
 	}
-	s.sessions.Notify(v.session, op.Summary)
+	s.sessions.Notify(v.session, op.Order)
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 

@@ -156,6 +156,24 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Of ten thousand attempts few cost a hash, and nobody else is locked out by them.
+func TestTenThousandLogins(t *testing.T) {
+	s := open(t)
+	s.make(t, "alice", control.Admin)
+	hashed := 0
+	for range 10000 {
+		if _, err := s.Login(t.Context(), "alice", "wrong", "192.168.1.66"); errors.Is(err, ErrWrong) {
+			hashed++
+		}
+	}
+	if hashed > 50 {
+		t.Errorf("%d passwords were hashed", hashed)
+	}
+	if _, err := s.Login(t.Context(), "alice", password, "192.168.1.7"); err != nil {
+		t.Error(err)
+	}
+}
+
 // The limits are for an address and for a name; they come back with time.
 func TestLimits(t *testing.T) {
 	l, now := newLimits(), time.Now()

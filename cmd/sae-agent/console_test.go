@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
+)
+
+// From the invitation that root prints to a phone that is approved in the browser, and
+// what of it is over the API, with the firewall on.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	a := newAppliance(t, strings.Replace(siteConfig, "firewall: {enabled: false}", "firewall: {enabled: true}", 1))
+	var link control.InvitationLink
+	labtest.Eventually(t, func() error {
+		out, status := a.run("console", "invite", "alice", "--role", "admin", "--json")
+		if status != exitOK {
+			return errorOf(out)
+		}
+		return json.Unmarshal([]byte(out), &link)
+	})
+	base, _, _ := strings.Cut(link.URL, "/invite/")
+	if out := a.must("status"); !strings.Contains(out, base) {
+		t.Errorf("status does not say where the console is:\n%s", out)
+	}
+	stranger := a.phone("stranger", strangerMAC)
+	stranger.tftp("001565000099.cfg") // refused: it waits for its approval
+	desk := a.phone("desk", "02:00:00:00:00:09")
+	site := "same-origin"
+	browse := func(args ...string) string {
+		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/cert.pem"), "-b", "/run/jar", "-c", "/run/jar", "-H", "Sec-Fetch-Site: " + site, "-w", "\n%{http_code}"}, args...)...)
+	}
+	if out := browse(base + "/phones"); !strings.HasSuffix(out, "\n303") {
+		t.Errorf("without a login: %s", out)
+	}
+	if out := browse(link.URL, "-d", "password=correct+horse+battery", "-d", "again=correct+horse+battery"); !strings.HasSuffix(out, "\n303") {
+		t.Fatalf("invitation: %s", out)
+	}
+	if out := browse(base + "/phones"); !strings.Contains(out, strangerMAC) {
+		t.Fatalf("the phone is not on the page:\n%s", out)
+	}
+	approve := []string{base + "/do/approvePhone", "-d", "mac=" + strangerMAC, "-d", "model=T54W", "-d", "extension=105", "-d", "name=Dora"}
+	site = "cross-site"
+	if out := browse(approve...); !strings.HasSuffix(out, "\n403") {
+		t.Errorf("a form of another site: %s", out)
+	}
+	site = "same-origin"
+	if out := browse(append(approve, "-d", "_back=/phones")...); !strings.HasSuffix(out, "\n303") {
+		t.Fatalf("approve: %s", out)
+	}
+	if !strings.Contains(a.read("config.yaml"), strangerMAC) {
+		t.Errorf("the file:\n%s", a.read("config.yaml"))
+	}
+	labtest.Eventually(t, func() error {
+		if file, failure := stranger.tftp("001565000099.cfg"); !strings.Contains(file, "105") {
+			return errorOf("the phone's file: " + file + failure)
+		}
+		return nil
+	})
+	if out := a.must("console", "orders"); !regexp.MustCompile(`alice +192\.168\.1\.\d+ +approve phone +`+strangerMAC+` +done`).MatchString(out) || !strings.Contains(out, "invite") {
+		t.Errorf("who has done what:\n%s", out)
+	}
+	var token control.TokenSecret
+	a.query(&token, "console", "token", "monitoring", "--role", "viewer")
+	api := func(args ...string) string {
+		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/cert.pem"), "-H", "Authorization: Bearer " + token.Token, "-w", "\n%{http_code}"}, args...)...)
+	}
+	if out := api(base + "/api/v1/phones/" + strangerMAC); !strings.HasSuffix(out, "\n200") || !strings.Contains(out, `"Dora"`) || strings.Contains(out, "needle") {
+		t.Errorf("API: %s", out)
+	}
+	if out := api(base+"/api/v1/phones/"+strangerMAC+"/remove", "-X", "POST"); !strings.HasSuffix(out, "\n403") {
+		t.Errorf("a viewer removes: %s", out)
+	}
+	a.wan.Run("ip", "route", "replace", "192.168.1.0/24", "dev", "eth0")
+	if out, err := a.wan.Command("curl", "-sSk", "--max-time", "2", base).CombinedOutput(); err == nil {
+		t.Errorf("from the Internet: %s", out)
+	}
+}
+
+// errorOf is a text as an error.
+type errorOf string
+
+func (e errorOf) Error() string { return string(e) }
