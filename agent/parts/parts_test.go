@@ -27,6 +27,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
 	"github.com/sae-agent/sae-agent/agent/parts/backup"
+	"github.com/sae-agent/sae-agent/agent/parts/console"
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
 	"github.com/sae-agent/sae-agent/agent/parts/dhcp"
 	"github.com/sae-agent/sae-agent/agent/parts/exchange"
@@ -213,6 +214,21 @@ func allParts() map[string]aPart {
 			},
 			works: func(part.Part, control.Status) error { return answers("http://127.0.0.1:9303/healthz") },
 			off:   []string{"metrics"},
+		},
+		"console": {
+			make: func(h part.Host) part.Part {
+				d := control.NewDispatcher(func() []control.Handler { return nil }, h.Logger("console"), nil)
+				return console.New(h, console.Deps{
+					Dispatcher: func() *control.Dispatcher { return d }, Names: func() []string { return nil },
+					Certificate: func() (tls.Certificate, error) { return tls.Certificate{}, nil },
+				})
+			},
+			works: func(_ part.Part, st control.Status) error {
+				if st.Console.URL != "https://192.168.1.1" {
+					return fmt.Errorf("console: %+v", st.Console)
+				}
+				return listens("192.168.1.1:443")
+			},
 		},
 		"exchange": {
 			make: func(h part.Host) part.Part {
