@@ -19,9 +19,29 @@ var (
 		ID: "restartPBX", Method: http.MethodPost, Path: "/pbx/restart", Role: Operator, Order: "restart pbx",
 		Summary: "Restart the exchange",
 	}
+	PausePBX = Operation[PauseOptions, Pause]{
+		ID: "pausePBX", Method: http.MethodPost, Path: "/pbx/pause", Role: Operator, Order: "pause pbx",
+		Summary: "Leave the exchange alone for a while: it is neither changed nor started",
+	}
+	ResumePBX = Operation[None, None]{
+		ID: "resumePBX", Method: http.MethodPost, Path: "/pbx/resume", Role: Operator, Order: "resume pbx",
+		Summary: "End a pause of the exchange",
+	}
 )
 
-func pbxOperations() []Declaration { return []Declaration{ListExtensions, GetPBX, RestartPBX} }
+func pbxOperations() []Declaration {
+	return []Declaration{ListExtensions, GetPBX, RestartPBX, PausePBX, ResumePBX}
+}
+
+// PauseOptions say for how long the exchange is left alone.
+type PauseOptions struct {
+	For time.Duration `json:"for_ns"` // at most a day
+}
+
+// Pause is until when the exchange is left alone.
+type Pause struct {
+	Until time.Time `json:"until"`
+}
 
 // Extension is a number of the file, as the exchange has it now.
 type Extension struct {
@@ -56,6 +76,11 @@ type PBXStatus struct {
 	Calls      int        `json:"calls"`
 	InLine     bool       `json:"in_line"` // it has the extensions that it should have
 	Error      string     `json:"error,omitempty"`
+	Paused     time.Time  `json:"paused_until,omitzero"` // it is left alone until then
+	// Unserved are extensions that it does not serve as the file says.
+	Unserved []string `json:"unserved,omitempty"`
+	// Waiting are extensions whose new secret waits for the end of a call.
+	Waiting []string `json:"waiting,omitempty"`
 	Story      []PBXEvent `json:"story"` // what has happened to it, newest last
 }
 

@@ -81,6 +81,9 @@ func TestPause(t *testing.T) {
 	if o, err := x.Settle(t.Context()); err != nil || !errors.Is(o.Err, pbx.ErrPaused) {
 		t.Errorf("paused: %v, %v", o.Err, err)
 	}
+	if left := time.Until(x.State().Paused); left <= 0 || left > time.Hour {
+		t.Errorf("paused for %v", left)
+	}
 	if out := x.server.CLI("pjsip show endpoints"); strings.Contains(out, "100/") {
 		t.Errorf("changed during the pause:\n%s", out)
 	}
@@ -91,7 +94,7 @@ func TestPause(t *testing.T) {
 		}
 		return nil
 	})
-	if o := x.State().Outcome; len(o.InLine.Extensions) != 1 {
-		t.Errorf("%+v", o)
+	if st := x.State(); len(st.Outcome.InLine.Extensions) != 1 || !st.Paused.IsZero() {
+		t.Errorf("%+v", st)
 	}
 }

@@ -89,6 +89,7 @@ type State struct {
 	Calls   int
 	Looked  time.Time // zero: never
 	Outcome Outcome
+	Paused  time.Time // until when it is left alone; zero: it is not
 	// Refused is the last attempt that was refused, by account; only accounts that exist.
 	Refused map[string]SecurityEvent
 }
@@ -230,7 +231,11 @@ func (s *Service) Plan(ctx context.Context, d Desired) ([]Change, error) {
 func (s *Service) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state
+	out := s.state
+	if time.Now().Before(s.record.Paused) {
+		out.Paused = s.record.Paused
+	}
+	return out
 }
 
 // Resync asks every device of an extension to fetch its configuration again, without a reboot (Yealink: NOTIFY with

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func newPBXCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  status.RunE,
 	}
-	cmd.AddCommand(status, newPBXInstallCommand(), newPBXRestartCommand())
+	cmd.AddCommand(status, newPBXInstallCommand(), newPBXRestartCommand(), newPBXPauseCommand(), newPBXResumeCommand())
 	return cmd
 }
 
@@ -68,9 +69,16 @@ func printPBX(w io.Writer, st control.PBXStatus, now time.Time) {
 	if st.State != "none" {
 		fmt.Fprintf(w, "Extensions     %s\n", inLine)
 	}
-	for _, row := range [][2]string{{"Why", st.Why}, {"Not restarted", st.Held}} {
+	paused := ""
+	if !st.Paused.IsZero() {
+		paused = "until " + st.Paused.Local().Format(time.DateTime)
+	}
+	for _, row := range [][2]string{
+		{"Left alone", paused}, {"Why", st.Why}, {"Not restarted", st.Held},
+		{"Not in service", strings.Join(st.Unserved, ", ")}, {"Wait for calls", strings.Join(st.Waiting, ", ")},
+	} {
 		if row[1] != "" {
-			fmt.Fprintf(w, "%-13s  %s\n", row[0], row[1])
+			fmt.Fprintf(w, "%-14s %s\n", row[0], row[1])
 		}
 	}
 	for i, e := range st.Story {
@@ -100,4 +108,49 @@ is given: that ends them.`,
 	}
 	cmd.Flags().BoolVar(&o.Force, "force", false, "even if calls go on")
 	return cmd
+}
+
+// defaultPause is long enough for an update of the exchange by hand.
+const defaultPause = time.Hour
+
+func newPBXPauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pause [DURATION]",
+		Short: "Leave the exchange alone while you work on it",
+		Long: `Leave the exchange alone for an hour, or for another time (30m, 2h): it is neither
+changed nor started, whatever happens to it. Phones are served as before. The pause
+ends by itself; 'sae-agent pbx resume' ends it earlier.`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := control.PauseOptions{For: defaultPause}
+			if len(args) == 1 {
+				var err error
+				if o.For, err = time.ParseDuration(args[0]); err != nil {
+					return &usageError{fmt.Errorf("%q is no duration such as 30m or 2h", args[0])}
+				}
+			}
+			pause, err := ask(cmd, control.PausePBX, o)
+			if err != nil {
+				return err
+			}
+			return show(cmd, pause, func(w io.Writer) {
+				fmt.Fprintf(w, "The exchange is left alone until %s. 'sae-agent pbx resume' ends that.\n", pause.Until.Local().Format(time.DateTime))
+			})
+		},
+	}
+}
+
+func newPBXResumeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume",
+		Short: "End a pause of the exchange",
+		Long:  "End a pause of the exchange: it is made as the file says again, and started when it does not run.",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := ask(cmd, control.ResumePBX, control.None{}); err != nil {
+				return err
+			}
+			return show(cmd, struct{}{}, func(w io.Writer) { fmt.Fprintln(w, "The exchange is looked after again.") })
+		},
+	}
 }

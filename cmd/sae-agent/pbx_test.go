@@ -163,6 +163,37 @@ func TestExchange(t *testing.T) {
 			t.Errorf("its phone: %+v", p)
 		}
 	})
+	t.Run("left alone", func(t *testing.T) {
+		if out, status := x.run("pbx", "pause", "soon"); status != exitUsage {
+			t.Errorf("a pause of no length: %d\n%s", status, out)
+		}
+		if out, status := x.run("pbx", "pause", "25h"); status != exitFailed || !strings.Contains(out, "24h") {
+			t.Errorf("a pause that is too long: %d\n%s", status, out)
+		}
+		if out := x.must("pbx", "pause"); !strings.Contains(out, "left alone until") {
+			t.Errorf("pause:\n%s", out)
+		}
+		x.edit("name: Alicia", "name: Alexandra")
+		if out, status := x.run("apply"); status != exitFailed || !strings.Contains(out, "left alone") {
+			t.Errorf("apply during a pause: %d\n%s", status, out)
+		}
+		if out, _ := x.run("pbx", "status"); !strings.Contains(out, "Left alone     until") {
+			t.Errorf("status:\n%s", out)
+		}
+		if out := x.must("status"); !strings.Contains(out, "sae-agent pbx resume") {
+			t.Errorf("status does not say how it ends:\n%s", out)
+		}
+		if out := x.asterisk.CLI("pjsip show endpoint 100"); strings.Contains(out, "Alexandra") {
+			t.Errorf("changed during the pause:\n%s", out)
+		}
+		x.must("pbx", "resume")
+		labtest.Eventually(t, func() error {
+			if out := x.asterisk.CLI("pjsip show endpoint 100"); !strings.Contains(out, `"Alexandra" <100>`) {
+				return errors.New(out)
+			}
+			return nil
+		})
+	})
 	t.Run("killed", func(t *testing.T) {
 		x.asterisk.Kill()
 		labtest.Eventually(t, func() error {

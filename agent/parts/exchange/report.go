@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx"
@@ -25,6 +27,8 @@ func (p *Part) Operations() []control.Handler {
 		control.Handle(control.ListExtensions, p.list),
 		control.Handle(control.GetPBX, func(context.Context, control.None) (control.PBXStatus, error) { return p.status(), nil }),
 		control.Handle(control.RestartPBX, p.restart),
+		control.Handle(control.PausePBX, p.pause),
+		control.Handle(control.ResumePBX, p.resume),
 	}
 }
 
@@ -68,6 +72,10 @@ func (p *Part) status() control.PBXStatus {
 	}
 	h := st.Health
 	out.State, out.Since, out.Why, out.Held, out.Restarts, out.Calls = string(h.State), h.Since, h.Why, h.Held, len(h.Restarts), st.Calls
+	out.Paused, out.Waiting = st.Paused, st.Outcome.Waiting
+	for _, u := range st.Outcome.Unserved {
+		out.Unserved = append(out.Unserved, u.Number)
+	}
 	for _, e := range h.Story {
 		out.Story = append(out.Story, control.PBXEvent(e))
 	}
@@ -86,10 +94,39 @@ func (p *Part) status() control.PBXStatus {
 	return out
 }
 
+// maxPause is how long the exchange may be left alone: a pause that was forgotten ends.
+const maxPause = 24 * time.Hour
+
+func (p *Part) pause(_ context.Context, o control.PauseOptions) (out control.Pause, err error) {
+	if o.For <= 0 || o.For > maxPause {
+		return out, &control.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf("a pause lasts up to %v, not %v", maxPause, o.For)}
+	}
+	r := p.running.Load()
+	if r == nil {
+		return out, errNotWatched()
+	}
+	out.Until = time.Now().Add(o.For).Truncate(time.Second)
+	r.Pause(out.Until)
+	return out, nil
+}
+
+func (p *Part) resume(context.Context, control.None) (none control.None, err error) {
+	r := p.running.Load()
+	if r == nil {
+		return none, errNotWatched()
+	}
+	r.Pause(time.Time{})
+	return none, nil
+}
+
+func errNotWatched() error {
+	return &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
+}
+
 func (p *Part) restart(ctx context.Context, o control.RestartOptions) (none control.None, err error) {
 	r := p.running.Load()
 	if r == nil {
-		return none, &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
+		return none, errNotWatched()
 	}
 	err = r.Restart(ctx, o.Force)
 	if errors.Is(err, pbx.ErrCalls) {
@@ -108,7 +145,7 @@ func outcomeProblems(o pbx.Outcome) []problem.Problem {
 		})
 	}
 	if errors.Is(o.Err, pbx.ErrPaused) {
-		out = append(out, problem.Problem{ID: problem.PBXPaused, Severity: problem.Warning, Part: name, What: o.Err.Error(), Fix: "it ends by itself"})
+		out = append(out, problem.Problem{ID: problem.PBXPaused, Severity: problem.Warning, Part: name, What: o.Err.Error(), Fix: "it ends by itself; sae-agent pbx resume ends it now"})
 	}
 	return out
 }
