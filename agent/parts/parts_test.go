@@ -227,7 +227,7 @@ func allParts() map[string]aPart {
 				if st.Console.URL != "https://192.168.1.1" {
 					return fmt.Errorf("console: %+v", st.Console)
 				}
-				return listens("192.168.1.1:443")
+				return nil
 			},
 		},
 		"exchange": {
