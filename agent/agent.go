@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/history"
+	"github.com/sae-agent/sae-agent/agent/metrics"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/scrape"
@@ -63,6 +65,10 @@ type Options struct {
 	OnReady func()
 }
 
+// remembered is how many events the daemon remembers at most: a boot of a thousand
+// phones, several times over, in a few megabytes.
+const remembered = 20000
+
 // Agent runs the appliance.
 type Agent struct {
 	opts     Options
@@ -76,13 +82,13 @@ type Agent struct {
 	parts      []part.Part
 	dispatcher *control.Dispatcher
 	supervisor *supervisor.Supervisor
-	reconciles *reconciles
+	reconciles *metrics.Reconciles
 	events     *events.Log // what log was told
 	problems   problem.Tracker
 	ping       chan chan struct{} // answered by the main loop
 
 	current atomic.Pointer[applied] // what runs
-	cached  atomic.Pointer[cachedStatus]
+	cached  atomic.Pointer[metrics.Cached]
 
 	changes sync.Mutex // held while another configuration becomes the one that runs
 }
@@ -107,7 +113,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 		logLimit:   limited,
 		started:    time.Now(),
 		registry:   prometheus.NewRegistry(),
-		reconciles: newReconciles(),
+		reconciles: metrics.NewReconciles(),
 		events:     log,
 		ping:       make(chan chan struct{}),
 	}
@@ -128,7 +134,7 @@ func New(ctx context.Context, opts Options) (*Agent, error) {
 	}
 	a.supervisor = supervisor.New(append(unitsOf(a.parts), a.controlUnit()), supervisor.Options{
 		Input: a.Running, Register: a.register, Logger: a.log,
-		Reconciled: func(_ string, took time.Duration, err error) { a.reconciles.note("agent", took, err) },
+		Reconciled: func(_ string, took time.Duration, err error) { a.reconciles.Note("agent", took, err) },
 	})
 	a.registerOwn()
 	return a, nil
@@ -178,13 +184,28 @@ func (a *Agent) registerOwn() {
 	a.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		scrape.New("agent", collector{a}, a.reconciles),
+		scrape.New("agent", metrics.Collector(a.snapshot), a.reconciles),
 	)
 	for _, p := range a.parts {
 		if m, ok := p.(part.Measured); ok {
 			a.registry.MustRegister(scrape.New(p.Name(), m.Collectors()...))
 		}
 	}
+}
+
+// snapshot is what the agent's own metrics are made of.
+func (a *Agent) snapshot() metrics.Snapshot {
+	c := a.Running().Config
+	s := metrics.Snapshot{
+		Version: a.opts.Version, Site: c.Site.Name, Started: a.started, Parts: a.supervisor.Status(),
+		Features: make(map[string]bool), Cached: a.cached.Load(),
+	}
+	for _, p := range a.parts {
+		if f, ok := p.(part.Featurer); ok {
+			maps.Copy(s.Features, f.Features(c))
+		}
+	}
+	return s
 }
 
 // register has a unit's metrics served while it runs.
@@ -281,7 +302,7 @@ func (h host) Settle(ctx context.Context, unit string) error {
 
 // Reconciled implements part.Host.
 func (h host) Reconciled(name string, took time.Duration, err error) {
-	h.reconciles.note(name, took, err)
+	h.reconciles.Note(name, took, err)
 }
 
 // Runner implements part.Host.

@@ -127,8 +127,8 @@ func parseAccepted(entry history.Entry, data []byte) (applied, error) {
 }
 
 // secretNames are the generated passwords that a configuration needs.
-func (a *Agent) secretNames(c *config.Config) (names []string) {
-	for _, p := range a.parts {
+func secretNames(parts []part.Part, c *config.Config) (names []string) {
+	for _, p := range parts {
 		if s, ok := p.(part.SecretNamer); ok {
 			names = append(names, s.SecretNames(c)...)
 		}
@@ -139,7 +139,7 @@ func (a *Agent) secretNames(c *config.Config) (names []string) {
 // run makes a configuration the one that runs, with the passwords that it leaves out
 // made where there are none yet. The caller holds a.changes, or is alone.
 func (a *Agent) run(next applied) error {
-	made, err := a.secrets.Ensure(a.secretNames(next.Config)...)
+	made, err := a.secrets.Ensure(secretNames(a.parts, next.Config)...)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *Agent) run(next applied) error {
 	}
 	next.Generation++
 	a.current.Store(&next)
-	a.keepEvents(next.Config)
+	a.events.Keep(next.Config.Logs.Retention, next.Config.Logs.PersonalData == config.PersonalOmit)
 	host{a}.Changed()
 	return nil
 }
@@ -222,7 +222,7 @@ func (a *Agent) checkedFile(ctx context.Context) (applied, error) {
 	if err != nil {
 		return next, err
 	}
-	return next, a.runsHere(ctx, next.Input)
+	return next, runsHere(ctx, a.parts, next.Input)
 }
 
 // checked checks a text that is to become the file, as checkedFile does.
@@ -231,12 +231,12 @@ func (a *Agent) checked(ctx context.Context, path string, data []byte) (applied,
 	if err != nil {
 		return next, err
 	}
-	return next, a.runsHere(ctx, next.Input)
+	return next, runsHere(ctx, a.parts, next.Input)
 }
 
 // runsHere asks the parts whether they could run a configuration on this machine.
-func (a *Agent) runsHere(ctx context.Context, next part.Input) error {
-	for _, p := range a.parts {
+func runsHere(ctx context.Context, parts []part.Part, next part.Input) error {
+	for _, p := range parts {
 		c, ok := p.(part.Checker)
 		if !ok {
 			continue
@@ -289,7 +289,7 @@ func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
 		out.Config = append(out.Config, control.Change(c))
 	}
 	// Passwords that do not exist yet are made when it is applied.
-	next.Secrets = a.secrets.Lookup(a.secretNames(next.Config)...)
+	next.Secrets = a.secrets.Lookup(secretNames(a.parts, next.Config)...)
 	for _, p := range a.parts {
 		if planner, ok := p.(part.Planner); ok {
 			planner.Plan(ctx, next.Input, &out)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/history"
 )
 
@@ -46,7 +47,7 @@ func (a *Agent) saveConfig(ctx context.Context, t control.ConfigText) (control.P
 	if err != nil {
 		return plan, err
 	}
-	if err := replaceFile(path, path, []byte(t.Text)); err != nil {
+	if err := durable.WriteFileLike(path, path, []byte(t.Text)); err != nil {
 		return plan, fmt.Errorf("nothing was changed: %w", err)
 	}
 	a.log.Info("configuration file written", "changes", len(plan.Config))

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
@@ -47,14 +45,14 @@ func (a *Agent) editFile(ctx context.Context, o control.EditOptions, change func
 	running := a.current.Load().data
 	unapplied := !bytes.Equal(old, running)
 	if unapplied && !o.DiscardEdits {
-		return control.Plan{}, a.notApplied(path, old)
+		return control.Plan{}, notApplied(path, a.Running().Config, old)
 	}
 	f, err := edit.Parse(running)
 	if err == nil {
 		err = change(f)
 	}
 	if err != nil {
-		return control.Plan{}, unprocessable(err)
+		return control.Plan{}, control.Unprocessable(err)
 	}
 	next, err := a.checked(ctx, path, f.Bytes())
 	if err != nil {
@@ -65,22 +63,22 @@ func (a *Agent) editFile(ctx context.Context, o control.EditOptions, change func
 		return plan, nil
 	}
 	if unapplied {
-		if err := replaceFile(path, path+".old", old); err != nil {
+		if err := durable.WriteFileLike(path, path+".old", old); err != nil {
 			return control.Plan{}, err
 		}
 	}
-	if err := replaceFile(path, path, next.data); err != nil {
+	if err := durable.WriteFileLike(path, path, next.data); err != nil {
 		return control.Plan{}, fmt.Errorf("nothing was changed: %w", err)
 	}
 	if next.entry, err = a.history.Add(next.data, time.Now()); err != nil {
-		return control.Plan{}, errors.Join(fmt.Errorf("nothing was changed: %w", err), replaceFile(path, path, old))
+		return control.Plan{}, errors.Join(fmt.Errorf("nothing was changed: %w", err), durable.WriteFileLike(path, path, old))
 	}
 	a.log.Info("configuration file edited and applied", "changes", len(plan.Config), "number", next.entry.Seq)
 	return plan, a.run(next)
 }
 
 // notApplied says what in the file was not applied.
-func (a *Agent) notApplied(path string, data []byte) error {
+func notApplied(path string, running *config.Config, data []byte) error {
 	e := &control.Error{Code: http.StatusConflict, Message: path + " has edits that were not applied: 'sae-agent apply' runs them; " +
 		"--discard-edits begins with what runs, and keeps them beside it, in a file that ends with .old"}
 	next, err := parseFile(path, data)
@@ -88,33 +86,11 @@ func (a *Agent) notApplied(path string, data []byte) error {
 		e.Details = invalid.Details
 		return e
 	}
-	for _, c := range config.Diff(a.Running().Config, next.Config) {
+	for _, c := range config.Diff(running, next.Config) {
 		e.Details = append(e.Details, c.String())
 	}
 	if len(e.Details) == 0 {
 		e.Details = []string{"(comments or their order only)"}
 	}
 	return e
-}
-
-// unprocessable is an error that the caller can do something about.
-func unprocessable(err error) error {
-	var known *control.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return &control.Error{Code: http.StatusUnprocessableEntity, Message: err.Error()}
-}
-
-// replaceFile writes a file with the owner and the mode of another.
-func replaceFile(like, path string, data []byte) error {
-	fi, err := os.Stat(like)
-	if err != nil {
-		return err
-	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("%s has no owner", like)
-	}
-	return durable.WriteFileAs(path, data, fi.Mode().Perm(), int(st.Uid), int(st.Gid))
 }

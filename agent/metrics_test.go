@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sae-agent/sae-agent/agent/metrics"
 	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
@@ -83,7 +84,7 @@ func collectorsOf(t *testing.T) []titled {
 		}
 	}
 	return []titled{
-		{"The agent", collector{}}, {"Reconciling", newReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
+		{"The agent", metrics.Collector(nil)}, {"Reconciling", metrics.NewReconciles()}, {"Scrapes", scrape.New("x")}, {"Phones and their files", ph}, {"DHCP server", dhcp}, {"Leases on disk", db}, {"TFTP server", tftp},
 		{"HTTP server", web.New(web.Config{}, web.Sources{}, log)}, {"Network", net}, {"Firewall", fw}, {"fail2ban", f2b},
 		{"Exchange", pbx.New(pbx.Desired{}, pbx.Deps{Logger: log, NewDriver: func(*ami.Client) pbx.Driver { return nil }})},
 		{"Precedence of voice", shaper},

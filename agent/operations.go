@@ -6,13 +6,14 @@ import (
 	"net/http"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/part"
 )
 
 // handlers answer what the operator asks: the parts', and the host's own.
 func (a *Agent) handlers() []control.Handler {
 	all := []control.Handler{
-		control.Handle(control.GetStatus, a.getStatus),
+		control.Handle(control.GetStatus, func(context.Context, control.None) (control.Status, error) { return a.status(), nil }),
 		control.Handle(control.GetPlan, a.getPlan),
 		control.Handle(control.ApplyConfig, a.apply),
 		control.Handle(control.ConfirmConfig, a.confirm),
@@ -21,7 +22,7 @@ func (a *Agent) handlers() []control.Handler {
 		control.Handle(control.CheckConfig, a.checkConfig),
 		control.Handle(control.SaveConfig, a.saveConfig),
 		control.Handle(control.ListHistory, func(context.Context, control.None) ([]control.Applied, error) { return kept(a.history) }),
-		control.HandleHold(control.HoldForBackup, a.hold),
+		control.HandleHold(control.HoldForBackup, holdOf(a.parts)),
 		control.HandleStream(control.ReadLogs, a.readLogs),
 	}
 	for _, p := range a.parts {
@@ -44,22 +45,28 @@ func (a *Agent) newDispatcher() *control.Dispatcher {
 	})
 }
 
-// hold has something of a part stand still for a backup.
-func (a *Agent) hold(ctx context.Context, r control.HoldRequest) (control.Held, func(), error) {
-	for _, p := range a.parts {
-		h, ok := p.(part.Holder)
-		if !ok {
-			continue
+// holdOf has something of one of the parts stand still for a backup.
+func holdOf(parts []part.Part) func(context.Context, control.HoldRequest) (control.Held, func(), error) {
+	return func(ctx context.Context, r control.HoldRequest) (control.Held, func(), error) {
+		for _, p := range parts {
+			h, ok := p.(part.Holder)
+			if !ok {
+				continue
+			}
+			if held, release, known, err := h.Hold(ctx, r.Part); known {
+				return held, release, err
+			}
 		}
-		if held, release, known, err := h.Hold(ctx, r.Part); known {
-			return held, release, err
-		}
+		return control.Held{}, nil, &control.Error{Code: http.StatusNotFound, Message: fmt.Sprintf("there is no %q to stand still", r.Part)}
 	}
-	return control.Held{}, nil, &control.Error{Code: http.StatusNotFound, Message: fmt.Sprintf("there is no %q to stand still", r.Part)}
 }
 
 // Apply runs the operator's file, as 'sae-agent apply' does. It logs its failure.
 func (a *Agent) Apply(ctx context.Context) error {
 	_, err := a.apply(ctx, control.ApplyOptions{})
 	return err
+}
+
+func (a *Agent) readLogs(ctx context.Context, r control.LogsRequest, emit func(events.Event) error) error {
+	return a.events.Read(ctx, events.Filter{Part: r.Part, MAC: r.MAC, Extension: r.Extension}, r.Follow, emit)
 }

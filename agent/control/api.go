@@ -8,6 +8,7 @@
 package control
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -89,3 +90,12 @@ type Error struct {
 
 // Error returns the message alone; Details are for the command to print.
 func (e *Error) Error() string { return e.Message }
+
+// Unprocessable is an error that the caller can do something about. One that is an Error already stays as it is.
+func Unprocessable(err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &Error{Code: http.StatusUnprocessableEntity, Message: err.Error()}
+}

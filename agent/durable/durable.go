@@ -4,8 +4,10 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
@@ -45,4 +47,17 @@ func SyncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// WriteFileLike does the same with the owner and the mode of another file, or of the one that it replaces.
+func WriteFileLike(like, path string, data []byte) error {
+	fi, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s has no owner", like)
+	}
+	return WriteFileAs(path, data, fi.Mode().Perm(), int(st.Uid), int(st.Gid))
 }

@@ -1,4 +1,4 @@
-package agent
+package metrics
 
 import (
 	"time"
@@ -6,16 +6,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// reconciles measures how parts are brought in line with the configuration.
-type reconciles struct {
+// Reconciles measures how parts are brought in line with the configuration.
+type Reconciles struct {
 	duration *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	success  *prometheus.GaugeVec
 }
 
-func newReconciles() *reconciles {
+// NewReconciles returns what has measured nothing yet.
+func NewReconciles() *Reconciles {
 	part := []string{"part"}
-	return &reconciles{
+	return &Reconciles{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sae_reconcile_seconds",
 			Help:    "Time to look at a part and make it as the configuration says.",
@@ -32,8 +33,8 @@ func newReconciles() *reconciles {
 	}
 }
 
-// note says that a part was looked at and, where needed, changed.
-func (r *reconciles) note(part string, took time.Duration, err error) {
+// Note says that a part was looked at and, where needed, changed.
+func (r *Reconciles) Note(part string, took time.Duration, err error) {
 	r.duration.WithLabelValues(part).Observe(took.Seconds())
 	failures := r.failures.WithLabelValues(part) // begins at zero
 	if err != nil {
@@ -44,14 +45,14 @@ func (r *reconciles) note(part string, took time.Duration, err error) {
 }
 
 // Describe implements prometheus.Collector.
-func (r *reconciles) Describe(ch chan<- *prometheus.Desc) {
+func (r *Reconciles) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range []prometheus.Collector{r.duration, r.failures, r.success} {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (r *reconciles) Collect(ch chan<- prometheus.Metric) {
+func (r *Reconciles) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{r.duration, r.failures, r.success} {
 		c.Collect(ch)
 	}

@@ -1,19 +1,48 @@
-package agent
+// Package metrics says how the agent itself is: its parts, its configuration, its problems.
+package metrics
 
 import (
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
-// collector says how the agent itself is. It asks no part anything: what Status
-// knows, it takes from the cached status.
-type collector struct{ agent *Agent }
+// Snapshot is what is known without asking a part anything.
+type Snapshot struct {
+	Version  string
+	Site     string
+	Started  time.Time
+	Parts    []control.PartStatus
+	Features map[string]bool // that the configuration switches on or off
+	Cached   *Cached         // nil: just started
+}
+
+// Cached is a status as it was not long ago.
+type Cached struct {
+	control.Status
+	At   time.Time
+	Disk Disk // that holds the state
+}
+
+// Disk is a file system, in bytes.
+type Disk struct{ Size, Free uint64 }
+
+// DiskOf returns the file system that holds a path; zero when the path is gone, of which more than this metric tells.
+func DiskOf(path string) Disk {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return Disk{}
+	}
+	return Disk{Size: st.Blocks * uint64(st.Bsize), Free: st.Bavail * uint64(st.Bsize)}
+}
+
+// Collector says how the agent itself is. The func MUST NOT wait for a part.
+type Collector func() Snapshot
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -43,40 +72,33 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) {
+func (c Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range agentDescs {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
+func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	a := c.agent
-	cfg := a.Running().Config
-	gauge(descInfo, 1, a.opts.Version, runtime.Version(), cfg.Site.Name)
-	gauge(descStart, seconds(a.started))
-	for _, p := range a.supervisor.Status() {
+	s := c()
+	gauge(descInfo, 1, s.Version, runtime.Version(), s.Site)
+	gauge(descStart, seconds(s.Started))
+	for _, p := range s.Parts {
 		if p.State == control.PartOff {
 			continue
 		}
 		gauge(descPart, oneIf(p.State == control.PartRunning), p.Name)
 		ch <- prometheus.MustNewConstMetric(descRestarts, prometheus.CounterValue, float64(p.Retries), p.Name)
 	}
-	for _, p := range a.parts {
-		f, ok := p.(part.Featurer)
-		if !ok {
-			continue
-		}
-		for feature, on := range f.Features(cfg) {
-			gauge(descEnabled, oneIf(on), feature)
-		}
+	for feature, on := range s.Features {
+		gauge(descEnabled, oneIf(on), feature)
 	}
-	st := a.cached.Load()
+	st := s.Cached
 	if st == nil {
-		return // just started
+		return
 	}
 	gauge(descConfigInfo, 1, st.Config.Applied[:min(12, len(st.Config.Applied))])
 	gauge(descApplied, seconds(st.Config.AppliedAt))
@@ -93,9 +115,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range []problem.Severity{problem.Error, problem.Warning} {
 		gauge(descProblems, float64(count[s]), string(s))
 	}
-	gauge(descStatusAt, seconds(st.at))
-	gauge(descDiskSize, float64(st.disk.size))
-	gauge(descDiskFree, float64(st.disk.free))
+	gauge(descStatusAt, seconds(st.At))
+	gauge(descDiskSize, float64(st.Disk.Size))
+	gauge(descDiskFree, float64(st.Disk.Free))
 }
 
 func oneIf(b bool) float64 {
