@@ -77,7 +77,9 @@ type labSite struct {
 	service  *Service
 	stop     func()
 	log      *bytes.Buffer
+	names    []string      // of the stacks that there can be
 	patience time.Duration // of the service
+	proving  time.Duration
 
 	mu     sync.Mutex // guards the following
 	onStep func(stack, step string)
@@ -109,7 +111,7 @@ func newSite(t *testing.T) *labSite {
 	host.Addr("ens33", "198.51.100.2/24")
 	lan.Addr("eth0", "192.168.1.2/24")
 	wan.Addr("eth0", "198.51.100.1/24")
-	s := &labSite{Engine: dockertest.New(t, host), t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: lan, wan: wan, log: new(bytes.Buffer)}
+	s := &labSite{Engine: dockertest.New(t, host), t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: lan, wan: wan, log: new(bytes.Buffer), names: names(), proving: 10 * time.Second}
 	s.runner = &hostRunner{host: host}
 	s.registry = s.Registry()
 	t.Cleanup(func() {
@@ -131,7 +133,7 @@ const (
 func labConfig(t *testing.T) Config {
 	cert, key := dockertest.Certificate(t, "192.168.1.1")
 	return Config{
-		Site:     kind.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key},
+		Site:     kind.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key, HealthEvery: time.Second},
 		Registry: dockertest.Registry,
 		Update:   UpdateConfig{Policy: PolicyMinor, Off: true},
 	}
@@ -171,7 +173,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 func (s *labSite) start(cfg Config) {
 	s.t.Helper()
 	svc, err := New(cfg, Options{
-		Names: names(), Dial: transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience,
+		Names: s.names, Dial: transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience, Proving: s.proving,
 		RestartDocker: func(context.Context) error { s.Stop(); s.Start(); return nil },
 		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
 	})

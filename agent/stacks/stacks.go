@@ -74,6 +74,9 @@ type Options struct {
 	OnStep func(stack, step string)
 	// Patience is how long a project may take to get healthy; 0: defaultPatience.
 	Patience time.Duration
+	// Proving is how long an application may take to be ready after an update, once
+	// its containers are healthy; 0: defaultProving.
+	Proving time.Duration
 	// RestartDocker restarts Docker, and all containers with it. Nil: that is left to
 	// the operator.
 	RestartDocker func(context.Context) error
@@ -82,7 +85,10 @@ type Options struct {
 }
 
 // defaultPatience is enough for Nextcloud's first start and its migrations.
-const defaultPatience = 20 * time.Minute
+const (
+	defaultPatience = 20 * time.Minute
+	defaultProving  = 2 * time.Minute
+)
 
 // Service keeps the stacks. Its methods may be called from any goroutine.
 type Service struct {
@@ -136,6 +142,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
+	}
+	if o.Proving == 0 {
+		o.Proving = defaultProving
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -242,15 +242,11 @@ func (s *stack) switchTo(ctx context.Context, to map[string]kind.Image) error {
 		return err
 	}
 	s.step("proving")
-	if err := s.untilReady(ctx, p, min(s.opts.Patience, provingTime)); err != nil {
+	if err := s.untilReady(ctx, p, s.opts.Proving); err != nil {
 		return s.withExcerpt(ctx, p, err)
 	}
 	return s.applied(digestOf(p))
 }
-
-// provingTime is how long an application may take to be ready once its containers
-// are healthy.
-const provingTime = 2 * time.Minute
 
 // bare are images without what is only known of pinned ones.
 func bare(images map[string]kind.Image) map[string]kind.Image {

@@ -132,4 +132,8 @@ type Site struct {
 	Timezone string     // IANA name
 	// Certificate and key of the pages, in PEM.
 	Certificate, Key []byte
+	HealthEvery      time.Duration // how often Docker asks containers how they are; 0: defaultHealthEvery
 }
+
+// defaultHealthEvery costs a process in each container.
+const defaultHealthEvery = 10 * time.Second

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -161,8 +162,9 @@ func (v *ComposeService) Env(pairs ...string) {
 }
 
 // Health asks a service how it is; start is how long it may take to come up.
-func Health(start string, test ...string) *Healthcheck {
-	return &Healthcheck{Test: append([]string{"CMD"}, test...), Interval: "10s", Timeout: "10s", Retries: 6, StartPeriod: start}
+func (s Site) Health(start string, test ...string) *Healthcheck {
+	every := cmp.Or(s.HealthEvery, defaultHealthEvery)
+	return &Healthcheck{Test: append([]string{"CMD"}, test...), Interval: every.String(), Timeout: "10s", Retries: 6, StartPeriod: start}
 }
 
 // Encode writes compose.yaml. Compose reads $NAME as a variable: the callers

@@ -119,25 +119,25 @@ func (c Config) web(v *kind.ComposeService, s kind.Site, p *kind.Project) {
 	v.Follow(p.Files...)
 	v.Env("PUBLIC_URL", p.URL, "ENABLE_LETSENCRYPT", "0", "ENABLE_HTTP_REDIRECT", "0", "ENABLE_AUTH", "0", "ENABLE_GUESTS", "1")
 	v.DependsOn = map[string]kind.Depend{"prosody": {Condition: kind.WhenHealthy}, "jvb": {Condition: kind.WhenStarted}}
-	v.Healthcheck = kind.Health("60s", "curl", "-fsSk", "-o", "/dev/null", "https://127.0.0.1:8443/")
+	v.Healthcheck = s.Health("60s", "curl", "-fsSk", "-o", "/dev/null", "https://127.0.0.1:8443/")
 }
 
-func (c Config) prosody(v *kind.ComposeService, _ kind.Site, p *kind.Project) {
+func (c Config) prosody(v *kind.ComposeService, s kind.Site, p *kind.Project) {
 	v.Volumes = []string{"./prosody/config:/config:ro", "./prosody/prosody-plugins-custom:/prosody-plugins-custom:ro", "./storage/prosody:/var/lib/prosody"}
 	v.Networks = kind.Attachments{"meet": {Aliases: []string{"xmpp.meet.jitsi"}}}
 	v.Env("PUBLIC_URL", p.URL, "ENABLE_AUTH", "0", "ENABLE_GUESTS", "1",
 		"JICOFO_AUTH_PASSWORD", "${JICOFO_AUTH_PASSWORD}", "JVB_AUTH_PASSWORD", "${JVB_AUTH_PASSWORD}",
 		"JIGASI_XMPP_USER", "jigasi", "JIGASI_XMPP_PASSWORD", "${JIGASI_XMPP_PASSWORD}")
-	v.Healthcheck = kind.Health("60s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:5280/health")
+	v.Healthcheck = s.Health("60s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:5280/health")
 }
 
-func (c Config) jicofo(v *kind.ComposeService, _ kind.Site, _ *kind.Project) {
+func (c Config) jicofo(v *kind.ComposeService, s kind.Site, _ *kind.Project) {
 	v.Volumes = []string{"./jicofo:/config:ro"}
 	v.Env("ENABLE_AUTH", "0", "JICOFO_AUTH_PASSWORD", "${JICOFO_AUTH_PASSWORD}", "JICOFO_ENABLE_REST", "true",
 		"JICOFO_ENABLE_HEALTH_CHECKS", "true", "JIGASI_BREWERY_MUC", "jigasibrewery", "JIGASI_SIP_URI", c.sipURI(),
 		"JICOFO_MAX_MEMORY", heap("jicofo"))
 	v.DependsOn = map[string]kind.Depend{"prosody": {Condition: kind.WhenHealthy}}
-	v.Healthcheck = kind.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8888/about/health")
+	v.Healthcheck = s.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8888/about/health")
 }
 
 func (c Config) jvb(v *kind.ComposeService, s kind.Site, _ *kind.Project) {
@@ -148,7 +148,7 @@ func (c Config) jvb(v *kind.ComposeService, s kind.Site, _ *kind.Project) {
 	v.Env("JVB_ADVERTISE_IPS", s.Addr.String(), "JVB_PORT", media, "JVB_DISABLE_STUN", "true", "JVB_AUTH_PASSWORD", "${JVB_AUTH_PASSWORD}",
 		"VIDEOBRIDGE_MAX_MEMORY", heap("jvb"))
 	v.DependsOn = map[string]kind.Depend{"prosody": {Condition: kind.WhenHealthy}}
-	v.Healthcheck = kind.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8080/about/health")
+	v.Healthcheck = s.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8080/about/health")
 }
 
 // jigasi is asked for its statistics and not for its health: that is an error unless
@@ -165,7 +165,7 @@ func (c Config) jigasi(v *kind.ComposeService, s kind.Site, p *kind.Project) {
 		"JIGASI_SIP_DEFAULT_ROOM", kind.Literal(c.Gateway.Room), "JIGASI_PORT_MIN", kind.Port(c.GatewayFirst), "JIGASI_PORT_MAX", kind.Port(c.GatewayLast),
 		"JIGASI_XMPP_USER", "jigasi", "JIGASI_XMPP_PASSWORD", "${JIGASI_XMPP_PASSWORD}", "JIGASI_BREWERY_MUC", "jigasibrewery")
 	v.DependsOn = map[string]kind.Depend{"prosody": {Condition: kind.WhenHealthy}}
-	v.Healthcheck = kind.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8788/about/stats")
+	v.Healthcheck = s.Health("120s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:8788/about/stats")
 }
 
 func heap(service string) string { return fmt.Sprintf("%dm", services()[service].heap) }

@@ -122,7 +122,7 @@ func app(s kind.Site, i kind.Image, url string, settings []kind.File) kind.Compo
 	v.DependsOn = map[string]kind.Depend{"mariadb": {Condition: kind.WhenHealthy}}
 	v.StopGrace = "60s"
 	// The first start copies the program, an update migrates the database: it takes minutes.
-	v.Healthcheck = kind.Health("900s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/status.php")
+	v.Healthcheck = s.Health("900s", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1/status.php")
 	return v
 }
 
@@ -147,7 +147,7 @@ func db(s kind.Site, i kind.Image) kind.ComposeService {
 	v.Volumes = []string{"./database:/var/lib/mysql", "./secrets/database:/run/secrets:ro"}
 	v.Networks = kind.Attachments{"database": {}}
 	v.StopGrace = "60s"
-	v.Healthcheck = kind.Health("120s", "healthcheck.sh", "--connect", "--innodb_initialized")
+	v.Healthcheck = s.Health("120s", "healthcheck.sh", "--connect", "--innodb_initialized")
 	return v
 }
 
@@ -160,7 +160,7 @@ func (c Config) proxy(s kind.Site, i kind.Image, files []kind.File) kind.Compose
 	v.Volumes = []string{"./proxy:/etc/caddy:ro", "./tls:/tls:ro"}
 	v.Networks = kind.Attachments{"web": {}}
 	v.DependsOn = map[string]kind.Depend{"nextcloud": {Condition: kind.WhenStarted}}
-	v.Healthcheck = kind.Health("60s", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/")
+	v.Healthcheck = s.Health("60s", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/")
 	return v
 }
 
