@@ -65,23 +65,23 @@ type Registration struct {
 
 // PBXStatus is how the exchange is.
 type PBXStatus struct {
-	Driver     string     `json:"driver"`
-	State      string     `json:"state"` // see pbx.HealthState; absent: there is none; none: none is watched
-	Since      time.Time  `json:"since,omitzero"`
-	Why        string     `json:"why,omitempty"`
-	Held       string     `json:"held,omitempty"` // why it is not started anew
-	Restarts   int        `json:"restarts"`       // in the last 15 minutes
-	Extensions int        `json:"extensions"`
-	Registered int        `json:"registered"`
-	Calls      int        `json:"calls"`
-	InLine     bool       `json:"in_line"` // it has the extensions that it should have
-	Error      string     `json:"error,omitempty"`
-	Paused     time.Time  `json:"paused_until,omitzero"` // it is left alone until then
+	Driver     string    `json:"driver"`
+	State      string    `json:"state"` // see pbx.HealthState; absent: there is none; none: none is watched
+	Since      time.Time `json:"since,omitzero"`
+	Why        string    `json:"why,omitempty"`
+	Held       string    `json:"held,omitempty"` // why it is not started anew
+	Restarts   int       `json:"restarts"`       // in the last 15 minutes
+	Extensions int       `json:"extensions"`
+	Registered int       `json:"registered"`
+	Calls      int       `json:"calls"`
+	InLine     bool      `json:"in_line"` // it has the extensions that it should have
+	Error      string    `json:"error,omitempty"`
+	Paused     time.Time `json:"paused_until,omitzero"` // it is left alone until then
 	// Unserved are extensions that it does not serve as the file says.
 	Unserved []string `json:"unserved,omitempty"`
 	// Waiting are extensions whose new secret waits for the end of a call.
-	Waiting []string `json:"waiting,omitempty"`
-	Story      []PBXEvent `json:"story"` // what has happened to it, newest last
+	Waiting []string   `json:"waiting,omitempty"`
+	Story   []PBXEvent `json:"story"` // what has happened to it, newest last
 }
 
 // PBXEvent is one thing that has happened to the exchange.
