@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,7 +64,8 @@ type Account struct {
 	control.Account
 	// Hash is that of the password, or of an invitation's or token's secret.
 	Hash string `json:"hash"`
-	// Epoch counts passwords: sessions of an earlier one are over.
+	// Epoch changes with each password: sessions of an earlier one are over, also those of somebody who had the name
+	// before.
 	Epoch int `json:"epoch,omitempty"`
 }
 
@@ -218,9 +220,9 @@ func (s *Store) Accept(ctx context.Context, secret, password string) (Account, e
 			return err // somebody else was faster
 		}
 		now := s.now()
-		made = Account{Account: control.Account{Name: inv.Name, Role: inv.Role, Created: now, LastUsed: now}, Hash: hash}
+		made = Account{Account: control.Account{Name: inv.Name, Role: inv.Role, Created: now, LastUsed: now}, Hash: hash, Epoch: newEpoch()}
 		if i := find(f.Accounts, inv.Name); i >= 0 {
-			made.Created, made.Epoch = f.Accounts[i].Created, f.Accounts[i].Epoch+1
+			made.Created = f.Accounts[i].Created
 		}
 		f.Invitations = without(f.Invitations, inv.Name)
 		f.Accounts, err = put(f.Accounts, made)
@@ -291,7 +293,7 @@ func (s *Store) SetPassword(ctx context.Context, name, old, password, from strin
 			return ErrNoSuch
 		}
 		f.Accounts[i].Hash = hash
-		f.Accounts[i].Epoch++
+		f.Accounts[i].Epoch = newEpoch()
 		out = f.Accounts[i]
 		return nil
 	})
@@ -367,6 +369,8 @@ func newSecret() string {
 	_, _ = rand.Read(b[:]) // never fails, crypto/rand
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
+
+func newEpoch() int { return mrand.Int() }
 
 func hashSecret(secret string) string {
 	sum := sha256.Sum256([]byte(secret))

@@ -136,6 +136,15 @@ func TestEpoch(t *testing.T) {
 	if c := s.make(t, "alice", control.Admin); c.Epoch == b.Epoch || c.Role != control.Admin {
 		t.Errorf("%+v", c)
 	}
+	// Who gets a name that somebody else had does not get their sessions.
+	s.make(t, "root", control.Admin)
+	bob := s.make(t, "bob", control.Viewer)
+	if err := s.Remove("bob"); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.make(t, "bob", control.Viewer); again.Epoch == bob.Epoch {
+		t.Error("a new account has the epoch of the old one")
+	}
 }
 
 func TestNames(t *testing.T) {
