@@ -3,6 +3,7 @@ package pbx_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,12 +75,17 @@ func TestStoppedByAPerson(t *testing.T) {
 
 // During a pause nothing is changed, and what was wanted is done after it.
 func TestPause(t *testing.T) {
-	x := newSite(t, desired(0))
+	var record string
+	x := newSite(t, desired(0), func(d *pbx.Deps) { record = d.Record })
 	x.settled(t)
 	x.Pause(time.Now().Add(time.Hour))
 	x.Want(desired(1))
 	if o, err := x.Settle(t.Context()); err != nil || !errors.Is(o.Err, pbx.ErrPaused) {
 		t.Errorf("paused: %v, %v", o.Err, err)
+	}
+	// A daemon that starts meanwhile reads it there.
+	if data, err := os.ReadFile(record); err != nil || !strings.Contains(string(data), `"paused"`) {
+		t.Errorf("it is not kept: %s, %v", data, err)
 	}
 	if left := time.Until(x.State().Paused); left <= 0 || left > time.Hour {
 		t.Errorf("paused for %v", left)
