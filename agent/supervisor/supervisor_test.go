@@ -163,6 +163,7 @@ func TestTheOldRunEndsBeforeTheNewOneStarts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait() // the last run has begun
 		if most != 1 {
 			t.Errorf("%d ran at once, want 1", most)
 		}
