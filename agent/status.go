@@ -42,10 +42,11 @@ func (a *Agent) status() control.Status {
 	return st
 }
 
-// health returns what does not work, for /healthz.
+// health returns what does not work, or not yet, for /healthz.
 func (a *Agent) health() []string {
-	var out []string
-	for _, p := range a.status().Problems {
+	st := a.status()
+	out := st.NotReady()
+	for _, p := range st.Problems {
 		if p.Severity == problem.Error {
 			out = append(out, p.Part+": "+p.What)
 		}

@@ -44,6 +44,19 @@ type Status struct {
 	Console  ConsoleStatus     `json:"console"`
 }
 
+// NotReady names what is starting: it is no problem yet, and does not do its work either.
+func (s Status) NotReady() (out []string) {
+	if s.DHCP.Starting {
+		out = append(out, "dhcp: "+s.DHCP.Reason)
+	}
+	for _, p := range s.Parts {
+		if p.State == PartStarting {
+			out = append(out, p.Name+": it is starting")
+		}
+	}
+	return out
+}
+
 // ConfigStatus compares the operator's file with what runs.
 type ConfigStatus struct {
 	Path       string    `json:"path"`

@@ -43,6 +43,9 @@ func TestCallUnderSaturatedUplink(t *testing.T) {
 	}{{"nothing shaped", without}, {"shaped, marked EF", with}, {"shaped, not marked", unmarked}} {
 		t.Logf("figure: a call's packets under a saturated uplink, %s | %v, %v at worst", f.what, median(f.delays), slices.Max(f.delays).Round(10*time.Microsecond))
 	}
+	if len(with) < callPackets*3/4 {
+		t.Errorf("only %d of %d packets of a call arrived although it goes first", len(with), callPackets)
+	}
 	if median(with)*4 > median(without) {
 		t.Errorf("shaping does not help: %v with, %v without", median(with), median(without))
 	}
@@ -167,7 +170,7 @@ func (s *site) call(t *testing.T, tos int) []time.Duration {
 		delays = append(delays, time.Since(begin)-time.Duration(binary.BigEndian.Uint64(buf)))
 	}
 	<-sent
-	if len(delays) < callPackets/4 {
+	if len(delays) < callPackets/20 { // a full queue drops most of what it is given in step with the flood
 		t.Fatalf("only %d of %d packets arrived", len(delays), callPackets)
 	}
 	return delays

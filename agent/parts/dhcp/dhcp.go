@@ -174,8 +174,10 @@ func (p *Part) LeasedTo(addr netip.Addr) (net.HardwareAddr, bool) {
 
 // Report implements part.Reporter.
 func (p *Part) Report(st *control.Status) []problem.Problem {
+	enabled := p.host.Running().Config.DHCP.Enabled
 	st.DHCP = p.status()
-	return append(p.storeProblems(), problems(p.host.Running().Config.DHCP.Enabled, st.DHCP)...)
+	st.DHCP.Starting = st.DHCP.Starting && enabled
+	return append(p.storeProblems(), problems(enabled, st.DHCP)...)
 }
 
 // storeProblems tells that leases cannot be stored.
