@@ -26,7 +26,6 @@ import (
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 )
@@ -84,22 +83,6 @@ func (t Tree) Size() (sum int64, err error) {
 		return nil
 	})
 	return sum, err
-}
-
-// Free is how many bytes may be written below a folder, which may not be there yet.
-func Free(dir string) (int64, error) {
-	for {
-		var st unix.Statfs_t
-		err := unix.Statfs(dir, &st)
-		if err == nil {
-			return int64(st.Bavail) * st.Bsize, nil
-		}
-		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-			dir = parent
-			continue
-		}
-		return 0, fmt.Errorf("backup: %w", &fs.PathError{Op: "statfs", Path: dir, Err: err})
-	}
 }
 
 // Manifest says what an archive is.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/sshd"
+	"github.com/sae-agent/sae-agent/internal/disk"
 	"github.com/sae-agent/sae-agent/internal/sockets"
 	"github.com/sae-agent/sae-agent/netcfg"
 )
@@ -50,9 +51,11 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 // LookAtMachine gathers what MachineChecks judge besides the configuration.
 func LookAtMachine(stateDir string) (m Machine, err error) {
 	m.Clock = lookAtClock()
-	if m.DiskFree, err = diskFree(stateDir); err != nil {
+	free, err := disk.Free(stateDir)
+	if err != nil {
 		return m, fmt.Errorf("doctor: disk: %w", err)
 	}
+	m.DiskFree = uint64(free)
 	meminfo, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return m, fmt.Errorf("doctor: memory: %w", err)
@@ -78,21 +81,6 @@ func lookAtClock() Clock {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	return Clock{Now: time.Now(), Asked: err == nil, Synchronised: err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
-}
-
-// diskFree returns what is free where dir is, or will be.
-func diskFree(dir string) (uint64, error) {
-	for {
-		var st unix.Statfs_t
-		err := unix.Statfs(dir, &st)
-		if err == nil {
-			return st.Bavail * uint64(st.Bsize), nil
-		}
-		if err != unix.ENOENT || dir == "/" {
-			return 0, err
-		}
-		dir = filepath.Dir(dir)
-	}
 }
 
 // memAvailable reads MemAvailable of /proc/meminfo, in bytes.

@@ -2,13 +2,9 @@ package stacks
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/disk"
 )
 
 const (
@@ -41,7 +37,7 @@ func (s *stack) room(ctx context.Context, p *kind.Project, missing []kind.Image)
 		images += i.SizeMB * 1_000_000
 	}
 	for path, need := range map[string]int64{info.Root: images + keepFree, s.opts.Dir: keepFree} {
-		free, err := freeSpace(path)
+		free, err := disk.Free(path)
 		if err != nil {
 			return err
 		}
@@ -73,21 +69,4 @@ func memoryProblem(total, before, needed int64) *Problem {
 	return problem(MemoryShort, "give the machine more memory, or turn a stack off",
 		"the machine has %d MB of memory; %d MB are kept for the exchange and the system, %d MB for the stacks before this one, which needs %d MB",
 		total/mib, int64(exchangeMemory/mib), before/mib, needed/mib)
-}
-
-// freeSpace is how many bytes an ordinary program may write below path, which may
-// not be there yet.
-func freeSpace(path string) (int64, error) {
-	for {
-		var st unix.Statfs_t
-		err := unix.Statfs(path, &st)
-		if err == nil {
-			return int64(st.Bavail) * st.Bsize, nil
-		}
-		if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
-			path = parent
-			continue
-		}
-		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
-	}
 }

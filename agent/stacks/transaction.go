@@ -15,6 +15,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/disk"
 )
 
 // phase is how far an update is. What is done in a phase is begun only after the
@@ -218,7 +219,7 @@ func (s *stack) enoughFor(ctx context.Context) error {
 	if _, err := fmt.Sscan(string(r.Stdout), &size); err != nil {
 		return fmt.Errorf("stacks: size of %s: %s", s.dir(), r.Stderr)
 	}
-	free, err := freeSpace(s.opts.Dir)
+	free, err := disk.Free(s.opts.Dir)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/internal/disk"
 )
 
 // Backups makes backups of a machine and gives them back, as root and outside of
@@ -73,9 +74,9 @@ func (b Backups) room(dir string) error {
 		}
 		need += n
 	}
-	free, err := backup.Free(dir)
+	free, err := disk.Free(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("backup: %w", err)
 	}
 	if free < need+keepFree {
 		return fmt.Errorf("%s has %d MB free, and a backup may need %d MB besides %d MB that are kept: make room, or name another disk with backup.dir",
