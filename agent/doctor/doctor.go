@@ -147,11 +147,11 @@ func checkCards(f Facts) (out []problem.Problem) {
 		c := f.Cards[r.name]
 		switch {
 		case !c.Exists:
-			out = append(out, wrong(problem.LinkTrouble, r.name, "correct "+r.role+".interface in the file: 'ip link' lists the cards", "there is no card %s", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, problem.FixNoCard(r.role), "there is no card %s", r.name))
 		case !c.Up:
 			out = append(out, wrong(problem.LinkTrouble, r.name, "ip link set "+r.name+" up", "%s is switched off", r.name))
 		case !c.Carrier:
-			out = append(out, wrong(problem.LinkTrouble, r.name, "look at the cable of "+r.name+" and at what it is plugged into", "%s has no link", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, problem.FixNoLink(r.name), "%s has no link", r.name))
 		}
 	}
 	return out
@@ -163,7 +163,9 @@ func checkOwners(f Facts) (out []problem.Problem) {
 			continue
 		}
 		for _, o := range f.Cards[r.name].Owners {
-			out = append(out, wrong(problem.CardManaged, r.name, "sae-agent takeover has it leave the card alone; or: "+o.Advice, "%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, r.name))
+			p := problem.ManagedCard(r.name, o.Manager, o.Evidence, o.Advice)
+			p.Severity = problem.Error
+			out = append(out, p)
 		}
 	}
 	return out

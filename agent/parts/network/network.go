@@ -4,7 +4,6 @@ package network
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -182,16 +181,13 @@ func problems(role string, l netcfg.LinkStatus) (out []problem.Problem) {
 	if l.Problem == "" {
 		return nil
 	}
-	pulled := l.Up && !l.Carrier
 	for _, o := range l.Owners {
-		if pulled {
+		if pulled(l) {
 			break // whoever manages it
 		}
-		out = append(out, problem.Problem{
-			ID: problem.CardManaged, Severity: severity, Part: name, Subject: l.Name,
-			What: fmt.Sprintf("%s (%s) manages %s, so sae-agent does not", o.Manager, o.Evidence, l.Name),
-			Fix:  "sae-agent takeover has it leave the card alone; or: " + o.Advice,
-		})
+		p := problem.ManagedCard(l.Name, o.Manager, o.Evidence, o.Advice)
+		p.Severity, p.Part = severity, name
+		out = append(out, p)
 	}
 	if len(out) > 0 {
 		return out
@@ -201,13 +197,15 @@ func problems(role string, l netcfg.LinkStatus) (out []problem.Problem) {
 	})
 }
 
+func pulled(l netcfg.LinkStatus) bool { return l.Up && !l.Carrier }
+
 // fix says what a person can do about a card that nobody else manages.
 func fix(role string, l netcfg.LinkStatus) string {
 	switch {
 	case !l.Exists:
-		return "correct " + role + ".interface in the file: 'ip link' lists the cards"
-	case l.Up && !l.Carrier:
-		return "look at the cable of " + l.Name + " and at what it is plugged into"
+		return problem.FixNoCard(role)
+	case pulled(l):
+		return problem.FixNoLink(l.Name)
 	case l.Method == netcfg.MethodDHCP && l.Lease == nil:
 		return "look at the cable of " + l.Name + " and at the router that it leads to; a provider without DHCP takes wan.method: static"
 	case role == "wan" && l.Addressed && !l.Gateway.IsValid():
