@@ -17,6 +17,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 const (
@@ -81,7 +83,7 @@ func (c *client) confirm(ctx context.Context, old *Lease) *Lease {
 
 // acquire looks for servers until there is a lease or ctx ends.
 func (c *client) acquire(ctx context.Context) *Lease {
-	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, maxPause) {
+	for delay := time.Second; ctx.Err() == nil; delay = min(2*delay, maxPause) {
 		c.metrics.dhcp.WithLabelValues("discover").Inc()
 		ack, err := c.broadcast(ctx, func(nc *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 			l, err := nc.Request(ctx, dhcpv4.WithBroadcast(true), withName(), withOptions)
@@ -95,8 +97,8 @@ func (c *client) acquire(ctx context.Context) *Lease {
 				return l
 			}
 		}
-		c.log.Debug("no lease yet", "err", err, "again_in", pause)
-		sleep(ctx, pause+rand.N(pause/2))
+		c.log.Debug("no lease yet", "err", err, "again_in", delay)
+		pause.For(ctx, delay+rand.N(delay/2))
 	}
 	return nil
 }
@@ -125,7 +127,7 @@ func (c *client) hold(ctx context.Context, l *Lease) *Lease {
 			}
 			c.log.Debug("the lease was not renewed", "err", err, "again_at", next)
 		}
-		if !sleep(ctx, time.Until(next)) {
+		if !pause.For(ctx, time.Until(next)) {
 			return l
 		}
 	}
@@ -269,16 +271,4 @@ func (c *client) transact(conn net.PacketConn, do func(*nclient4.Client) (*dhcpv
 	}
 	defer nc.Close()
 	return do(nc)
-}
-
-// sleep waits and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -64,7 +64,7 @@ type Server struct {
 	log      *slog.Logger
 	sessions *session.Store
 	pages    *pages
-	hub      *hub
+	hub      hub
 	base     context.Context // ends with the daemon: what a person has begun goes on when the page is left
 	where    atomic.Pointer[control.ConsoleStatus]
 }
@@ -76,7 +76,7 @@ func New(cfg Config, src Sources, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("console: %w", err)
 	}
 	return &Server{
-		cfg: cfg, src: src, log: log, sessions: session.NewStore(), pages: p, hub: newHub(),
+		cfg: cfg, src: src, log: log, sessions: session.NewStore(), pages: p,
 		base: context.Background(),
 	}, nil
 }

@@ -596,7 +596,7 @@ func TestStreams(t *testing.T) {
 	for range streams {
 		<-opened
 	}
-	s.console.hub.broadcast()
+	s.console.hub.changed.Notify()
 	for range streams {
 		if err := <-heard; err != nil {
 			t.Fatal(err)

@@ -348,7 +348,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ visit) {
 	h.Set("X-Accel-Buffering", "no")
 	conn := http.NewResponseController(w)
 	for message := "retry: 2000\n\n"; ; message = "event: change\ndata:\n\n" {
-		next := s.hub.next()
+		next := s.hub.changed.Next()
 		if _, err := io.WriteString(w, message); err != nil || conn.Flush() != nil {
 			return
 		}

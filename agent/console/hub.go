@@ -7,6 +7,8 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/internal/pause"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -18,43 +20,18 @@ const (
 
 // hub tells any number of open pages that something has happened. There is one reader
 // of events for all of them.
-type hub struct {
-	mu      sync.Mutex // guards the following
-	changed chan struct{}
-}
-
-func newHub() *hub { return &hub{changed: make(chan struct{})} }
-
-// next is closed at the next change.
-func (h *hub) next() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.changed
-}
-
-func (h *hub) broadcast() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	close(h.changed)
-	h.changed = make(chan struct{})
-}
+type hub struct{ changed signal.Broadcast }
 
 // run follows what the daemon logs until ctx ends.
 func (h *hub) run(ctx context.Context, d *control.Dispatcher) {
-	happened := make(chan struct{}, 1)
+	happened := signal.New()
 	var following sync.WaitGroup
 	defer following.Wait()
 	following.Go(func() {
 		for ctx.Err() == nil {
 			_ = control.AskStream(ctx, d, control.Caller{Name: "console", Role: control.Viewer}, control.ReadLogs, control.LogsRequest{Follow: true},
-				func(events.Event) error {
-					select {
-					case happened <- struct{}{}:
-					default:
-					}
-					return nil
-				})
-			wait(ctx, time.Second) // it has ended: nobody answers yet
+				func(events.Event) error { happened.Notify(); return nil })
+			pause.For(ctx, time.Second) // it has ended: nobody answers yet
 		}
 	})
 	tick := time.NewTicker(refreshEvery)
@@ -63,17 +40,10 @@ func (h *hub) run(ctx context.Context, d *control.Dispatcher) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-happened:
-			wait(ctx, settle)
+		case <-happened.C():
+			pause.For(ctx, settle)
 		case <-tick.C:
 		}
-		h.broadcast()
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		h.changed.Notify()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // keepApplied makes the exchange as it should be: at once when that changes or the exchange comes up, after a while
@@ -46,7 +47,7 @@ func (s *Service) keepApplied(ctx context.Context) {
 // told that the exchange is down.
 func (s *Service) awaitManager(ctx context.Context) {
 	for deadline := time.Now().Add(firstAnswer); time.Now().Before(deadline); {
-		if st := s.client.Status(); st.Up || st.Err != nil || !sleep(ctx, 10*time.Millisecond) {
+		if st := s.client.Status(); st.Up || st.Err != nil || !pause.For(ctx, 10*time.Millisecond) {
 			return
 		}
 	}
@@ -139,7 +140,7 @@ func (s *Service) readBack(ctx context.Context, wasUp bool) (running map[string]
 	for deadline := time.Now().Add(readTime); ; {
 		running, err = Accounts(ctx, s.client)
 		comes := errors.Is(err, ami.ErrNotConnected) && (wasUp || errors.Is(err, ami.ErrRefused))
-		if !comes || time.Now().After(deadline) || !sleep(ctx, readPause) {
+		if !comes || time.Now().After(deadline) || !pause.For(ctx, readPause) {
 			return running, err
 		}
 	}
@@ -199,11 +200,11 @@ func (s *Service) keepLooking(ctx context.Context) {
 		case <-s.dirty:
 		case <-time.After(lookEvery):
 		}
-		if !sleep(ctx, lookDelay) {
+		if !pause.For(ctx, lookDelay) {
 			return
 		}
 		s.lookOnce(ctx)
-		if !sleep(ctx, lookPause) {
+		if !pause.For(ctx, lookPause) {
 			return
 		}
 	}
@@ -427,14 +428,4 @@ func (s *Service) setOurs(ours bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ours = ours
-}
-
-// sleep waits for d and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // Pull is how far an image is fetched.
@@ -49,7 +50,7 @@ func (s *stack) fetch(ctx context.Context, images []kind.Image) error {
 				return p
 			}
 			s.log.Warn("fetching goes on", "image", i.Ref(), "after", err)
-			sleep(ctx, fetchAgain)
+			pause.For(ctx, fetchAgain)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // allocated is how Docker says that it has given a port away itself. When somebody
@@ -126,7 +127,7 @@ func (s *stack) restartDocker(ctx context.Context, port netip.AddrPort, began ti
 	if err := s.opts.RestartDocker(ctx); err != nil {
 		return stalePort(port, "it cannot be restarted: "+err.Error())
 	}
-	for deadline := time.Now().Add(dockerTime); ; sleep(ctx, time.Second) {
+	for deadline := time.Now().Add(dockerTime); ; pause.For(ctx, time.Second) {
 		_, err := s.docker.Version(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:

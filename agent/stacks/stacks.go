@@ -20,6 +20,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // Config is what the stacks should be.
@@ -202,7 +203,7 @@ func (s *Service) listen(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		if !s.wanted() { // nothing of Docker's concerns us
-			sleep(ctx, listenAgain)
+			pause.For(ctx, listenAgain)
 			continue
 		}
 		heard := false
@@ -211,7 +212,7 @@ func (s *Service) listen(ctx context.Context) {
 			s.log.Warn("Docker's daemon has ended", "err", err)
 			wake()
 		}
-		sleep(ctx, listenAgain)
+		pause.For(ctx, listenAgain)
 	}
 }
 
@@ -318,13 +319,3 @@ func (s *Service) get(name string) (*stack, error) {
 }
 
 func (s *Service) dir(stack string) string { return filepath.Join(s.opts.Dir, stack) }
-
-// sleep waits for d, or for ctx to end.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}

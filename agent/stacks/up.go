@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/stacks/docker"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // images are those that run or will: what was noted, else what is pinned.
@@ -272,7 +273,7 @@ func (s *stack) proveReady(ctx context.Context, p *kind.Project, limit time.Dura
 // untilReady asks until the application is ready.
 func (s *stack) untilReady(ctx context.Context, p *kind.Project, limit time.Duration) error {
 	in := s.inside(p, "inside")
-	for deadline := time.Now().Add(limit); ; sleep(ctx, time.Second) {
+	for deadline := time.Now().Add(limit); ; pause.For(ctx, time.Second) {
 		r, err := s.kind().Ready(ctx, in)
 		if err == nil && !r.Held {
 			return nil

@@ -117,7 +117,7 @@ func (k *keeper) note(f func(*control.PartStatus)) {
 	changed := k.status != before
 	k.mu.Unlock()
 	if changed {
-		k.sup.notify()
+		k.sup.changed.Notify()
 	}
 }
 
@@ -149,7 +149,7 @@ func (k *keeper) look(ctx context.Context) {
 	k.mu.Lock()
 	k.looked = request
 	k.mu.Unlock()
-	k.sup.notify()
+	k.sup.changed.Notify()
 }
 
 // reconcile makes the unit as it should be.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -42,16 +43,14 @@ type Options struct {
 
 // Supervisor runs units. Its methods may be called from any goroutine.
 type Supervisor struct {
-	opts  Options
-	units []*keeper
-
-	mu      sync.Mutex
-	changed chan struct{} // closed, and replaced, when the status of a unit changes
+	opts    Options
+	units   []*keeper
+	changed signal.Broadcast // the status of a unit
 }
 
 // New returns a supervisor of units, which Run starts.
 func New(units []part.Unit, o Options) *Supervisor {
-	s := &Supervisor{opts: o, changed: make(chan struct{})}
+	s := &Supervisor{opts: o}
 	for _, u := range units {
 		s.units = append(s.units, newKeeper(u, s))
 	}
@@ -160,9 +159,7 @@ func (s *Supervisor) Alive(ctx context.Context) (silent []string) {
 // wait returns when done does, asked at each change of a status, or when ctx ends.
 func (s *Supervisor) wait(ctx context.Context, done func() bool) error {
 	for {
-		s.mu.Lock()
-		changed := s.changed
-		s.mu.Unlock()
+		changed := s.changed.Next()
 		if done() {
 			return nil
 		}
@@ -172,12 +169,4 @@ func (s *Supervisor) wait(ctx context.Context, done func() bool) error {
 		case <-changed:
 		}
 	}
-}
-
-// notify says that the status of a unit has changed.
-func (s *Supervisor) notify() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.changed)
-	s.changed = make(chan struct{})
 }

@@ -2,6 +2,8 @@
 // notifications that come before it looks are one.
 package signal
 
+import "sync"
+
 // Signal is a notification that coalesces. Make it with New.
 type Signal struct{ c chan struct{} }
 
@@ -18,3 +20,30 @@ func (s Signal) Notify() {
 
 // C delivers a value once Notify was called. One loop reads it.
 func (s Signal) C() <-chan struct{} { return s.c }
+
+// Broadcast is a notification for any number of waiters, each of whom asks for Next
+// before looking at what it is about. The zero value is ready for use.
+type Broadcast struct {
+	mu   sync.Mutex // guards the following
+	next chan struct{}
+}
+
+// Next returns a channel that the next Notify closes.
+func (b *Broadcast) Next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		b.next = make(chan struct{})
+	}
+	return b.next
+}
+
+// Notify wakes everybody who waits. It never waits.
+func (b *Broadcast) Notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next != nil {
+		close(b.next)
+		b.next = nil
+	}
+}

@@ -25,3 +25,22 @@ func TestNotificationsCoalesce(t *testing.T) {
 	s.Notify()
 	<-s.C()
 }
+
+func TestBroadcast(t *testing.T) {
+	var b signal.Broadcast
+	b.Notify() // nobody waits, and nobody who comes later is told
+	first, second := b.Next(), b.Next()
+	select {
+	case <-first:
+		t.Fatal("told of what was before")
+	default:
+	}
+	b.Notify()
+	<-first
+	<-second
+	select {
+	case <-b.Next():
+		t.Error("told twice")
+	default:
+	}
+}
