@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
@@ -29,7 +28,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request, v visit) {
 		return
 	}
 	patient(w)
-	op, ok := callByID(r.PathValue("id"))
+	op, ok := s.pages.calls[r.PathValue("id")]
 	if !ok || len(r.URL.Query()) > 0 {
 		http.NotFound(w, r)
 		return
@@ -56,13 +55,15 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request, v visit) {
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 
-func callByID(id string) (control.Info, bool) {
-	all := control.Operations()
-	i := slices.IndexFunc(all, func(d control.Declaration) bool { return d.Info().ID == id && d.Info().Kind == control.KindCall })
-	if i < 0 {
-		return control.Info{}, false
+// callsByID are the operations that a form can be for.
+func callsByID() map[string]control.Info {
+	out := make(map[string]control.Info)
+	for _, d := range control.Operations() {
+		if op := d.Info(); op.Kind == control.KindCall {
+			out[op.ID] = op
+		}
 	}
-	return all[i].Info(), true
+	return out
 }
 
 // failure is what the page of an error shows.

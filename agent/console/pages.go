@@ -33,7 +33,8 @@ var languages = []string{"en", "fr"}
 
 // pages are the templates, for each language.
 type pages struct {
-	version string // of the assets
+	version string                  // of the assets
+	calls   map[string]control.Info // that a form can be for
 	sets    map[string]map[string]*template.Template
 	matcher language.Matcher
 }
@@ -43,7 +44,7 @@ func newPages() (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pages{version: version, sets: make(map[string]map[string]*template.Template)}
+	p := &pages{version: version, calls: callsByID(), sets: make(map[string]map[string]*template.Template)}
 	var tags []language.Tag
 	for _, lang := range languages {
 		tags = append(tags, language.MustParse(lang))
@@ -86,6 +87,10 @@ func catalogue(lang string) (words map[string]string, err error) {
 
 // parse makes a template of each file, with the layout around it.
 func parse(words map[string]string) (map[string]*template.Template, error) {
+	layout, err := template.New("layout.html").Funcs(funcs(words)).ParseFS(sources, "templates/layout.html")
+	if err != nil {
+		return nil, err
+	}
 	files, err := fs.Glob(sources, "templates/*.html")
 	if err != nil {
 		return nil, err
@@ -96,7 +101,10 @@ func parse(words map[string]string) (map[string]*template.Template, error) {
 		if name == "layout" {
 			continue
 		}
-		t, err := template.New("layout.html").Funcs(funcs(words)).ParseFS(sources, "templates/layout.html", file)
+		t, err := layout.Clone()
+		if err == nil {
+			t, err = t.ParseFS(sources, file)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -189,6 +197,8 @@ type view struct {
 	Me                                       control.Caller
 	Nav                                      []link
 	Data                                     any
+
+	calls map[string]control.Info
 }
 
 // link is a page in the navigation.
@@ -196,7 +206,7 @@ type link struct{ Path, Title string }
 
 // May reports whether who is logged in may have an operation carried out.
 func (v view) May(id string) bool {
-	op, ok := callByID(id)
+	op, ok := v.calls[id]
 	return ok && v.Me.Role.May(op.Role)
 }
 
@@ -204,7 +214,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who
 	lang := s.pages.languageOf(r)
 	v := view{
 		Lang: lang, Page: name, URL: r.URL.RequestURI(), Version: s.src.Version, Assets: "/static/" + s.pages.version,
-		Me: who.caller, Data: data,
+		Me: who.caller, Data: data, calls: s.pages.calls,
 	}
 	if who.session != "" {
 		v.Nav = navigation(who.caller)
