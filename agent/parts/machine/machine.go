@@ -68,21 +68,27 @@ func (p *Part) run(ctx context.Context) error {
 	defer tick.Stop()
 	var silent []problem.Problem
 	for n := 0; ; n++ {
-		if n%resolversEvery == 0 {
-			silent = p.silentResolvers(ctx)
-		}
 		found, err := p.probe()
 		if err != nil {
 			return err
 		}
-		found = append(found, silent...)
-		p.found.Store(&found)
+		p.note(found, silent)
+		if n%resolversEvery == 0 { // which may take a while
+			silent = p.silentResolvers(ctx)
+			p.note(found, silent)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// note keeps what was found.
+func (p *Part) note(found, silent []problem.Problem) {
+	all := slices.Concat(found, silent)
+	p.found.Store(&all)
 }
 
 // probe judges the machine as it is now.
