@@ -12,6 +12,16 @@ import (
 	"github.com/sae-agent/sae-agent/agent/history"
 )
 
+// followFile reads the operator's file where it really is: a link to it stays one when it
+// is written.
+func followFile(link string) (path string, data []byte, err error) {
+	if path, err = filepath.EvalSymlinks(link); err != nil {
+		return "", nil, err
+	}
+	data, err = config.ReadFile(path)
+	return path, data, err
+}
+
 // getConfigFile returns the operator's file as it is, with its passwords.
 func (a *Agent) getConfigFile(context.Context, control.None) (control.ConfigFile, error) {
 	data, err := config.ReadFile(a.opts.Config)
@@ -32,11 +42,7 @@ func (a *Agent) checkConfig(ctx context.Context, t control.ConfigText) (control.
 func (a *Agent) saveConfig(ctx context.Context, t control.ConfigText) (control.Plan, error) {
 	a.changes.Lock()
 	defer a.changes.Unlock()
-	path, err := filepath.EvalSymlinks(a.opts.Config)
-	if err != nil {
-		return control.Plan{}, err
-	}
-	old, err := config.ReadFile(path)
+	path, old, err := followFile(a.opts.Config)
 	if err != nil {
 		return control.Plan{}, err
 	}

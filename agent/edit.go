@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/config"
@@ -33,11 +32,7 @@ func (a *Agent) editFile(ctx context.Context, o control.EditOptions, change func
 	if err := a.nothingPending(); err != nil {
 		return control.Plan{}, err
 	}
-	path, err := filepath.EvalSymlinks(a.opts.Config)
-	if err != nil {
-		return control.Plan{}, err
-	}
-	old, err := config.ReadFile(path)
+	path, old, err := followFile(a.opts.Config)
 	if err != nil {
 		return control.Plan{}, err
 	}

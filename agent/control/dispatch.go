@@ -110,12 +110,12 @@ func permit(c Caller, op Info) error {
 }
 
 func (d *Dispatcher) carryOut(ctx context.Context, c Caller, op Info, req any, to sink) error {
-	to = &witnessed{sink: to}
+	w := &witnessed{sink: to}
 	err := permit(c, op)
 	if err == nil {
-		err = d.handle(ctx, op, req, to)
+		err = d.handle(ctx, op, req, w)
 	}
-	d.noteOrder(op, c, targetIn(op, req), to.(*witnessed).value, err)
+	d.noteOrder(op, c, targetIn(op, req), w.value, err)
 	return err
 }
 
@@ -138,16 +138,12 @@ func targetOf(op Info, value func(string) string) (out []target) {
 	return out
 }
 
-func targetIn(op Info, req any) []target {
+func targetIn(op Info, req any) (out []target) {
 	v := reflect.ValueOf(req).Elem()
-	return targetOf(op, func(name string) string {
-		for _, p := range parameters(op.Request, "path") {
-			if p.name == name {
-				return formatParameter(v.Field(p.field))
-			}
-		}
-		return ""
-	})
+	for _, p := range parameters(op.Request, "path") {
+		out = append(out, target{p.name, formatParameter(v.Field(p.field))})
+	}
+	return out
 }
 
 // noteOrder logs an order with the one who gave it; a query is not noted.

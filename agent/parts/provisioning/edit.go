@@ -27,10 +27,6 @@ func conflict(format string, args ...any) error {
 	return &control.Error{Code: http.StatusConflict, Message: fmt.Sprintf(format, args...)}
 }
 
-func unprocessable(format string, args ...any) error {
-	return &control.Error{Code: http.StatusUnprocessableEntity, Message: fmt.Sprintf(format, args...)}
-}
-
 // add writes a phone into the file, and its extension where there is none.
 func (p *Part) add(ctx context.Context, n control.NewPhone) (control.Plan, error) {
 	mac, err := parseMAC(n.MAC)
@@ -42,7 +38,7 @@ func (p *Part) add(ctx context.Context, n control.NewPhone) (control.Plan, error
 		return control.Plan{}, err
 	}
 	if model == "" {
-		return control.Plan{}, unprocessable("which model is %v? it has not said so yet: add --model, 'sae-agent models' lists them", mac)
+		return control.Plan{}, control.Unprocessable(fmt.Errorf("which model is %v? it has not said so yet: add --model, 'sae-agent models' lists them", mac))
 	}
 	c := p.host.Running().Config
 	if n.Extension == "" {
@@ -77,7 +73,7 @@ func (p *Part) modelOf(mac net.HardwareAddr, named string) (string, error) {
 	}
 	m, ok := yealink.LookupModel(named)
 	if !ok {
-		return "", unprocessable("there is no model %q: 'sae-agent models' lists those that are known", named)
+		return "", control.Unprocessable(fmt.Errorf("there is no model %q: 'sae-agent models' lists those that are known", named))
 	}
 	return m.Name, nil
 }
@@ -132,12 +128,12 @@ func nextExtension(c *config.Config) (string, error) {
 	}
 	n, err := strconv.ParseUint(greatest, 10, 63)
 	if err != nil {
-		return "", unprocessable("which extension? add --extension NUMBER")
+		return "", control.Unprocessable(fmt.Errorf("which extension? add --extension NUMBER"))
 	}
 	for n++; ; n++ {
 		next := fmt.Sprintf("%0*d", len(greatest), n)
 		if len(next) > len(greatest) {
-			return "", unprocessable("no number after %s is free: add --extension NUMBER", greatest)
+			return "", control.Unprocessable(fmt.Errorf("no number after %s is free: add --extension NUMBER", greatest))
 		}
 		if !taken[next] {
 			return next, nil
