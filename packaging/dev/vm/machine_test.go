@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -141,10 +142,14 @@ func (m *machine) cut() {
 func (m *machine) try(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), bootTime)
 	defer cancel()
-	cmd := m.provider.Host.Command(ctx, "ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-		"-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-i", build(m.t, "_vm/key"), "root@"+wanAddress, script)
-	out, err := cmd.CombinedOutput()
+	out, err := m.ssh(ctx, script).CombinedOutput()
 	return string(out), err
+}
+
+// ssh is a shell script on the machine that was not started yet.
+func (m *machine) ssh(ctx context.Context, script string) *exec.Cmd {
+	return m.provider.Host.Command(ctx, "ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+		"-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-i", build(m.t, "_vm/key"), "root@"+wanAddress, script)
 }
 
 // sh runs a shell script on the machine that must succeed.
