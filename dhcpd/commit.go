@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // maxQueue bounds the leases that wait for the disk. What is beyond is dropped,
@@ -22,7 +24,7 @@ type pendingCommit struct {
 // commitQueue holds the changes that came while the disk was busy with the last
 // ones: they all go in the next commit (group commit).
 type commitQueue struct {
-	wake chan struct{}
+	wake signal.Signal
 
 	mu   sync.Mutex // guards the following
 	list []pendingCommit
@@ -30,7 +32,7 @@ type commitQueue struct {
 	spare []pendingCommit
 }
 
-func newCommitQueue() *commitQueue { return &commitQueue{wake: make(chan struct{}, 1)} }
+func newCommitQueue() *commitQueue { return &commitQueue{wake: signal.New()} }
 
 func (q *commitQueue) add(p pendingCommit) bool {
 	q.mu.Lock()
@@ -39,10 +41,7 @@ func (q *commitQueue) add(p pendingCommit) bool {
 		q.list = append(q.list, p)
 	}
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.wake.Notify()
 	return !full
 }
 
@@ -68,7 +67,7 @@ func (s *Server) commitLoop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.queue.wake:
+		case <-s.queue.wake.C():
 		}
 		// A commit that has begun is finished: half of it would be nobody's lease.
 		if all := s.queue.takeAll(); len(all) > 0 {

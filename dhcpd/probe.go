@@ -117,14 +117,7 @@ func (s *Server) wait(a netip.Addr, q query, out outgoing) {
 	w := &waitingOffer{query: q.clone(), out: out, addr: a}
 	s.waiting[a] = w
 	s.parked = append(s.parked, w)
-	s.wakeProbes()
-}
-
-func (s *Server) wakeProbes() {
-	select {
-	case s.probeWake <- struct{}{}:
-	default:
-	}
+	s.probeWake.Notify()
 }
 
 // probeLoop looks for addresses on the LAN: those that an OFFER waits for at
@@ -139,7 +132,7 @@ func (s *Server) probeLoop(ctx context.Context, a *arpConn) error {
 		select {
 		case err := <-heard:
 			return err
-		case <-s.probeWake:
+		case <-s.probeWake.C():
 			s.probeWaiting(a)
 			release.Reset(s.releaseOffers())
 		case <-release.C:

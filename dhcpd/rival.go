@@ -138,7 +138,7 @@ func (s *Server) watchRivals(ctx context.Context, c *searchConn) error {
 				return err
 			case done := <-s.requests:
 				waiting, again = append(waiting, done), true
-			case <-s.suspect:
+			case <-s.suspect.C():
 				if at := lastHint.Add(hintEvery); at.Before(due) {
 					due, lastHint = at, maxTime(at, time.Now())
 				}
@@ -277,10 +277,7 @@ func (s *Server) hearAnswers(ctx context.Context, c *searchConn) error {
 // searchSoon has other servers searched for at once, or a while after the last
 // search of this kind.
 func (s *Server) searchSoon() {
-	select {
-	case s.suspect <- struct{}{}:
-	default:
-	}
+	s.suspect.Notify()
 }
 
 // rivalAnswered notes a server that answers our search. Unless we were first we are

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sae-agent/sae-agent/internal/heartbeat"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // Options are what the server needs besides its configuration.
@@ -45,8 +46,8 @@ type Server struct {
 	queue   *commitQueue
 	recover time.Time // server's time
 	// probeWake tells that an OFFER waits for its address to be looked for.
-	probeWake chan struct{}
-	suspect   chan struct{} // tells that another server may be there
+	probeWake signal.Signal
+	suspect   signal.Signal // tells that another server may be there
 	requests  chan searchRequest
 	heartbeat heartbeat.Loop // of receive
 	shown     atomic.Pointer[snapshot]
@@ -83,7 +84,7 @@ func New(cfg Config, store Store, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		store: store, opts: opts, log: opts.Logger, clock: newClock(opts.Wall), metrics: newMetrics(),
-		queue: newCommitQueue(), probeWake: make(chan struct{}, 1), suspect: make(chan struct{}, 1), requests: make(chan searchRequest), table: newTable(p), reason: "not started",
+		queue: newCommitQueue(), probeWake: signal.New(), suspect: signal.New(), requests: make(chan searchRequest), table: newTable(p), reason: "not started",
 		rivalry: newRivalry(), waiting: make(map[netip.Addr]*waitingOffer),
 	}
 	s.recover = shift(opts.RecoverUntil, -s.clock.ahead())

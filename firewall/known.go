@@ -127,7 +127,7 @@ func (m *Manager) resolve(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.names:
+		case <-m.names.C():
 		case <-time.After(wait):
 		}
 	}

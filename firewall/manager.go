@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -56,8 +58,8 @@ type Manager struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
-	looks   chan struct{} // holds a token when a look is due
-	names   chan struct{} // the same, for the allow list's names
+	looks   signal.Signal // a look is due
+	names   signal.Signal // the same, for the allow list's names
 
 	// For those who must not wait for mu.
 	shown   atomic.Pointer[Status]
@@ -104,7 +106,7 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		}
 	}
 	m := &Manager{
-		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: make(chan struct{}, 1), names: make(chan struct{}, 1),
+		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: signal.New(), names: signal.New(),
 		cfg: cfg, limit: newLimit(), slow: make(map[netip.Addr]time.Time),
 	}
 	m.shown.Store(&Status{})
@@ -142,7 +144,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			m.locked(func() { m.save() })
 			return nil
-		case <-m.looks:
+		case <-m.looks.C():
 			m.look(ctx)
 		case <-save.C:
 			m.locked(func() { m.save() })
@@ -159,14 +161,7 @@ func (m *Manager) locked(f func()) {
 }
 
 // wake makes the manager look soon.
-func (m *Manager) wake() { token(m.looks) }
-
-func token(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
+func (m *Manager) wake() { m.looks.Notify() }
 
 // enforce loads the rules, and takes over whom the kernel has banned meanwhile.
 func (m *Manager) enforce(ctx context.Context) error {
@@ -196,7 +191,7 @@ func (m *Manager) Apply(ctx context.Context, cfg Config) error {
 		return err
 	}
 	m.current.Store(&cfg)
-	token(m.names)
+	m.names.Notify()
 	return nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -41,7 +43,7 @@ type Manager struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
-	looks   chan struct{} // holds a token when a look is due
+	looks   signal.Signal // a look is due
 	applied chan chan error
 	status  atomic.Pointer[Status] // at the last look; nil before
 
@@ -75,7 +77,7 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		opts.Root = "/"
 	}
 	return &Manager{
-		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: make(chan struct{}, 1), applied: make(chan chan error),
+		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: signal.New(), applied: make(chan chan error),
 		cfg: cfg, ours: loadOwned(cfg.StateDir), limit: newLimiter(), repairs: make(map[string]uint64), problem: make(map[string]string),
 	}, nil
 }
@@ -107,7 +109,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			stopWAN = m.startWAN(ctx)
 			m.look(k)
 			done <- nil
-		case <-m.looks:
+		case <-m.looks.C():
 			m.look(k)
 		case <-tick.C:
 			m.look(k)
@@ -156,10 +158,7 @@ func (m *Manager) follow(ctx context.Context) {
 
 // wake makes the manager look soon.
 func (m *Manager) wake() {
-	select {
-	case m.looks <- struct{}{}:
-	default:
-	}
+	m.looks.Notify()
 }
 
 // startWAN runs the DHCP client if the WAN has one, and returns how to stop it.

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/sae-agent/sae-agent/internal/masked"
 )
 
 // Change is one difference between two configurations, for people to read.
@@ -141,7 +143,7 @@ var (
 // maskValue hides the value of a raw phone key that holds a password.
 func maskValue(key, value reflect.Value) reflect.Value {
 	if value.Kind() == reflect.String && confidence.MatchString(key.String()) {
-		return reflect.ValueOf(mask)
+		return reflect.ValueOf(masked.Mask)
 	}
 	return value
 }

@@ -9,33 +9,15 @@ package pbx
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"net/netip"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/internal/masked"
 )
 
-// Secret is a password that shows as asterisks however it is printed, logged or marshalled.
-type Secret string
-
-const mask = "******"
-
-// Reveal returns the password itself.
-func (s Secret) Reveal() string { return string(s) }
-
-func (s Secret) String() string { return mask }
-
-// Format hides the password from every verb of fmt.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, mask) }
-
-// LogValue hides the password from log/slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(mask) }
-
-// MarshalText hides the password from encoders.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
+// Secret is a password, which shows as asterisks wherever it is printed.
+type Secret = masked.String
 
 // Extension is a number that can be called, with its account.
 type Extension struct {

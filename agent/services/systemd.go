@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // Systemd follows units through D-Bus. It talks to systemd directly, so that a
@@ -27,7 +29,7 @@ func (s Systemd) Open(ctx context.Context) (Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("talk to systemd: %w", err)
 	}
-	b := &bus{conn: c, changed: make(chan struct{}, 1), done: make(chan struct{})}
+	b := &bus{conn: c, changed: signal.New(), done: make(chan struct{})}
 	updates, overflow := make(chan *dbus.PropertiesUpdate, backlog), make(chan error, 1)
 	c.SetPropertiesSubscriber(updates, overflow)
 	if err := c.Subscribe(); err != nil {
@@ -41,7 +43,7 @@ func (s Systemd) Open(ctx context.Context) (Session, error) {
 // bus is a connection with systemd.
 type bus struct {
 	conn      *dbus.Conn
-	changed   chan struct{}
+	changed   signal.Signal
 	done      chan struct{}
 	following sync.WaitGroup
 }
@@ -58,15 +60,12 @@ func (b *bus) follow(names []string, updates <-chan *dbus.PropertiesUpdate, over
 			}
 		case <-overflow: // some were lost
 		}
-		select {
-		case b.changed <- struct{}{}:
-		default:
-		}
+		b.changed.Notify()
 	}
 }
 
 // Changed implements Session.
-func (b *bus) Changed() <-chan struct{} { return b.changed }
+func (b *bus) Changed() <-chan struct{} { return b.changed.C() }
 
 // Connected implements Session.
 func (b *bus) Connected() bool { return b.conn.Connected() }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // endTime is how long the other side may take to agree that a call is over.
@@ -76,7 +78,7 @@ func (p *Phone) call(ctx context.Context, number string) (*Call, error) {
 
 // invite sends an INVITE until it is answered.
 func (p *Phone) invite(ctx context.Context, req *sip.Request) (*sipgo.DialogClientSession, error) {
-	heard := make(chan struct{}, 1)
+	heard := signal.New()
 	d, err := p.dialogs.WriteInvite(ctx, req)
 	if err != nil {
 		return nil, p.why(ctx, err)
@@ -89,10 +91,7 @@ func (p *Phone) invite(ctx context.Context, req *sip.Request) (*sipgo.DialogClie
 		answered <- d.WaitAnswer(waiting, sipgo.AnswerOptions{
 			Username: p.cfg.Auth, Password: p.cfg.Secret,
 			OnResponse: func(*sip.Response) error {
-				select {
-				case heard <- struct{}{}:
-				default:
-				}
+				heard.Notify()
 				return nil
 			},
 		})
@@ -103,7 +102,7 @@ func (p *Phone) invite(ctx context.Context, req *sip.Request) (*sipgo.DialogClie
 	case <-ctx.Done():
 	}
 	select {
-	case <-heard:
+	case <-heard.C():
 		giveUp(nil)
 	default:
 		giveUp(sipgo.WaitAnswerForceCancelErr)

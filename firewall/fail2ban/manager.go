@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -56,7 +58,7 @@ type Manager struct {
 	opts   Options
 	log    *slog.Logger
 	client *client
-	looks  chan struct{} // holds a token when a look is due
+	looks  signal.Signal // a look is due
 
 	mu     sync.Mutex // guards the following
 	cfg    Config
@@ -78,7 +80,7 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		opts.Looked = func(time.Duration, error) {}
 	}
 	return &Manager{
-		opts: opts, log: opts.Logger, looks: make(chan struct{}, 1), cfg: cfg,
+		opts: opts, log: opts.Logger, looks: signal.New(), cfg: cfg,
 		client: &client{run: opts.Run, config: opts.Dir, socket: opts.Socket},
 	}, nil
 }
@@ -102,7 +104,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-m.looks:
+		case <-m.looks.C():
 		case <-time.After(wait):
 		}
 	}
@@ -116,10 +118,7 @@ func (m *Manager) Apply(cfg Config) error {
 	m.mu.Lock()
 	m.cfg = cfg
 	m.mu.Unlock()
-	select {
-	case m.looks <- struct{}{}:
-	default:
-	}
+	m.looks.Notify()
 	return nil
 }
 

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -61,7 +63,7 @@ type Options struct {
 type Shaper struct {
 	opts    Options
 	log     *slog.Logger
-	looks   chan struct{} // holds a token when a look is due
+	looks   signal.Signal // a look is due
 	applied chan chan error
 
 	mu      sync.Mutex // guards the following
@@ -87,7 +89,7 @@ func New(cfg Config, opts Options) (*Shaper, error) {
 		opts.OnChange = func(Status) {}
 	}
 	return &Shaper{
-		opts: opts, log: opts.Logger, looks: make(chan struct{}, 1), applied: make(chan chan error),
+		opts: opts, log: opts.Logger, looks: signal.New(), applied: make(chan chan error),
 		cfg: cfg, limit: newLimiter(),
 	}, nil
 }
@@ -115,7 +117,7 @@ func (s *Shaper) Run(ctx context.Context) error {
 		case done := <-s.applied:
 			s.look(k)
 			done <- nil
-		case <-s.looks:
+		case <-s.looks.C():
 			s.look(k)
 		case <-tick.C:
 			s.look(k)
@@ -139,10 +141,7 @@ func (s *Shaper) follow(ctx context.Context) {
 }
 
 func (s *Shaper) wake() {
-	select {
-	case s.looks <- struct{}{}:
-	default:
-	}
+	s.looks.Notify()
 }
 
 // Apply gives the shaper a new configuration and returns when it has been acted on.

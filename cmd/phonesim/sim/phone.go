@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/sipcall"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // The ports that a phone sends from, one after the other.
@@ -90,12 +91,12 @@ type handset struct {
 	settings settings
 	line     *sipcall.Phone
 	account  account       // of the line
-	resync   chan struct{} // holds one token when the files are to be fetched again
+	resync   signal.Signal // the files are to be fetched again
 	tone     float64       // that it sends in a call, in Hz
 }
 
 func newHandset(p Phone, opts Options, l *link) *handset {
-	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings), resync: make(chan struct{}, 1)}
+	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings), resync: signal.New()}
 	h.now.Store(&Result{MAC: p.MAC.String(), Model: p.Model, State: Off, Files: []File{}})
 	return h
 }

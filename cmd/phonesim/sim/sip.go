@@ -57,14 +57,9 @@ func (h *handset) connect(ctx context.Context, a account) (*sipcall.Phone, error
 			}
 			return h.host.socket(port), nil
 		},
-		Port: sipPort,
-		Dial: func(ctx context.Context) (net.Conn, error) { return h.dialSIP(ctx, a) },
-		Resync: func() {
-			select {
-			case h.resync <- struct{}{}:
-			default: // it will anyway
-			}
-		},
+		Port:   sipPort,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return h.dialSIP(ctx, a) },
+		Resync: h.resync.Notify,
 	})
 }
 

@@ -39,7 +39,7 @@ func (h *handset) stay(ctx context.Context) {
 			return
 		case <-refresh.C:
 			state, err = h.refresh(ctx)
-		case <-h.resync:
+		case <-h.resync.C():
 			h.update(func(r *Result) { r.Files = []File{} })
 			state, err = h.configure(ctx)
 		}
