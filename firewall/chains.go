@@ -7,10 +7,10 @@ import (
 
 // Conditions about connections (conntrack), for which an asker's packet is the first.
 var (
-	answers     = match{"ct direction reply ct state established,related", never}
-	established = match{"ct state established,related", never}
-	invalid     = match{"ct state invalid", never}
-	related     = match{"ct state related", never}
+	answers     = match{"ct direction reply ct state established,related", matchesNoPacket}
+	established = match{"ct state established,related", matchesNoPacket}
+	invalid     = match{"ct state invalid", matchesNoPacket}
+	related     = match{"ct state related", matchesNoPacket}
 	translated  = match{"ct status dnat", func(p Packet) bool { return p.Published }}
 	isICMP      = match{"meta l4proto { icmp, ipv6-icmp }", func(p Packet) bool { return p.Protocol == "icmp" }}
 	toOthers    = match{"fib daddr type unicast", func(p Packet) bool { return p.To != ZoneLocal && !p.Published }}
@@ -49,7 +49,7 @@ func (c Config) fromWAN() chain {
 	}
 	inside := append([]string{c.LAN}, c.Containers...)
 	rules = append(rules,
-		rule{matches: []match{{"fib saddr type { local, broadcast, multicast }", never}}, counter: dropBogus, verdict: "drop", comment: "forged: our own address, or nobody's"},
+		rule{matches: []match{{"fib saddr type { local, broadcast, multicast }", matchesNoPacket}}, counter: dropBogus, verdict: "drop", comment: "forged: our own address, or nobody's"},
 		rule{matches: []match{{"fib saddr oifname " + linkList(inside), func(p Packet) bool { return c.inLAN(p.From) }}}, counter: dropBogus, verdict: "drop", comment: "forged: it belongs on the LAN or to a container"},
 	)
 	rules = append(rules, fromNets(c.Allow, rule{verdict: "goto from_allowed", comment: "allow list"})...)
@@ -93,8 +93,8 @@ func (c Config) wanServices() chain {
 	rules = append(rules, openBefore()...)
 	rules = append(rules, icmpMustPass...)
 	rules = append(rules,
-		rule{matches: []match{{"udp sport 67 udp dport 68", never}}, verdict: "accept", comment: "answers of the provider's DHCP server"},
-		rule{matches: []match{{"ip6 saddr fe80::/10 udp sport 547 udp dport 546", never}}, verdict: "accept", comment: "answers of the provider's DHCPv6 server"},
+		rule{matches: []match{{"udp sport 67 udp dport 68", matchesNoPacket}}, verdict: "accept", comment: "answers of the provider's DHCP server"},
+		rule{matches: []match{{"ip6 saddr fe80::/10 udp sport 547 udp dport 546", matchesNoPacket}}, verdict: "accept", comment: "answers of the provider's DHCPv6 server"},
 	)
 	rules = append(rules, c.allows(func(s Service) bool { return s.WAN && !s.LANOnly })...)
 	for _, s := range c.Services {
@@ -150,14 +150,14 @@ func openBefore() []rule {
 	var out []rule
 	for i, ip := range []string{"ip", "ip6"} {
 		key := fmt.Sprintf("%[1]s saddr . tcp sport . %[1]s daddr . tcp dport @%s%s", ip, setOpen, families[i].suffix)
-		out = append(out, rule{matches: []match{{key, never}}, verdict: "accept", comment: "sessions that were open before the rules"})
+		out = append(out, rule{matches: []match{{key, matchesNoPacket}}, verdict: "accept", comment: "sessions that were open before the rules"})
 	}
 	return out
 }
 
 // lanServices is what the LAN may reach. As for the WAN, open sessions live on.
 func (c Config) lanServices() chain {
-	rules := []rule{{matches: []match{{"icmpv6 type nd-router-advert", never}}, counter: dropLAN, verdict: "drop", comment: "nobody on the LAN is our router"}}
+	rules := []rule{{matches: []match{{"icmpv6 type nd-router-advert", matchesNoPacket}}, counter: dropLAN, verdict: "drop", comment: "nobody on the LAN is our router"}}
 	rules = append(rules, rule{matches: []match{isICMP}, verdict: "accept"})
 	rules = append(rules, openBefore()...)
 	rules = append(rules, c.allows(func(s Service) bool { return s.LAN })...)
@@ -186,7 +186,7 @@ func (c Config) forward() chain {
 	var rules []rule
 	if c.WAN != "" {
 		rules = append(rules, rule{
-			matches: []match{toLinks(ZoneWAN, c.WAN), {"tcp flags syn / syn,rst", never}},
+			matches: []match{toLinks(ZoneWAN, c.WAN), {"tcp flags syn / syn,rst", matchesNoPacket}},
 			action:  "tcp option maxseg size set rt mtu", comment: "for uplinks with a small MTU",
 		})
 	}

@@ -36,8 +36,8 @@ type Options struct {
 	// OnOthers is told when tables or chains of others may have come or gone, see
 	// Foreigners. It MUST NOT block.
 	OnOthers func()
-	// OnLook is told of every look, how long it took and how it went. It MUST NOT block.
-	OnLook func(took time.Duration, err error)
+	// OnReconcile is called after every look with how long it took and its error. It MUST NOT block.
+	OnReconcile func(took time.Duration, err error)
 	// Exempt returns networks that must not be banned now, besides those that the
 	// configuration names: the machine's own, its containers', the operator's.
 	Exempt func() []netip.Prefix
@@ -58,12 +58,12 @@ type Manager struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
-	looks   signal.Signal // a look is due
+	due     signal.Signal // a look is due
 	names   signal.Signal // the same, for the allow list's names
 
 	// For those who must not wait for mu.
-	shown   atomic.Pointer[Status]
-	current atomic.Pointer[Config]
+	published atomic.Pointer[Status]
+	current   atomic.Pointer[Config]
 
 	mu     sync.Mutex // guards the following; held while nft runs
 	cfg    Config
@@ -94,8 +94,8 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	if opts.OnOthers == nil {
 		opts.OnOthers = func() {}
 	}
-	if opts.OnLook == nil {
-		opts.OnLook = func(time.Duration, error) {}
+	if opts.OnReconcile == nil {
+		opts.OnReconcile = func(time.Duration, error) {}
 	}
 	if opts.Exempt == nil {
 		opts.Exempt = func() []netip.Prefix { return nil }
@@ -106,10 +106,10 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		}
 	}
 	m := &Manager{
-		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: signal.New(), names: signal.New(),
+		opts: opts, log: opts.Logger, metrics: newMetrics(), due: signal.New(), names: signal.New(),
 		cfg: cfg, limit: newLimit(), slow: make(map[netip.Addr]time.Time),
 	}
-	m.shown.Store(&Status{})
+	m.published.Store(&Status{})
 	m.current.Store(&cfg)
 	var err error
 	if m.bans, err = loadBans(cfg.StateDir, time.Now()); err != nil {
@@ -144,8 +144,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			m.locked(func() { m.save() })
 			return nil
-		case <-m.looks.C():
-			m.look(ctx)
+		case <-m.due.C():
+			m.reconcile(ctx)
 		case <-save.C:
 			m.locked(func() { m.save() })
 		case <-upkeep.C:
@@ -161,7 +161,7 @@ func (m *Manager) locked(f func()) {
 }
 
 // wake makes the manager look soon.
-func (m *Manager) wake() { m.looks.Notify() }
+func (m *Manager) wake() { m.due.Notify() }
 
 // enforce loads the rules, and takes over whom the kernel has banned meanwhile.
 func (m *Manager) enforce(ctx context.Context) error {
@@ -241,28 +241,28 @@ func (m *Manager) report(change func(*Status)) {
 	before := m.status
 	change(&m.status)
 	if after := m.status; after != before {
-		m.shown.Store(&after)
+		m.published.Store(&after)
 		m.opts.OnChange(after)
 	}
 }
 
-// look compares what is in force with what should be, mends it, and tells how it went.
-func (m *Manager) look(ctx context.Context) {
+// reconcile compares what is in force with what should be, repairs it, and reports the result.
+func (m *Manager) reconcile(ctx context.Context) {
 	began := time.Now()
 	m.mu.Lock()
-	err := m.bringInLine(ctx)
+	err := m.reconcileLocked(ctx)
 	m.mu.Unlock()
 	if ctx.Err() == nil {
-		m.opts.OnLook(time.Since(began), err)
+		m.opts.OnReconcile(time.Since(began), err)
 	}
 }
 
 // errFight says that somebody takes our rules away again and again.
 var errFight = errors.New("somebody takes our rules away again and again: find out who (journalctl -b; nftables.service, another firewall) and stop it")
 
-// bringInLine compares what is in force with what should be, and mends it. The
+// reconcileLocked does the work of reconcile. The
 // caller holds m.mu.
-func (m *Manager) bringInLine(ctx context.Context) error {
+func (m *Manager) reconcileLocked(ctx context.Context) error {
 	if m.cfg.Disabled {
 		return nil
 	}
@@ -328,7 +328,7 @@ func (m *Manager) upkeep(ctx context.Context) {
 			}
 		}
 	})
-	m.look(ctx)
+	m.reconcile(ctx)
 }
 
 // save writes the bans if they have changed. The caller holds m.mu.
@@ -345,7 +345,7 @@ func (m *Manager) save() {
 }
 
 // Status says how the ruleset is.
-func (m *Manager) Status() Status { return *m.shown.Load() }
+func (m *Manager) Status() Status { return *m.published.Load() }
 
 // Config returns the configuration that is in force.
 func (m *Manager) Config() Config { return *m.current.Load() }

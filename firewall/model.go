@@ -48,9 +48,9 @@ type match struct {
 	holds func(Packet) bool
 }
 
-// never is for conditions that the asker's packet does not fulfil: it is the first
+// matchesNoPacket is for conditions that the asker's packet does not fulfil: it is the first
 // of its connection and comes alone.
-func never(Packet) bool { return false }
+func matchesNoPacket(Packet) bool { return false }
 
 func (c Config) model() table {
 	t := table{

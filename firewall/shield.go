@@ -12,7 +12,7 @@ const payload = 64 // bits
 
 // begins is the condition that a datagram begins with text.
 func begins(text string) match {
-	return match{fmt.Sprintf("@th,%d,%d 0x%s", payload, 8*len(text), hex.EncodeToString([]byte(text))), never}
+	return match{fmt.Sprintf("@th,%d,%d 0x%s", payload, 8*len(text), hex.EncodeToString([]byte(text))), matchesNoPacket}
 }
 
 // scanners are tools that say who they are in the first bytes: what sipvicious'
@@ -26,7 +26,7 @@ var scanners = []struct{ name, begin string }{
 // limit is the condition that a sender exceeds a rate. When the meter is full, it
 // holds for nobody.
 func limit(f family, meter string, r Rate) match {
-	return match{fmt.Sprintf("update @meter_%s%s { %s limit rate over %d/%s burst %d packets }", meter, f.suffix, f.sender, r.Packets, r.unit(), r.Burst), never}
+	return match{fmt.Sprintf("update @meter_%s%s { %s limit rate over %d/%s burst %d packets }", meter, f.suffix, f.sender, r.Packets, r.unit(), r.Burst), matchesNoPacket}
 }
 
 // overLimit makes a rule for each family.
@@ -82,7 +82,7 @@ func (c Config) sipUDP() chain {
 }
 
 func (c Config) sipTCP() chain {
-	opens := match{"tcp flags & (syn | ack) == syn", never}
+	opens := match{"tcp flags & (syn | ack) == syn", matchesNoPacket}
 	rules := overLimit("sip_connections", c.Shield.Connections, rule{matches: []match{opens}, counter: dropConnections, verdict: "goto sip_punish_tcp"})
 	global := c.global()
 	global.matches = append([]match{opens}, global.matches...)
@@ -93,7 +93,7 @@ func (c Config) sipTCP() chain {
 func (c Config) global() rule {
 	r := c.Shield.Global
 	return rule{
-		matches: []match{{fmt.Sprintf("limit rate over %d/%s burst %d packets", r.Packets, r.unit(), r.Burst), never}},
+		matches: []match{{fmt.Sprintf("limit rate over %d/%s burst %d packets", r.Packets, r.unit(), r.Burst), matchesNoPacket}},
 		counter: dropFlood, verdict: "drop", comment: "for all strangers together",
 	}
 }
@@ -108,7 +108,7 @@ func punish(name string, bans [3]time.Duration) chain {
 			if timeout > 0 {
 				t = fmt.Sprintf(" timeout %ds", int(timeout.Seconds()))
 			}
-			return match{fmt.Sprintf("add @%s%s { %s%s }", set, f.suffix, f.sender, t), never}
+			return match{fmt.Sprintf("add @%s%s { %s%s }", set, f.suffix, f.sender, t), matchesNoPacket}
 		}
 		for _, step := range [][]match{
 			{in(f, setTwice), add(setShield, bans[2])},
@@ -149,7 +149,7 @@ func (c Config) marks() chain {
 		for _, end := range []string{"sport", "dport"} {
 			for _, ip := range []string{"ip", "ip6"} {
 				rules = append(rules, rule{
-					matches: []match{{fmt.Sprintf("%s %s %s", m.Protocol, end, ports), never}},
+					matches: []match{{fmt.Sprintf("%s %s %s", m.Protocol, end, ports), matchesNoPacket}},
 					action:  fmt.Sprintf("%s dscp set %d", ip, m.DSCP), comment: m.Name,
 				})
 			}

@@ -28,8 +28,8 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// OnChange is told of every change of Status. It MUST NOT block.
 	OnChange func(Status)
-	// OnLook is told of every look, how long it took and how it went. It MUST NOT block.
-	OnLook func(took time.Duration, err error)
+	// OnReconcile is called after every look with how long it took and its error. It MUST NOT block.
+	OnReconcile func(took time.Duration, err error)
 	// ResolvConf is the file that gets the WAN's resolvers, such as
 	// /etc/resolv.conf; empty: none does.
 	ResolvConf string
@@ -43,7 +43,7 @@ type Manager struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
-	looks   signal.Signal // a look is due
+	due     signal.Signal // a look is due
 	applied chan chan error
 	status  atomic.Pointer[Status] // at the last look; nil before
 
@@ -70,14 +70,14 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	if opts.OnChange == nil {
 		opts.OnChange = func(Status) {}
 	}
-	if opts.OnLook == nil {
-		opts.OnLook = func(time.Duration, error) {}
+	if opts.OnReconcile == nil {
+		opts.OnReconcile = func(time.Duration, error) {}
 	}
 	if opts.Root == "" {
 		opts.Root = "/"
 	}
 	return &Manager{
-		opts: opts, log: opts.Logger, metrics: newMetrics(), looks: signal.New(), applied: make(chan chan error),
+		opts: opts, log: opts.Logger, metrics: newMetrics(), due: signal.New(), applied: make(chan chan error),
 		cfg: cfg, ours: loadOwned(cfg.StateDir), limit: newLimiter(), repairs: make(map[string]uint64), problem: make(map[string]string),
 	}, nil
 }
@@ -99,7 +99,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer func() { stopWAN() }()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	m.look(k)
+	m.reconcile(k)
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,12 +107,12 @@ func (m *Manager) Run(ctx context.Context) error {
 		case done := <-m.applied:
 			stopWAN()
 			stopWAN = m.startWAN(ctx)
-			m.look(k)
+			m.reconcile(k)
 			done <- nil
-		case <-m.looks.C():
-			m.look(k)
+		case <-m.due.C():
+			m.reconcile(k)
 		case <-tick.C:
-			m.look(k)
+			m.reconcile(k)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func Once(ctx context.Context, cfg Config, opts Options) error {
 	}
 	defer k.close()
 	m.lease = loadLease(cfg.StateDir, cfg.WAN.Name, time.Now())
-	m.look(k)
+	m.reconcile(k)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func Once(ctx context.Context, cfg Config, opts Options) error {
 	return errors.Join(problems...)
 }
 
-// follow has the manager look after every event, and subscribes anew when events
+// follow wakes the manager after every event, and subscribes again when events
 // were lost.
 func (m *Manager) follow(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -158,7 +158,7 @@ func (m *Manager) follow(ctx context.Context) {
 
 // wake makes the manager look soon.
 func (m *Manager) wake() {
-	m.looks.Notify()
+	m.due.Notify()
 }
 
 // startWAN runs the DHCP client if the WAN has one, and returns how to stop it.
@@ -287,20 +287,20 @@ func (m *Manager) names(want []wanted) []string {
 	return names
 }
 
-// look compares what is with what should be, mends it, and tells how it went.
-func (m *Manager) look(k *kernel) {
+// reconcile compares what is with what should be, repairs it, and reports the result.
+func (m *Manager) reconcile(k *kernel) {
 	began := time.Now()
 	m.mu.Lock()
-	err := m.bringInLine(k)
+	err := m.reconcileLocked(k)
 	m.mu.Unlock()
 	if err != nil {
 		m.log.Error("cannot look at the network", "err", err)
 	}
-	m.opts.OnLook(time.Since(began), err)
+	m.opts.OnReconcile(time.Since(began), err)
 }
 
-// bringInLine compares what is with what should be and mends it. The caller holds m.mu.
-func (m *Manager) bringInLine(k *kernel) error {
+// reconcileLocked does the work of reconcile. The caller holds m.mu.
+func (m *Manager) reconcileLocked(k *kernel) error {
 	want := wantedOf(m.cfg, m.lease)
 	is, err := k.read(m.names(want))
 	if err != nil {
@@ -309,7 +309,7 @@ func (m *Manager) bringInLine(k *kernel) error {
 	m.findOwners(is)
 	clear(m.problem)
 	plan := makePlan(want, m.cfg.Forwarding, is, m.ours)
-	if changed := m.mend(k, plan); changed {
+	if changed := m.applyPlan(k, plan); changed {
 		if now, err := k.read(m.names(want)); err == nil {
 			is = now
 		}
@@ -319,9 +319,9 @@ func (m *Manager) bringInLine(k *kernel) error {
 	return nil
 }
 
-// mend makes the changes of a plan, but for cards that somebody else manages and
+// applyPlan makes the changes of a plan, but for cards that somebody else manages and
 // for what is being fought about. The caller holds m.mu.
-func (m *Manager) mend(k *kernel, plan []Change) (changed bool) {
+func (m *Manager) applyPlan(k *kernel, plan []Change) (changed bool) {
 	now := time.Now().UnixNano()
 	for _, c := range plan {
 		if owners := m.owners[c.Link]; len(owners) > 0 && c.Link != "" {

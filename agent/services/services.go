@@ -86,28 +86,28 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("services: %w", err)
 	}
 	defer s.Close()
-	look, alive := time.NewTicker(lookEvery), time.NewTicker(connectedEvery)
-	defer look.Stop()
+	observe, alive := time.NewTicker(lookEvery), time.NewTicker(connectedEvery)
+	defer observe.Stop()
 	defer alive.Stop()
 	for {
-		if err := w.look(ctx, s); err != nil {
+		if err := w.observe(ctx, s); err != nil {
 			return err
 		}
-		if err := wait(ctx, s, look.C, alive.C); err != nil || ctx.Err() != nil {
+		if err := wait(ctx, s, observe.C, alive.C); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
 // wait returns when it is time for a new look.
-func wait(ctx context.Context, s Session, look, alive <-chan time.Time) error {
+func wait(ctx context.Context, s Session, observe, alive <-chan time.Time) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.Changed():
 			return nil
-		case <-look:
+		case <-observe:
 			return nil
 		case <-alive:
 			if !s.Connected() {
@@ -117,8 +117,8 @@ func wait(ctx context.Context, s Session, look, alive <-chan time.Time) error {
 	}
 }
 
-// look asks how the units are.
-func (w *Watcher) look(ctx context.Context, s Session) error {
+// observe asks how the units are.
+func (w *Watcher) observe(ctx context.Context, s Session) error {
 	bounded, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	units, err := s.Units(bounded, w.names)

@@ -58,7 +58,7 @@ type Manager struct {
 	opts   Options
 	log    *slog.Logger
 	client *client
-	looks  signal.Signal // a look is due
+	due    signal.Signal // a look is due
 
 	mu     sync.Mutex // guards the following
 	cfg    Config
@@ -80,7 +80,7 @@ func New(cfg Config, opts Options) (*Manager, error) {
 		opts.Looked = func(time.Duration, error) {}
 	}
 	return &Manager{
-		opts: opts, log: opts.Logger, looks: signal.New(), cfg: cfg,
+		opts: opts, log: opts.Logger, due: signal.New(), cfg: cfg,
 		client: &client{run: opts.Run, config: opts.Dir, socket: opts.Socket},
 	}, nil
 }
@@ -90,7 +90,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	pause := lookAgain
 	for {
 		began := time.Now()
-		err := m.look(ctx)
+		err := m.reconcile(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -104,7 +104,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-m.looks.C():
+		case <-m.due.C():
 		case <-time.After(wait):
 		}
 	}
@@ -118,7 +118,7 @@ func (m *Manager) Apply(cfg Config) error {
 	m.mu.Lock()
 	m.cfg = cfg
 	m.mu.Unlock()
-	m.looks.Notify()
+	m.due.Notify()
 	return nil
 }
 
@@ -131,14 +131,14 @@ func (m *Manager) Status() Status {
 	return st
 }
 
-// look makes the file and the server as they should be.
-func (m *Manager) look(ctx context.Context) error {
+// reconcile makes the file and the server as they should be.
+func (m *Manager) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	m.mu.Lock()
 	cfg := m.cfg
 	m.mu.Unlock()
-	st, err := m.mend(ctx, cfg)
+	st, err := m.sync(ctx, cfg)
 	if err != nil && ctx.Err() == nil {
 		st.Problem = err.Error()
 	}
@@ -154,8 +154,8 @@ func (m *Manager) look(ctx context.Context) error {
 	return err
 }
 
-// mend writes the file, has the server read it, and returns how things are then.
-func (m *Manager) mend(ctx context.Context, cfg Config) (Status, error) {
+// sync writes the file, has the server read it, and returns how things are then.
+func (m *Manager) sync(ctx context.Context, cfg Config) (Status, error) {
 	var st Status
 	if _, err := os.Stat(filepath.Join(m.opts.Dir, "jail.conf")); err != nil {
 		if len(cfg.Jails) == 0 && errors.Is(err, fs.ErrNotExist) {

@@ -63,7 +63,7 @@ type Options struct {
 type Shaper struct {
 	opts    Options
 	log     *slog.Logger
-	looks   signal.Signal // a look is due
+	due     signal.Signal // a look is due
 	applied chan chan error
 
 	mu      sync.Mutex // guards the following
@@ -89,7 +89,7 @@ func New(cfg Config, opts Options) (*Shaper, error) {
 		opts.OnChange = func(Status) {}
 	}
 	return &Shaper{
-		opts: opts, log: opts.Logger, looks: signal.New(), applied: make(chan chan error),
+		opts: opts, log: opts.Logger, due: signal.New(), applied: make(chan chan error),
 		cfg: cfg, limit: newLimiter(),
 	}, nil
 }
@@ -109,23 +109,23 @@ func (s *Shaper) Run(ctx context.Context) error {
 	following.Go(func() { s.follow(ctx) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	s.look(k)
+	s.reconcile(k)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case done := <-s.applied:
-			s.look(k)
+			s.reconcile(k)
 			done <- nil
-		case <-s.looks.C():
-			s.look(k)
+		case <-s.due.C():
+			s.reconcile(k)
 		case <-tick.C:
-			s.look(k)
+			s.reconcile(k)
 		}
 	}
 }
 
-// follow has the shaper look after every event, and subscribes anew when events
+// follow wakes the shaper after every event, and subscribes again when events
 // were lost.
 func (s *Shaper) follow(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -141,7 +141,7 @@ func (s *Shaper) follow(ctx context.Context) {
 }
 
 func (s *Shaper) wake() {
-	s.looks.Notify()
+	s.due.Notify()
 }
 
 // Apply gives the shaper a new configuration and returns when it has been acted on.
@@ -181,8 +181,8 @@ func (s *Shaper) Plan(cfg Config) ([]Change, error) {
 	return plan, nil
 }
 
-// look compares what is with what should be, and mends it.
-func (s *Shaper) look(k *kernel) {
+// reconcile compares what is with what should be, repairs it, and reports the result.
+func (s *Shaper) reconcile(k *kernel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.count()
@@ -200,7 +200,7 @@ func (s *Shaper) look(k *kernel) {
 			return
 		}
 		var again bool
-		if problem, again = s.mend(k, plan); !again {
+		if problem, again = s.applyPlan(k, plan); !again {
 			s.report(is, problem)
 			return
 		}
@@ -218,9 +218,9 @@ func (s *Shaper) count() {
 	s.traffic = traffic
 }
 
-// mend makes the changes of a plan. It reports whether looking again is of use,
+// applyPlan makes the changes of a plan. It reports whether looking again is of use,
 // or else what is wrong. The caller holds s.mu.
-func (s *Shaper) mend(k *kernel, plan []Change) (problem string, again bool) {
+func (s *Shaper) applyPlan(k *kernel, plan []Change) (problem string, again bool) {
 	if s.settled {
 		ok, began := s.limit.allow(time.Now())
 		if began {

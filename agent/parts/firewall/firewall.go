@@ -75,9 +75,9 @@ func (p *Part) facts(ctx context.Context, in part.Input) Facts {
 func (p *Part) build(_ context.Context, c firewall.Config) (part.Run[firewall.Config], error) {
 	m, err := firewall.New(c, firewall.Options{
 		Logger: p.host.Logger(name), Exempt: exemptNets,
-		OnChange: func(firewall.Status) { p.host.Changed() },
-		OnOthers: p.othersChanged,
-		OnLook:   func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
+		OnChange:    func(firewall.Status) { p.host.Changed() },
+		OnOthers:    p.othersChanged,
+		OnReconcile: func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
 	})
 	if err != nil {
 		return part.Run[firewall.Config]{}, err

@@ -72,8 +72,8 @@ func Desired(c *config.Config, dir string) netcfg.Config {
 func (p *Part) build(_ context.Context, c netcfg.Config) (part.Run[netcfg.Config], error) {
 	m, err := netcfg.New(c, netcfg.Options{
 		Logger: p.host.Logger(name), ResolvConf: p.host.Paths().ResolvConf,
-		OnChange: func(netcfg.Status) { p.host.Changed() },
-		OnLook:   func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
+		OnChange:    func(netcfg.Status) { p.host.Changed() },
+		OnReconcile: func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
 	})
 	if err != nil {
 		return part.Run[netcfg.Config]{}, err
