@@ -27,7 +27,7 @@ func TestScrapeOf5000Phones(t *testing.T) {
 	cfg := phones.Config{Unknown: phones.Approve}
 	for i := range n {
 		number := fmt.Sprint(10000 + i)
-		cfg.Extensions = append(cfg.Extensions, yealink.Extension{Number: number, Name: "Phone " + number})
+		cfg.Extensions = append(cfg.Extensions, yealink.Account{Number: number, Name: "Phone " + number})
 		mac := net.HardwareAddr{0, 0x15, 0x65, 0, byte(i >> 8), byte(i)}
 		cfg.Phones = append(cfg.Phones, phones.Phone{MAC: mac, Model: "T42U", Extension: number})
 	}

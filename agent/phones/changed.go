@@ -30,7 +30,7 @@ func (s *Service) files() map[string][sha256.Size]byte {
 
 // rearmChanged puts the secret back into the files of phones whose extension has another one now: what they have got
 // once is of no use any more. The caller holds s.mu.
-func (s *Service) rearmChanged(before map[string]yealink.Extension) {
+func (s *Service) rearmChanged(before map[string]yealink.Account) {
 	var again []string
 	for k := range s.saved.Done {
 		mac, err := parseKey(k)

@@ -30,7 +30,7 @@ func TestChangedFiles(t *testing.T) {
 			if err := o.Approve(t.Context(), stranger, "101", "T54W"); err != nil {
 				t.Fatal(err)
 			}
-			cfg.Extensions = append([]yealink.Extension(nil), cfg.Extensions...)
+			cfg.Extensions = append([]yealink.Account(nil), cfg.Extensions...)
 			tt.change(&cfg)
 			if got := fmt.Sprint(o.Apply(cfg)); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
@@ -70,7 +70,7 @@ func TestNewSecretIsGivenOnceMore(t *testing.T) {
 	if file, err := o.get("10", "001565000001.cfg"); err != nil || strings.Contains(file, "secret-of-alice") {
 		t.Fatalf("it is given still: %v", err)
 	}
-	cfg.Extensions = append([]yealink.Extension(nil), cfg.Extensions...)
+	cfg.Extensions = append([]yealink.Account(nil), cfg.Extensions...)
 	cfg.Extensions[0].Secret = "another-secret"
 	if changed := o.Apply(cfg); len(changed) != 1 {
 		t.Errorf("changed: %v", changed)

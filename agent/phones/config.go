@@ -34,7 +34,7 @@ const (
 // Config is the phones as they should be.
 type Config struct {
 	Site       yealink.Site
-	Extensions []yealink.Extension
+	Extensions []yealink.Account
 	Phones     []Phone
 	// ModelExtra are raw keys by model, over those of the renderer.
 	ModelExtra map[string]map[string]string

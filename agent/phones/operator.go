@@ -42,7 +42,7 @@ func (s *Service) Approve(ctx context.Context, mac net.HardwareAddr, extension, 
 		}
 		model = m.Name
 	}
-	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Extension) bool { return e.Number == extension }) {
+	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Account) bool { return e.Number == extension }) {
 		return fmt.Errorf("%w: %s is not in the configuration", ErrNoExtension, extension)
 	}
 	if owner, taken := s.owner(extension); taken && owner.String() != mac.String() {
@@ -300,7 +300,7 @@ type Link struct {
 func (s *Service) SoftphoneLink(extension string) (Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Extension) bool { return e.Number == extension }) {
+	if !slices.ContainsFunc(s.cfg.Extensions, func(e yealink.Account) bool { return e.Number == extension }) {
 		return Link{}, fmt.Errorf("%w: %s is not in the configuration", ErrNoExtension, extension)
 	}
 	token, expires := s.tokens.issue(extension)

@@ -32,7 +32,7 @@ type Service struct {
 	at      time.Time                    // when cfg was last applied
 	phones  map[string]Phone             // named in cfg, by key
 	also    map[string]net.HardwareAddr  // phones' MACs by the key of another one of theirs
-	numbers map[string]yealink.Extension // of cfg, by number
+	numbers map[string]yealink.Account // of cfg, by number
 	saved   Saved
 	seen    *roster
 }
@@ -89,7 +89,7 @@ func (s *Service) take(cfg Config) {
 			s.also[key(other)] = p.MAC
 		}
 	}
-	s.numbers = make(map[string]yealink.Extension, len(cfg.Extensions))
+	s.numbers = make(map[string]yealink.Account, len(cfg.Extensions))
 	for _, e := range cfg.Extensions {
 		s.numbers[e.Number] = e
 	}
@@ -212,11 +212,11 @@ func (s *Service) render(p Phone, at time.Time) []byte {
 	})
 }
 
-func (s *Service) extension(number string) yealink.Extension {
+func (s *Service) extension(number string) yealink.Account {
 	if e, ok := s.numbers[number]; ok {
 		return e
 	}
-	return yealink.Extension{Number: number}
+	return yealink.Account{Number: number}
 }
 
 // armed reports whether a phone's file holds its secret. The caller holds s.mu.

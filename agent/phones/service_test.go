@@ -68,7 +68,7 @@ func (o *office) open(change func(*phones.Config)) {
 			Server: addr("1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma"}, Voicemail: "*97", Language: "fr",
 			Zone: time.UTC, ProvisioningURL: "tftp://192.168.1.1", AdminPassword: "an-admin-password",
 		},
-		Extensions: []yealink.Extension{
+		Extensions: []yealink.Account{
 			{Number: "100", Name: "Alice", Secret: "secret-of-alice", Voicemail: true}, {Number: "101", Name: "Bob", Secret: "secret-of-bob-1"},
 			{Number: "102", Name: "Chloé", Secret: "secret-of-chloe"},
 		},
@@ -353,7 +353,7 @@ func (fullDisk) Save(context.Context, phones.Saved) error {
 }
 
 func TestApprovalThatIsNotStoredDoesNotCount(t *testing.T) {
-	s, err := phones.New(t.Context(), phones.Config{Extensions: []yealink.Extension{{Number: "100"}}}, phones.Deps{
+	s, err := phones.New(t.Context(), phones.Config{Extensions: []yealink.Account{{Number: "100"}}}, phones.Deps{
 		Store: fullDisk{phones.FileStore{Path: filepath.Join(t.TempDir(), "x")}}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -80,7 +80,7 @@ type lpentry struct {
 }
 
 // linphone writes a softphone's configuration.
-func linphone(s yealink.Site, e yealink.Extension) ([]byte, error) {
+func linphone(s yealink.Site, e yealink.Account) ([]byte, error) {
 	host := s.Server.String()
 	server := net.JoinHostPort(host, strconv.Itoa(int(s.Port)))
 	name := orElse(yealink.Clean(e.Name), e.Number)

@@ -32,7 +32,7 @@ func Desired(c *config.Config, secrets map[string]string, f Facts) phones.Config
 	}
 	p.Site.AdminPassword = cmp.Or(c.Provisioning.AdminPassword.Reveal(), secrets[adminSecret])
 	for _, e := range c.Extensions {
-		p.Extensions = append(p.Extensions, yealink.Extension{
+		p.Extensions = append(p.Extensions, yealink.Account{
 			Number: e.Number, Name: e.Name, Secret: cmp.Or(f.InExchange[e.Number], e.SecretFrom(secrets)), Voicemail: e.Voicemail,
 		})
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestDesiredPhones(t *testing.T) {
 	p := Desired(parttest.Config(t), map[string]string{adminSecret: "made-admin", config.SecretName("100"): "made-100"}, Facts{TimeServer: true})
-	want := []yealink.Extension{
+	want := []yealink.Account{
 		{Number: "100", Name: "Alice", Secret: "made-100", Voicemail: p.Extensions[0].Voicemail},
 		{Number: "101", Name: "101", Secret: "correct-horse-battery", Voicemail: p.Extensions[1].Voicemail},
 	}

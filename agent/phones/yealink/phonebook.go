@@ -18,7 +18,7 @@ type entry struct {
 }
 
 // Phonebook writes the remote phonebook of all extensions, by name.
-func Phonebook(extensions []Extension) ([]byte, error) {
+func Phonebook(extensions []Account) ([]byte, error) {
 	var d directory
 	for _, e := range extensions {
 		d.Entries = append(d.Entries, entry{Clean(firstOf(e.Name, e.Number)), Clean(e.Number)})

@@ -54,7 +54,7 @@ func Rendered() map[string]bool {
 	file := Render(Site{
 		Server: addr, Codecs: []string{"pcma", "pcmu", "g722", "g729", "opus"}, Voicemail: "1", Language: "en", Zone: loc, NTP: []netip.Addr{addr, addr},
 		ProvisioningURL: "x", PhonebookURL: "x", PhonebookName: "x", AdminPassword: "x", VoiceVLAN: 1, ResyncBegin: "x", ResyncEnd: "x",
-	}, Phone{Model: model, Line: Extension{Number: "1", Secret: "x", Voicemail: true}})
+	}, Phone{Model: model, Line: Account{Number: "1", Secret: "x", Voicemail: true}})
 	for line := range strings.Lines(string(file)) {
 		if key, _, ok := strings.Cut(line, " = "); ok {
 			keys[key] = true

@@ -33,8 +33,8 @@ type Site struct {
 	BLF                    bool // fill free keys with the other extensions
 }
 
-// Extension is a number that can be called.
-type Extension struct {
+// Account is a line of a phone: a number with its secret at the exchange.
+type Account struct {
 	Number, Name string
 	Secret       string // empty: leave the phone the one that it has
 	Voicemail    bool
@@ -65,9 +65,9 @@ type Key struct {
 type Phone struct {
 	MAC   net.HardwareAddr
 	Model Model
-	Line  Extension
+	Line  Account
 	// Others are the extensions that free keys show, in that order.
-	Others []Extension
+	Others []Account
 	Keys   []Key
 	// Extra are raw keys of the phones, from the most general to the most special;
 	// they add to what is rendered or replace it. An empty value removes a key.

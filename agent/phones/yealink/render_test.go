@@ -24,7 +24,7 @@ func testSite(t testing.TB) Site {
 	}
 }
 
-var team = []Extension{{Number: "100", Name: "Alice", Secret: "secret-of-alice", Voicemail: true}, {Number: "101", Name: "Bob"}, {Number: "102", Name: "Chloé"}}
+var team = []Account{{Number: "100", Name: "Alice", Secret: "secret-of-alice", Voicemail: true}, {Number: "101", Name: "Bob"}, {Number: "102", Name: "Chloé"}}
 
 func testPhone(t testing.TB, model string) Phone {
 	t.Helper()
@@ -172,7 +172,7 @@ func TestModels(t *testing.T) {
 }
 
 func TestPhonebook(t *testing.T) {
-	book, err := Phonebook(append([]Extension{{Number: "103", Name: "<Zoé> & Co\n"}}, team...))
+	book, err := Phonebook(append([]Account{{Number: "103", Name: "<Zoé> & Co\n"}}, team...))
 	if err != nil {
 		t.Fatal(err)
 	}
