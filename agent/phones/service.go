@@ -29,10 +29,10 @@ type Service struct {
 
 	mu      sync.Mutex // guards the following
 	cfg     Config
-	at      time.Time                    // when cfg was last applied
-	phones  map[string]Phone             // named in cfg, by key
-	also    map[string]net.HardwareAddr  // phones' MACs by the key of another one of theirs
-	numbers map[string]yealink.Account // of cfg, by number
+	at      time.Time                   // when cfg was last applied
+	phones  map[string]Phone            // named in cfg, by key
+	also    map[string]net.HardwareAddr // phones' MACs by the key of another one of theirs
+	numbers map[string]yealink.Account  // of cfg, by number
 	saved   Saved
 	seen    *roster
 }
