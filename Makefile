@@ -5,6 +5,7 @@ GO          := packaging/dev/setup/go
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
+SOAK        ?= 10m
 PHONES      ?= 5
 ONCE        ?=
 DEB_ARCH     = $(or $(ARCH),$(shell dpkg --print-architecture))
@@ -62,6 +63,11 @@ fuzz: root deps-build  ## run every fuzz target for FUZZTIME
 	    echo "$$package $$target"; \
 	    $(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=1s "$$package" || exit 1; \
 	done
+
+.PHONY: soak
+soak: root deps-soak build  ## every fuzz target for FUZZTIME, then SOAK (10m) of kill -9, damaged lease stores and floods; one table
+	$(MAKE) fuzz
+	$(GO) run ./packaging/dev/soak -for $(SOAK)
 
 .PHONY: deb
 deb: deps-deb  ## build the Debian package into build/ (ARCH=arm64 to cross-build)
