@@ -47,7 +47,7 @@ func newFleet(s *site, p port) *fleet {
 	return &fleet{site: s, port: p, waiting: map[dhcpv4.TransactionID]*client{}, owner: map[netip.Addr]*client{}}
 }
 
-// receive hands answers to the clients that wait for them, and answers ARP for those that hold an address.
+// receive hands answers to the clients that wait for them.
 func (f *fleet) receive() {
 	buf := make([]byte, 2048)
 	for {
@@ -55,21 +55,33 @@ func (f *fleet) receive() {
 		if err != nil {
 			return
 		}
-		if addr, ok := arpQuestion(buf[:n]); ok {
-			if mac, _ := f.holding(addr); mac != nil {
-				_ = f.port.send(arpAnswer(buf[:n], mac)) // lost, like any frame
-			}
+		m := dhcpAnswer(buf[:n])
+		if m == nil {
 			continue
 		}
-		if m := dhcpAnswer(buf[:n]); m != nil {
-			f.mu.Lock()
-			c := f.waiting[m.TransactionID]
-			f.mu.Unlock()
-			if c != nil && m.ServerIPAddr != nil && m.ClientHWAddr.String() == c.mac.String() {
-				select {
-				case c.answers <- m:
-				default:
-				}
+		f.mu.Lock()
+		c := f.waiting[m.TransactionID]
+		f.mu.Unlock()
+		if c != nil && m.ClientHWAddr.String() == c.mac.String() {
+			select {
+			case c.answers <- m:
+			default:
+			}
+		}
+	}
+}
+
+// answerARP answers for those that hold an address. It has a socket of its own: no flood of datagrams holds it up.
+func (f *fleet) answerARP(p port) {
+	buf := make([]byte, 256)
+	for {
+		n, _, err := p.conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		if addr, ok := arpQuestion(buf[:n]); ok {
+			if mac, _ := f.holding(addr); mac != nil {
+				_ = p.send(arpAnswer(buf[:n], mac)) // lost, like any frame
 			}
 		}
 	}

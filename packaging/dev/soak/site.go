@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
@@ -98,8 +100,8 @@ func (s *site) connect() error {
 	if err != nil {
 		return err
 	}
-	for _, h := range hosts[1:3] {
-		p, err := openPort(h, "eth0")
+	for i, protocol := range []int{unix.ETH_P_IP, unix.ETH_P_IP, unix.ETH_P_ARP} {
+		p, err := openPort(hosts[1+i%2], "eth0", protocol)
 		if err != nil {
 			return err
 		}
@@ -164,6 +166,7 @@ func (s *site) run(ctx, trouble context.Context) error {
 		return fmt.Errorf("first start: %w", err)
 	}
 	go s.fleet.receive()
+	go s.fleet.answerARP(s.ports[2])
 	var wg sync.WaitGroup
 	for _, c := range s.clients {
 		wg.Go(func() { s.fleet.live(trouble, c) })

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,16 +22,26 @@ const (
 // port is a cable whose other end takes frames with any sender.
 type port struct{ conn *packet.Conn }
 
-func openPort(h *lab.Host, ifname string) (p port, err error) {
+// receiveBuffer is so large that what a flood pushes out of it would have been lost by a switch, too.
+const receiveBuffer = 8 << 20
+
+// openPort opens a socket for frames of one protocol.
+func openPort(h *lab.Host, ifname string, protocol int) (p port, err error) {
 	err = h.Do(func() error {
 		ifi, err := net.InterfaceByName(ifname)
 		if err != nil {
 			return err
 		}
-		if p.conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil); err != nil {
+		if p.conn, err = packet.Listen(ifi, packet.Raw, protocol, nil); err != nil {
 			return err
 		}
-		return p.conn.SetPromiscuous(true)
+		raw, err := p.conn.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var set error
+		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) })
+		return errors.Join(err, set, p.conn.SetPromiscuous(true))
 	})
 	return p, err
 }
