@@ -12,6 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/certificate"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
+	partalerts "github.com/sae-agent/sae-agent/agent/parts/alerts"
 	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
 	partconsole "github.com/sae-agent/sae-agent/agent/parts/console"
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
@@ -29,6 +30,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/takeover"
 	"github.com/sae-agent/sae-agent/agent/web"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
@@ -107,6 +109,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 		services.New(h),
 		w.stacks,
 		partbackup.New(h, opts.BackupCommand),
+		partalerts.New(h, partalerts.Deps{Problems: func() ([]problem.Problem, bool) { return a.cached.Load().KnownProblems() }}),
 		verify.New(h, verify.Deps{
 			Exchange: w.exchange, Users: w.stacks, Phones: w.phonesToVerify, Certificate: w.certificate.Get,
 			GatewayRegistered: func() bool {

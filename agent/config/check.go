@@ -39,6 +39,7 @@ func (v *checker) check() {
 	v.http()
 	v.console()
 	v.logs()
+	v.alerts()
 	v.firewall()
 	v.stacks()
 	v.ports()

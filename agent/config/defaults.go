@@ -41,6 +41,7 @@ func Default() *Config {
 		},
 		Console: Console{Enabled: true},
 		Logs:    Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
+		Alerts:  Alerts{Severity: AlertWarning, Every: 5 * time.Minute, Mail: AlertMail{TLS: MailSTARTTLS}},
 	}
 }
 

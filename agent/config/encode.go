@@ -37,6 +37,7 @@ var comments = map[string]string{
 	"http":                        "The agent's own HTTP server: /metrics and provisioning.",
 	"console":                     "The pages and the API over HTTPS.",
 	"logs":                        "What is remembered of what has happened.",
+	"alerts":                      "Who is told of problems.",
 }
 
 // Marshal writes the configuration as a commented file that parses back to the

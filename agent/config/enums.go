@@ -124,3 +124,26 @@ const (
 )
 
 func (UpdatePolicy) values() []string { return []string{"patch", "minor", "notify"} }
+
+// AlertSeverity is the least severity that is told.
+type AlertSeverity string
+
+// Severities of alerts.
+const (
+	AlertWarning AlertSeverity = "warning"
+	AlertError   AlertSeverity = "error"
+)
+
+func (AlertSeverity) values() []string { return []string{"warning", "error"} }
+
+// MailTLS says how a connection to a mail server is encrypted.
+type MailTLS string
+
+// Ways to encrypt it.
+const (
+	MailSTARTTLS MailTLS = "starttls"
+	MailImplicit MailTLS = "implicit"
+	MailPlain    MailTLS = "none"
+)
+
+func (MailTLS) values() []string { return []string{"starttls", "implicit", "none"} }

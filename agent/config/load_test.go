@@ -65,6 +65,7 @@ func TestTenLinesAreEnough(t *testing.T) {
 		HTTP:    HTTP{Listen: []netip.AddrPort{netip.AddrPortFrom(lan, 9303), netip.MustParseAddrPort("127.0.0.1:9303")}},
 		Console: Console{Enabled: true},
 		Logs:    Logs{Retention: 7 * 24 * time.Hour, PersonalData: PersonalKeep},
+		Alerts:  Alerts{Severity: AlertWarning, Every: 5 * time.Minute, Mail: AlertMail{TLS: MailSTARTTLS}},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

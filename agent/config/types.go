@@ -45,6 +45,8 @@ type Config struct {
 	Console Console `yaml:"console"`
 	// What is remembered of what has happened.
 	Logs Logs `yaml:"logs"`
+	// Who is told of new and ended problems, without a Prometheus.
+	Alerts Alerts `yaml:"alerts"`
 }
 
 // Site is the place.
@@ -376,4 +378,40 @@ type Logs struct {
 	Retention time.Duration `yaml:"retention" example:"7d"`
 	// Numbers, names and addresses of people: keep (they are in the journal), omit (they are left out of the journal, and only in the daemon's memory until retention ends).
 	PersonalData PersonalData `yaml:"personal_data"`
+}
+
+// Alerts is who is told of problems.
+type Alerts struct {
+	// By mail. Nobody unless to is set.
+	Mail AlertMail `yaml:"mail"`
+	// By a POST of JSON. Nobody unless url is set.
+	Webhook AlertWebhook `yaml:"webhook"`
+	// The least severity that is told: warning (everything), error (only what does not work).
+	Severity AlertSeverity `yaml:"severity"`
+	// Least time between two messages to the same place, 1 minute to 1 day; what happens meanwhile is in the next one.
+	Every time.Duration `yaml:"every" example:"15m"`
+}
+
+// AlertMail is a mail server that takes alerts.
+type AlertMail struct {
+	// Who gets them.
+	To []string `yaml:"to" example:"it@sae303.example"`
+	// The sender, an address that the server lets this appliance use.
+	From string `yaml:"from" example:"sae-agent@sae303.example"`
+	// The mail server, and its port unless that is 587.
+	Server string `yaml:"server" example:"smtp.sae303.example:587"`
+	// How the connection is encrypted: starttls, implicit (servers at port 465), none (only for a server that asks for no password).
+	TLS MailTLS `yaml:"tls"`
+	// Name to log in with. Empty: no login.
+	User string `yaml:"user" example:"sae-agent@sae303.example"`
+	// File with the password on its first line, readable by root only. It is read for each message.
+	PasswordFile string `yaml:"password_file" example:"/etc/sae-agent/smtp.secret"`
+}
+
+// AlertWebhook is an HTTP server that takes alerts.
+type AlertWebhook struct {
+	// Address, http or https. It gets what Alertmanager sends to a webhook, version 4.
+	URL string `yaml:"url" example:"https://hooks.sae303.example/sae-agent"`
+	// File with a token on its first line, sent as Authorization: Bearer. It is read for each message.
+	TokenFile string `yaml:"token_file" example:"/etc/sae-agent/webhook.secret"`
 }

@@ -7,6 +7,6 @@ func Operations() []Declaration {
 	return slices.Concat(
 		statusOperations(), configOperations(), leaseOperations(), phoneOperations(), pbxOperations(),
 		firewallOperations(), stackOperations(), backupOperations(), verifyOperations(), logOperations(),
-		consoleOperations(),
+		consoleOperations(), alertOperations(),
 	)
 }

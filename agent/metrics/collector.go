@@ -29,6 +29,14 @@ type Cached struct {
 	Disk Disk // that holds the state
 }
 
+// KnownProblems returns what was wrong then; false while no status was taken.
+func (c *Cached) KnownProblems() ([]problem.Problem, bool) {
+	if c == nil {
+		return nil, false
+	}
+	return c.Status.Problems, true
+}
+
 // Disk is a file system, in bytes.
 type Disk struct{ Size, Free uint64 }
 

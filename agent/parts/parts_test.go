@@ -26,6 +26,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
+	"github.com/sae-agent/sae-agent/agent/parts/alerts"
 	"github.com/sae-agent/sae-agent/agent/parts/backup"
 	"github.com/sae-agent/sae-agent/agent/parts/console"
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
@@ -287,6 +288,10 @@ func allParts() map[string]aPart {
 				})
 			},
 			works: ran(), off: []string{"stacks"},
+		},
+		"alerts": {
+			make:  func(h part.Host) part.Part { return alerts.New(h, alerts.Deps{}) },
+			works: ran(), off: []string{"alerts"},
 		},
 		"backup": {make: func(h part.Host) part.Part { return backup.New(h, nil) }, works: ran()},
 		"verify": {

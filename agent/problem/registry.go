@@ -56,6 +56,7 @@ const (
 	HostnameUnknown    ID = "hostname-unknown"
 	SSHPassword        ID = "ssh-password-login"
 	ResolverSilent     ID = "resolver-silent"
+	AlertsNotDelivered ID = "alerts-not-delivered"
 )
 
 // Kind describes a kind of problem.
@@ -121,5 +122,6 @@ func Kinds() []Kind {
 		{HostnameUnknown, "The machine does not know its own name."},
 		{SSHPassword, "Passwords of the SSH server can be guessed from the Internet."},
 		{ResolverSilent, "A name server does not answer."},
+		{AlertsNotDelivered, "Somebody was not told of a problem."},
 	}
 }

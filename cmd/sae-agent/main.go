@@ -114,7 +114,7 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 		{"change", "Change the configuration:", []*cobra.Command{
 			newCheckCommand(), newPlanCommand(), newApplyCommand(), newConfirmCommand(), newRollbackCommand(),
 		}},
-		{"wrong", "When something is wrong:", []*cobra.Command{newDoctorCommand(), newVerifyCommand(), newBansCommand(), newFirewallCommand()}},
+		{"wrong", "When something is wrong:", []*cobra.Command{newDoctorCommand(), newVerifyCommand(), newBansCommand(), newFirewallCommand(), newAlertsCommand()}},
 		{"servers", "Servers and copies:", []*cobra.Command{newPBXCommand(), newStacksCommand(), newBackupCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -158,7 +158,7 @@ func (p *Part) plan(context.Context, control.None) (control.BackupPlan, error) {
 // Trees implements part.Keeper.
 func (p *Part) Trees(paths part.Paths, _ part.HoldFunc) []backup.Tree {
 	return []backup.Tree{
-		{Name: "config", Path: filepath.Dir(paths.Config), Only: []string{filepath.Base(paths.Config), "*.yaml", "*.yml"}},
+		{Name: "config", Path: filepath.Dir(paths.Config), Only: []string{filepath.Base(paths.Config), "*.yaml", "*.yml", "*.secret"}},
 		{Name: databaseDir, Path: paths.InState(databaseDir)},
 	}
 }

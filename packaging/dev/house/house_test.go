@@ -29,6 +29,7 @@ var common = []string{
 
 // engines are the leaf or engine of each part, with all that is below them.
 var engines = map[string][]string{
+	"alerts":       {"agent/alerts"},
 	"backup":       {"agent/backup"},
 	"console":      {"agent/console"},
 	"defence":      {"agent/attacks", "agent/pbx", "firewall"},

@@ -1,0 +1,77 @@
+package alerts
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sae-agent/sae-agent/agent/durable"
+	"github.com/sae-agent/sae-agent/agent/problem"
+)
+
+// state is what each target was told.
+type state struct {
+	Targets map[string]*told `json:"targets"`
+}
+
+type told struct {
+	// Told is what the target knows to last.
+	Told []problem.Problem `json:"told,omitempty"`
+	// Sent is when it took the last message.
+	Sent time.Time `json:"sent,omitzero"`
+	// Outbox is what may be on its way.
+	Outbox *Message `json:"outbox,omitempty"`
+}
+
+func (s *state) target(name string) *told {
+	t := s.Targets[name]
+	if t == nil {
+		t = &told{}
+		s.Targets[name] = t
+	}
+	return t
+}
+
+// readState reads what was told. A file that cannot be read costs messages that are told again.
+func readState(path string, log *slog.Logger) state {
+	s := state{}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("what was told of problems cannot be read, and is told again", "err", err)
+		s = state{}
+	}
+	for name, t := range s.Targets {
+		if t == nil {
+			delete(s.Targets, name)
+		}
+	}
+	if s.Targets == nil {
+		s.Targets = make(map[string]*told)
+	}
+	return s
+}
+
+func (s *state) write(path string) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, data, 0o600)
+}
+
+// compareStrings compares pairs, the first that differs decides.
+func compareStrings(pairs ...string) int {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if c := strings.Compare(pairs[i], pairs[i+1]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
