@@ -48,13 +48,18 @@ test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on a
 lint: deps-build  ## gofmt, go vet, staticcheck
 	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && \
 	    { [ -z "$$files" ] || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }; }
-	$(GO) vet -tags vm ./...
-	$(GO) run $(STATICCHECK) -tags vm ./...
+	$(GO) vet -tags vm,profile ./...
+	$(GO) run $(STATICCHECK) -tags vm,profile ./...
 
 .PHONY: bench
 bench: root deps-bench build asterisk-image  ## measure against other servers, which Debian's packages bring, and under attack
 	$(GO) run ./packaging/dev/bench
 	$(GO) run ./packaging/dev/bench/attack
+
+.PHONY: profile
+profile: root deps-bench  ## write CPU and allocation profiles of the daemon under each load into build/profiles
+	$(GO) build -trimpath -tags profile -o build/profiled/ ./cmd/sae-agent ./cmd/phonesim
+	PATH="$$($(CURDIR)/$(GO) env GOROOT)/bin:$$PATH" $(GO) run ./packaging/dev/bench -build build/profiled -profile build/profiles
 
 .PHONY: fuzz
 fuzz: root deps-build  ## run every fuzz target for FUZZTIME

@@ -68,6 +68,7 @@ func run(ctx context.Context, opts agent.Options) error {
 		return err
 	}
 	go feedWatchdog(ctx, a, opts.Logger)
+	go profile(ctx, opts.Runtime, opts.Logger)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

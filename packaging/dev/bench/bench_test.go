@@ -50,7 +50,7 @@ func TestPeers(t *testing.T) {
 				if err != nil || kb < 500 {
 					t.Errorf("memory: %d kB, %v", kb, err)
 				}
-				return b.files(ctx, s, c)
+				return b.files(ctx, s, c, filesRate, 0)
 			})
 			if err != nil {
 				t.Error(err)

@@ -64,18 +64,20 @@ func writeFleetFiles(root string, fleet []phone) error {
 	return nil
 }
 
-// startAgent runs sae-agent as the demo does. Phones are configured for the storm
-// only: with leases present, the clients are strangers to it as they are to the peers.
+// startAgent runs sae-agent with every part that needs no exchange. Phones are
+// configured for the storm only: with leases present, the clients are Yealinks that
+// nobody has named.
 func startAgent(ctx context.Context, s *site) ([]*lab.Process, error) {
 	var c strings.Builder
 	fmt.Fprintf(&c, `site: {name: bench, timezone: Europe/Paris, language: English}
 wan: {interface: %s, method: static, address: 198.51.100.2/24, gateway: 198.51.100.1, dns: [198.51.100.1]}
 lan: {interface: %s, address: %s/%d}
 dhcp: {range: %s-%s, lease_time: %s, force: true, relays: [{address: %s}]}
-provisioning: {root: %s}
+provisioning: {root: %s, unknown_phones: approve}
+qos: {wan_upload: 20mbit}
+http: {listen: [%[3]s:9303, 127.0.0.1:9303]}
 pbx: {driver: none}
-backup: {window: off}
-firewall: {enabled: false}
+firewall: {enabled: true}
 `, wanLink, lanLink, serverAddr, subnet.Bits(), poolFirst, poolLast, leaseTime, relayAddr, s.root)
 	if s.leases == 0 {
 		c.WriteString("extensions:\n")

@@ -34,6 +34,7 @@ type options struct {
 	dir      string
 	only     string
 	markdown string
+	profile  string
 }
 
 func main() {
@@ -41,12 +42,13 @@ func main() {
 		exit(runChild(os.Args[2], os.Args[3]))
 	}
 	var o options
-	flag.IntVar(&o.rounds, "n", 3, "rounds; the table shows medians")
+	flag.IntVar(&o.rounds, "n", 5, "rounds; the table shows medians and spread")
 	flag.BoolVar(&o.short, "short", false, "runs of one second, for a first look")
 	flag.StringVar(&o.build, "build", "build", "folder with sae-agent and phonesim (make build)")
 	flag.StringVar(&o.dir, "dir", "build", "folder for leases and other state, on the disk to be measured")
 	flag.StringVar(&o.only, "only", "", "measure only servers whose name contains this, separated by commas")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report as Markdown to this file, too")
+	flag.StringVar(&o.profile, "profile", "", "instead write CPU and allocation profiles of each load of sae-agent into this folder (make profile)")
 	flag.Parse()
 	if err := lab.Enter(); err != nil {
 		exit(err)
@@ -78,6 +80,9 @@ func bench(ctx context.Context, o options) error {
 		return err
 	}
 	b := &runner{options: o, self: self, contenders: chosen(o.only), results: results{}}
+	if o.profile != "" {
+		return b.profiles(ctx)
+	}
 	if len(b.contenders) == 0 {
 		return fmt.Errorf("no server has %q in its name", o.only)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -56,7 +57,7 @@ func (s *site) perfdhcp(ctx context.Context, guess float64, d time.Duration) (fl
 // answers that did not come.
 func (s *site) perfdhcpAt(ctx context.Context, rate float64, d time.Duration) (reached, dropped float64, err error) {
 	out, err := s.phones.Command(ctx, "perfdhcp", "-4", "-l", phoneLink,
-		"-r", strconv.Itoa(int(rate)), "-R", strconv.Itoa(s.leases), "-b", "mac="+dhcpload.MAC(0).String(),
+		"-r", strconv.Itoa(int(rate)), "-R", strconv.Itoa(s.leases), "-b", "mac="+dhcpload.MAC(0).String(), "-o", "60,"+hex.EncodeToString([]byte("yealink")),
 		"-p", strconv.Itoa(int(d.Seconds())), "-W", "1000000").CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != incomplete) {

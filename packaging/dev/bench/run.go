@@ -14,9 +14,12 @@ import (
 
 const (
 	fewLeases  = 1000
+	someLeases = 10000
 	manyLeases = 50000
 	newClients = 10000
 	inFlight   = 256
+	// largeReaders is how many phones fetch the firmware at the same time.
+	largeReaders = 16
 
 	// contenderTimeout bounds all that happens to one server in one round.
 	contenderTimeout = 6 * time.Minute
@@ -37,7 +40,7 @@ func (b *runner) all(ctx context.Context) error {
 	for round := range b.rounds {
 		for i := range b.contenders {
 			c := b.contenders[(round+i)%len(b.contenders)]
-			for _, part := range []func(context.Context, contender) error{b.storm, b.few, b.many} {
+			for _, part := range []func(context.Context, contender) error{b.storm, b.few, b.growth} {
 				if err := part(ctx, c); ctx.Err() != nil {
 					return ctx.Err()
 				} else if err != nil {
@@ -91,9 +94,11 @@ func (b *runner) with(ctx context.Context, c contender, leases int, fn func(ctx 
 	if up.processes, err = c.start(ctx, s); err != nil {
 		return err
 	}
-	if err := s.child(ctx, "offer", nil, &up.offered); err != nil {
+	var first offered
+	if err := s.child(ctx, "offer", 0, &first); err != nil {
 		return fmt.Errorf("did not start: %w\n%s", err, up.output())
 	}
+	up.offered = first.At
 	return fn(ctx, s, up)
 }
 
@@ -127,23 +132,45 @@ func (b *runner) storm(ctx context.Context, c contender) error {
 	})
 }
 
-// few measures with 1,000 leases: start, exchanges and files.
+// few measures with 1,000 leases: start, the first newcomer, and each load. Memory is that of all its processes,
+// before and after the loads.
 func (b *runner) few(ctx context.Context, c contender) error {
 	return b.with(ctx, c, fewLeases, func(ctx context.Context, s *site, up started) error {
 		b.add(c, startTime, float64(up.offered.Sub(up.at).Milliseconds()))
-		kb, err := residentKB(up.processes)
-		if err != nil {
+		var first offered
+		if err := s.child(ctx, "offer", manyLeases+newClients, &first); err != nil {
 			return err
 		}
-		b.add(c, memory, float64(kb)/1000)
-		return errors.Join(b.exchanges(ctx, s, c, exchangesFew), b.files(ctx, s, c), b.newcomers(ctx, s, c))
+		b.add(c, firstOffer, float64(first.Took.Microseconds())/1000)
+		return errors.Join(
+			b.resident(c, memory, up), b.exchanges(ctx, s, c, exchangesFew),
+			b.files(ctx, s, c, filesRate, 0), b.files(ctx, s, c, filesAgain, 1),
+			b.firmware(ctx, s, c, firmwareOne, 1), b.firmware(ctx, s, c, firmwareMany, largeReaders),
+			b.newcomers(ctx, s, c), b.resident(c, memoryLoaded, up),
+		)
 	})
 }
 
-func (b *runner) many(ctx context.Context, c contender) error {
-	return b.with(ctx, c, manyLeases, func(ctx context.Context, s *site, up started) error {
-		return b.exchanges(ctx, s, c, exchangesMany)
-	})
+// growth measures with more leases.
+func (b *runner) growth(ctx context.Context, c contender) error {
+	var errs []error
+	for _, g := range []struct {
+		leases       int
+		rate, memory measure
+	}{{someLeases, exchangesSome, memorySome}, {manyLeases, exchangesMany, memoryMany}} {
+		errs = append(errs, b.with(ctx, c, g.leases, func(ctx context.Context, s *site, up started) error {
+			return errors.Join(b.exchanges(ctx, s, c, g.rate), b.resident(c, g.memory, up))
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *runner) resident(c contender, m measure, up started) error {
+	kb, err := residentKB(up.processes)
+	if err == nil {
+		b.add(c, m, float64(kb)/1000)
+	}
+	return err
 }
 
 func (b *runner) exchanges(ctx context.Context, s *site, c contender, m measure) error {
@@ -179,20 +206,31 @@ func (s *site) load(ctx context.Context, config dhcpload.Config) (r dhcpload.Res
 	return r, err
 }
 
-func (b *runner) files(ctx context.Context, s *site, c contender) error {
-	var r tftpload.Result
-	err := s.child(ctx, "tftp", tftpload.Config{
-		Server: netip.AddrPortFrom(serverAddr, 69), Sources: s.readers, File: smallFile, Size: smallSize,
-		Duration: b.duration(), Patience: time.Second,
-	}, &r)
-	if err != nil {
-		return err
+// files has 64 clients fetch a small file, each from that many ports in turn; 0: from ever other ones.
+func (b *runner) files(ctx context.Context, s *site, c contender, m measure, ports int) error {
+	r, err := b.read(ctx, s, c, tftpload.Config{Sources: s.readers, Ports: ports, File: smallFile, Size: smallSize})
+	if err == nil {
+		b.add(c, m, r.Rate())
 	}
+	return err
+}
+
+// firmware has phones fetch the large file in blocks that fill a frame.
+func (b *runner) firmware(ctx context.Context, s *site, c contender, m measure, phones int) error {
+	r, err := b.read(ctx, s, c, tftpload.Config{Sources: s.readers[:phones], File: largeFile, Size: largeSize, BlockSize: largeBlock})
+	if err == nil {
+		b.add(c, m, float64(r.Bytes)/1e6/r.Elapsed.Seconds())
+	}
+	return err
+}
+
+func (b *runner) read(ctx context.Context, s *site, c contender, config tftpload.Config) (r tftpload.Result, err error) {
+	config.Server, config.Duration, config.Patience = netip.AddrPortFrom(serverAddr, 69), b.duration(), time.Second
+	err = s.child(ctx, "tftp", config, &r)
 	if r.Failed > 0 {
 		b.note("%s: %d of %d files failed: %s", c.name, r.Failed, r.Files+r.Failed, r.Why)
 	}
-	b.add(c, filesRate, r.Rate())
-	return nil
+	return r, err
 }
 
 // crossCheck looks for the highest rate at which an independent generator loses at

@@ -36,6 +36,9 @@ const (
 	leaseTime   = 12 * time.Hour
 	smallFile   = "small.bin"
 	smallSize   = 2000 // bytes
+	largeFile   = "large.rom"
+	largeSize   = 47 << 20 // a phone's firmware
+	largeBlock  = 1428
 	readerCount = 64
 
 	startTimeout = time.Minute
@@ -95,7 +98,7 @@ func (s *site) connect() error {
 	return err
 }
 
-// files fills the TFTP root: a small file and what peers serve to the phones of the
+// files fills the TFTP root: a small file, a large one and what peers serve to the phones of the
 // storm. Ours makes the phones' files itself and never looks at these.
 func (s *site) files() error {
 	if err := os.Chmod(s.dir, 0o755); err != nil { // some servers give up root
@@ -107,7 +110,8 @@ func (s *site) files() error {
 	if err := os.WriteFile(filepath.Join(s.root, smallFile), make([]byte, smallSize), 0o644); err != nil {
 		return err
 	}
-	return writeFleetFiles(s.root, s.fleet)
+	large := filepath.Join(s.root, largeFile)
+	return errors.Join(os.WriteFile(large, nil, 0o644), os.Truncate(large, largeSize), writeFleetFiles(s.root, s.fleet))
 }
 
 func (s *site) close() error { return errors.Join(s.lab.Close(), os.RemoveAll(s.dir)) }
@@ -156,11 +160,23 @@ var children = map[string]func(ctx context.Context, config []byte) (any, error){
 		}
 		return tftpload.Run(ctx, c)
 	},
-	"offer": func(ctx context.Context, _ []byte) (any, error) {
+	"offer": func(ctx context.Context, config []byte) (any, error) {
+		var client int
+		if err := json.Unmarshal(config, &client); err != nil {
+			return nil, err
+		}
 		ctx, cancel := context.WithTimeout(ctx, startTimeout)
 		defer cancel()
-		return dhcpload.FirstOffer(ctx, relayAddr, serverAddr)
+		began := time.Now()
+		at, err := dhcpload.FirstOffer(ctx, relayAddr, serverAddr, client)
+		return offered{At: at, Took: at.Sub(began)}, err
 	},
+}
+
+// offered is when a client's first offer came, and how long after its first DISCOVER.
+type offered struct {
+	At   time.Time
+	Took time.Duration
 }
 
 // residentKB returns how much memory the processes hold, in kB (VmRSS).

@@ -1,6 +1,7 @@
 // Package dhcpload measures how many DHCP four-way exchanges (DISCOVER, OFFER,
 // REQUEST, ACK) per second a server completes for a fixed number of clients that
 // are busy at the same time: a closed loop, the next client starts when one is done.
+// It also renews leases, and asks for nothing but options (INFORM).
 //
 // It speaks as a relay agent does (RFC 2131 section 4.1: giaddr set, unicast between
 // the ports 67), so that any server answers to an ordinary socket and all take the
@@ -23,8 +24,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Kind is what a client does.
+type Kind int
+
+// Kinds of clients.
+const (
+	Boot   Kind = iota // DISCOVER, OFFER, REQUEST, ACK
+	Renew              // REQUEST, ACK of the address that it has
+	Inform             // INFORM, ACK; all have the relay's address, since only who has an address is answered
+)
+
 // Config of one run.
 type Config struct {
+	Kind     Kind
+	Held     netip.Addr    // Renew: the address of client 0; the others have those that follow
 	Relay    netip.Addr    // our own address, giaddr; names the subnet to the server
 	Server   netip.Addr    // where requests go, port 67
 	First    int           // number of the first client; a client's number is in its MAC
@@ -165,9 +178,23 @@ func (r *run) start(i int, now time.Time) {
 	s.client = r.cfg.First + r.next%r.cfg.Clients
 	s.xid = uint32(r.next/len(r.slots)+1)<<16 | uint32(i)
 	s.begun = now
-	s.packet = discover(s.packet, s.client, s.xid, r.cfg.Relay)
+	switch r.cfg.Kind {
+	case Renew:
+		s.packet = message(s.packet, request, s.client, s.xid, r.cfg.Relay, r.held(s.client))
+	case Inform:
+		s.packet = message(s.packet, inform, s.client, s.xid, r.cfg.Relay, r.cfg.Relay.As4())
+	default:
+		s.packet = message(s.packet, discover, s.client, s.xid, r.cfg.Relay, [4]byte{})
+	}
 	r.next++
 	r.send(s, now)
+}
+
+// held is the address that a client has already.
+func (r *run) held(client int) (a [4]byte) {
+	first := r.cfg.Held.As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(first[:])+uint32(client))
+	return a
 }
 
 func (r *run) send(s *slot, now time.Time) {
@@ -209,14 +236,14 @@ func (r *run) handle(packet []byte, now time.Time) {
 	if s.xid != a.xid { // an answer to a message that was repeated
 		return
 	}
-	asking := s.packet[typeAt] == request
+	asking := s.packet[typeAt] != discover
 	switch {
 	case a.kind == offer && !asking:
 		s.packet = requestFor(s.packet, a)
 		r.send(s, now)
 	case a.kind == ack && asking:
 		r.result.Done++
-		if client, taken := r.owner[a.yours]; taken && client != s.client {
+		if client, taken := r.owner[a.yours]; taken && client != s.client && r.cfg.Kind != Inform {
 			r.result.Duplicates++
 		}
 		r.owner[a.yours] = s.client
@@ -242,16 +269,15 @@ func forceBuffer(udp *net.UDPConn) error {
 	return errors.Join(err, set)
 }
 
-// MAC returns the hardware address of client n, as the generator uses it.
+// MAC returns the hardware address of client n, one of Yealink's.
 func MAC(n int) net.HardwareAddr {
-	mac := net.HardwareAddr{0x02, 0x15, 0, 0, 0, 0}
-	binary.BigEndian.PutUint32(mac[2:], uint32(n))
-	return mac
+	return net.HardwareAddr{0x00, 0x15, 0x65, byte(n >> 16), byte(n >> 8), byte(n)}
 }
 
 // FirstOffer sends DISCOVERs of one client until the server makes an offer, and
-// returns when that came. It tells when a server that was just started is up.
-func FirstOffer(ctx context.Context, relay, server netip.Addr) (time.Time, error) {
+// returns when that came. It tells when a server that was just started is up, and how
+// long a newcomer waits.
+func FirstOffer(ctx context.Context, relay, server netip.Addr, client int) (time.Time, error) {
 	udp, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(relay, 67)))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("dhcpload: %w", err)
@@ -264,7 +290,7 @@ func FirstOffer(ctx context.Context, relay, server netip.Addr) (time.Time, error
 			return time.Time{}, fmt.Errorf("dhcpload: no offer: %w", ctx.Err())
 		}
 		// Without a server the kernel refuses by ICMP: as good as no answer.
-		_, _ = udp.WriteToUDPAddrPort(discover(nil, 0, xid, relay), netip.AddrPortFrom(server, 67))
+		_, _ = udp.WriteToUDPAddrPort(message(nil, discover, client, xid, relay, [4]byte{}), netip.AddrPortFrom(server, 67))
 		if err := udp.SetReadDeadline(time.Now().Add(every)); err != nil {
 			return time.Time{}, fmt.Errorf("dhcpload: %w", err)
 		}

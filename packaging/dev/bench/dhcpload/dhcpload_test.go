@@ -102,13 +102,13 @@ func TestRunRefusesImpossible(t *testing.T) {
 func TestFirstOffer(t *testing.T) {
 	respond(t, same, ack, func(n int) bool { return n < 5 }) // it starts late
 	before := time.Now()
-	at, err := FirstOffer(t.Context(), relay, server)
+	at, err := FirstOffer(t.Context(), relay, server, 0)
 	if err != nil || at.Before(before) {
 		t.Errorf("%v, %v", at, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if at, err := FirstOffer(ctx, relay, netip.MustParseAddr("127.0.0.9")); err == nil {
+	if at, err := FirstOffer(ctx, relay, netip.MustParseAddr("127.0.0.9"), 0); err == nil {
 		t.Errorf("an offer from nobody at %v", at)
 	}
 }

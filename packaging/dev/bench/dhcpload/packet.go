@@ -7,15 +7,18 @@ import (
 
 // Message types (RFC 2132 section 9.6).
 const (
-	offer   = 2
-	request = 3
-	ack     = 5
-	nak     = 6
+	discover = 1
+	offer    = 2
+	request  = 3
+	ack      = 5
+	nak      = 6
+	inform   = 8
 )
 
 // Offsets in a BOOTP packet (RFC 2131 section 2).
 const (
 	xidAt     = 4
+	ciaddrAt  = 12
 	yiaddrAt  = 16
 	giaddrAt  = 24
 	chaddrAt  = 28
@@ -27,15 +30,15 @@ const (
 	cookie = 0x63825363
 )
 
-// fixed are the options of both messages after the type: those of any computer.
+// fixed are the options of all messages after the type: those of a Yealink phone.
 var fixed = []byte{
-	60, 8, 'M', 'S', 'F', 'T', ' ', '5', '.', '0',
-	55, 10, 1, 3, 6, 12, 15, 42, 43, 66, 67, 120,
+	60, 7, 'y', 'e', 'a', 'l', 'i', 'n', 'k',
+	55, 10, 1, 3, 6, 12, 15, 42, 43, 66, 2, 120,
 }
 
-// discover writes a DHCPDISCOVER into packet, which may be an earlier one, and
-// returns it.
-func discover(packet []byte, client int, xid uint32, relay netip.Addr) []byte {
+// message writes a message of a client into packet, which may be an earlier one, and
+// returns it. has is the address that the client has, or zero.
+func message(packet []byte, kind byte, client int, xid uint32, relay netip.Addr, has [4]byte) []byte {
 	if packet == nil {
 		packet = make([]byte, minPacket)
 		packet[0], packet[1], packet[2], packet[3] = 1, 1, 6, 1 // BOOTREQUEST, Ethernet, 6 bytes, one hop
@@ -44,8 +47,9 @@ func discover(packet []byte, client int, xid uint32, relay netip.Addr) []byte {
 		binary.BigEndian.PutUint32(packet[cookieAt:], cookie)
 	}
 	binary.BigEndian.PutUint32(packet[xidAt:], xid)
+	copy(packet[ciaddrAt:], has[:])
 	copy(packet[chaddrAt:], MAC(client))
-	options := append(packet[:optionsAt], 53, 1, 1)
+	options := append(packet[:optionsAt], 53, 1, kind)
 	options = append(options, fixed...)
 	options = append(options, 255)
 	clear(packet[len(options):])

@@ -1,10 +1,11 @@
-// Package tftpload measures how many small files per second a TFTP server sends to
-// clients that read at the same time, each one file after another from its next port,
-// with no options: blocks of 512 bytes in lockstep (RFC 1350), as
-// phones read their configuration.
+// Package tftpload measures how many files, and how many bytes, per second a TFTP
+// server sends to clients that read at the same time, each one file after another, in
+// lockstep (RFC 1350): with no options, as phones read their configuration, or with
+// larger blocks (RFC 2348), as they read firmware.
 package tftpload
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,12 +21,14 @@ import (
 
 // Config of one run.
 type Config struct {
-	Server   netip.AddrPort
-	File     string
-	Size     int           // bytes that the file must have
-	Sources  []netip.Addr  // one client at each of these reads at the same time
-	Duration time.Duration // of the measurement
-	Patience time.Duration // until an unanswered message is sent again
+	Server    netip.AddrPort
+	File      string
+	Size      int           // bytes that the file must have
+	BlockSize int           // 0: no option, 512 bytes
+	Sources   []netip.Addr  // one client at each of these reads at the same time
+	Ports     int           // from which a client reads in turn; 0: from ever other ones
+	Duration  time.Duration // of the measurement
+	Patience  time.Duration // until an unanswered message is sent again
 }
 
 // Result of one run. Times are in nanoseconds.
@@ -33,6 +36,7 @@ type Result struct {
 	Files    int           // complete and of the right size
 	Failed   int           // given up, refused or of a wrong size
 	Repeats  int           // messages sent again for want of an answer
+	Bytes    int64         // received, of files that are not complete too
 	Elapsed  time.Duration // of the measurement
 	P50, P99 time.Duration // of one file
 	Why      string        // the first failure
@@ -49,16 +53,13 @@ func (r Result) Rate() float64 {
 const (
 	blockSize = 512
 	tries     = 5
-	// firstPort is where a client begins. It takes one port after the other: one that
-	// comes again within a second looks like the last request repeated, which RFC 1350
-	// wants to be very rare (section 4), and which a server may leave unanswered. Of
-	// ports that the kernel picks, about one in 200 would.
-	firstPort = 10000
+	firstPort = 10000 // where a client begins
 
 	opRead  = 1
 	opData  = 3
 	opAck   = 4
 	opError = 5
+	opOACK  = 6
 )
 
 // Run measures. It must be called in the network namespace of the clients.
@@ -80,6 +81,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 			total.Files += r.Files
 			total.Failed += r.Failed
 			total.Repeats += r.Repeats
+			total.Bytes += r.Bytes
 			if total.Why == "" {
 				total.Why = r.Why
 			}
@@ -97,11 +99,12 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 
 // client reads the file again and again until ctx ends.
 func client(ctx context.Context, source netip.Addr, cfg Config) (r Result, took []time.Duration) {
-	for port := uint16(firstPort); ctx.Err() == nil; port++ {
-		port = max(port, firstPort)
+	ports := cmp.Or(cfg.Ports, 1<<16-firstPort)
+	for i := 0; ctx.Err() == nil; i++ {
 		begun := time.Now()
-		repeats, err := fetch(ctx, netip.AddrPortFrom(source, port), cfg)
+		size, repeats, err := fetch(ctx, netip.AddrPortFrom(source, uint16(firstPort+i%ports)), cfg)
 		r.Repeats += repeats
+		r.Bytes += int64(size)
 		switch {
 		case ctx.Err() != nil: // cut off by the end: neither done nor failed
 		case errors.Is(err, syscall.EADDRINUSE): // somebody else has the port
@@ -117,35 +120,42 @@ func client(ctx context.Context, source netip.Addr, cfg Config) (r Result, took 
 }
 
 // fetch reads the file once.
-func fetch(ctx context.Context, source netip.AddrPort, cfg Config) (repeats int, err error) {
+func fetch(ctx context.Context, source netip.AddrPort, cfg Config) (size, repeats int, err error) {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(source))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer conn.Close()
 	out := append([]byte{0, opRead}, cfg.File+"\x00octet\x00"...)
+	block, blockSize := uint16(1), blockSize
+	if cfg.BlockSize > 0 {
+		out = fmt.Appendf(out, "blksize\x00%d\x00", cfg.BlockSize)
+		block, blockSize = 0, cfg.BlockSize // the server tells first that it does so
+	}
 	to := cfg.Server
 	buf := make([]byte, 4+blockSize)
-	for block, size := uint16(1), 0; ; block++ {
+	for ; ; block++ {
 		n, from, again, err := exchange(ctx, conn, out, to, buf, block, cfg.Patience)
 		repeats += again
 		if err != nil {
-			return repeats, err
+			return size, repeats, err
 		}
 		to = from
-		size += n - 4
-		out = binary.BigEndian.AppendUint16([]byte{0, opAck}, block)
-		if n < 4+blockSize {
+		out = binary.BigEndian.AppendUint16(append(out[:0], 0, opAck), block)
+		if buf[1] == opOACK {
+			continue
+		}
+		if size += n - 4; n < 4+blockSize {
 			if size != cfg.Size {
-				return repeats, fmt.Errorf("%d bytes, want %d", size, cfg.Size)
+				return size, repeats, fmt.Errorf("%d bytes, want %d", size, cfg.Size)
 			}
 			_, err := conn.WriteToUDPAddrPort(out, to)
-			return repeats, err
+			return size, repeats, err
 		}
 	}
 }
 
-// exchange sends out until the data block that it asks for comes.
+// exchange sends out until the data block that it asks for comes; block 0 is the answer to options.
 func exchange(ctx context.Context, conn *net.UDPConn, out []byte, to netip.AddrPort, buf []byte, block uint16, patience time.Duration) (n int, from netip.AddrPort, repeats int, err error) {
 	for try := range tries {
 		if try > 0 {
@@ -170,7 +180,9 @@ func exchange(ctx context.Context, conn *net.UDPConn, out []byte, to netip.AddrP
 				return 0, from, repeats, err
 			case n >= 4 && buf[1] == opError:
 				return 0, from, repeats, fmt.Errorf("error %d: %q", buf[3], buf[4:n])
-			case n >= 4 && buf[1] == opData && binary.BigEndian.Uint16(buf[2:]) == block:
+			case block == 0 && n >= 4 && buf[1] == opOACK:
+				return n, from, repeats, nil
+			case block > 0 && n >= 4 && buf[1] == opData && binary.BigEndian.Uint16(buf[2:]) == block:
 				return n, from, repeats, nil
 			}
 		}
