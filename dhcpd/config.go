@@ -232,5 +232,7 @@ func toUint32(a netip.Addr) uint32 {
 }
 
 func toAddr(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], n)
+	return netip.AddrFrom4(a)
 }

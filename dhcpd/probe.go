@@ -65,7 +65,7 @@ func (a *arpConn) probe(addrs []netip.Addr) error {
 	var err error
 	for chunk := range slices.Chunk(addrs, batchSize) {
 		for i, addr := range chunk {
-			a.out.put(i, probeFrame(mac(a.ifi.HardwareAddr), addr))
+			a.out.put(i, probeFrame(a.out.frames[i], mac(a.ifi.HardwareAddr), addr))
 		}
 		_, e := a.out.send(a.fd, len(chunk))
 		err = errors.Join(err, e)
@@ -73,9 +73,11 @@ func (a *arpConn) probe(addrs []netip.Addr) error {
 	return err
 }
 
-// probeFrame is an ARP request to everybody from nobody.
-func probeFrame(from mac, addr netip.Addr) []byte {
-	f := make([]byte, ethLen+28)
+// probeFrame is an ARP request to everybody from nobody, written over an earlier one.
+func probeFrame(f []byte, from mac, addr netip.Addr) []byte {
+	if f == nil {
+		f = make([]byte, ethLen+28)
+	}
 	copy(f, broadcastMAC[:])
 	copy(f[6:], from[:])
 	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_ARP)
@@ -203,7 +205,7 @@ func (s *Server) sweep(a *arpConn) time.Duration {
 	n := min(verifyEach, len(s.verify))
 	ask = append(ask, s.verify[:n]...)
 	s.verify = append(s.verify[:0], s.verify[n:]...)
-	busy := len(s.waiting) > 0 || k.rate > 1
+	busy := k.busy(s.table.pools[0], len(s.waiting))
 	s.unlock()
 	s.probe(a, ask)
 	if busy {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sae-agent/sae-agent/internal/heartbeat"
@@ -247,6 +248,7 @@ func (s *Server) decide(out []outgoing, arrived time.Time, q query) []outgoing {
 	}
 	if !s.serving {
 		s.metrics.drop(dropRival)
+		s.expect(q)
 		return out
 	}
 	d := s.table.handle(arrived, arrived.Before(s.recover), q)
@@ -274,6 +276,14 @@ func (s *Server) decide(out []outgoing, arrived time.Time, q query) []outgoing {
 		return out
 	}
 	return append(out, o)
+}
+
+// expect has the stock grow for a newcomer that asks before the server may answer: it
+// asks again. The caller holds s.mu.
+func (s *Server) expect(q query) {
+	if s.starting && q.kind == dhcpv4.MessageTypeDiscover && s.table.byMAC[q.mac] == nil {
+		s.table.stock.taken++
+	}
 }
 
 // sendAll sends replies and tells about them. The caller does not hold s.mu.

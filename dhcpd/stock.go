@@ -17,6 +17,7 @@ const (
 	maxAhead = 2048
 	// sweepEvery is the time between sweeps: one probe each while nobody waits, since
 	// switches with ARP inspection shut ports that send more than some dozen a second.
+	// While somebody does it is busyEvery.
 	sweepEvery = 100 * time.Millisecond
 	busyEvery  = 20 * time.Millisecond
 )
@@ -34,6 +35,7 @@ type stock struct {
 	taken int
 	rate  float64
 	swept time.Time
+	idled time.Time // when an address was asked for last that the stock did not need
 }
 
 // swept is an address that was looked for ahead of need.
@@ -47,9 +49,8 @@ type swept struct {
 func (k *stock) sweep(now time.Time, p *pool, waiting int) (ask []netip.Addr) {
 	k.measure(now)
 	k.promote(now, p)
-	busy := waiting > 0 || k.rate > 1
 	room := 1
-	if busy {
+	if k.busy(p, waiting) {
 		room = maxAhead
 	}
 	for room > 0 && len(k.kept) > 0 && now.Sub(k.kept[0].at) >= refreshAfter {
@@ -66,9 +67,13 @@ func (k *stock) sweep(now time.Time, p *pool, waiting int) (ask []netip.Addr) {
 		room--
 	}
 	missing := k.target(p) - p.ready.count - len(k.asked)
-	for range p.ready.count + len(k.asked) + room { // no more than once round
+	// Who comes needs no more than the stock: the first round is no quicker for it.
+	if missing <= 0 && k.left > 0 && len(ask) == 0 && now.Sub(k.idled) >= sweepEvery {
+		missing, k.idled = 1, now
+	}
+	for range p.ready.count + len(k.asked) + max(missing, 0) { // no more than once round
 		n, ok := p.free.next(p.net.next(k.last))
-		if !ok || room == 0 || missing <= 0 && k.left <= 0 {
+		if !ok || room == 0 || missing <= 0 {
 			break
 		}
 		k.last = n
@@ -79,6 +84,12 @@ func (k *stock) sweep(now time.Time, p *pool, waiting int) (ask []netip.Addr) {
 		}
 	}
 	return ask
+}
+
+// busy reports whether newcomers wait, or soon will: those of half a second would empty
+// the stock.
+func (k *stock) busy(p *pool, waiting int) bool {
+	return waiting > 0 || float64(p.ready.count) < k.rate/2
 }
 
 // target is how many addresses should be ready: for the newcomers of half a second,

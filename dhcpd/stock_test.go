@@ -39,10 +39,7 @@ func TestStockWhileNobodyComes(t *testing.T) {
 
 // The stock grows with those that come.
 func TestStockFollowsDemand(t *testing.T) {
-	cfg := tinyConfig()
-	cfg.Subnet = netip.MustParsePrefix("192.168.0.0/16")
-	cfg.RangeFirst, cfg.RangeLast = netip.MustParseAddr("192.168.16.1"), netip.MustParseAddr("192.168.64.0")
-	table := newTestTable(t, cfg)
+	table := newTestTable(t, largeConfig())
 	now, waited := epoch, 0
 	for i := range 100 { // two seconds, 5,000 clients a second
 		now = now.Add(busyEvery)
@@ -56,6 +53,74 @@ func TestStockFollowsDemand(t *testing.T) {
 	}
 	if waited > 0 {
 		t.Errorf("%d of the last 5,000 clients waited for ARP", waited)
+	}
+}
+
+// largeConfig is a pool of 12,000 addresses.
+func largeConfig() Config {
+	cfg := tinyConfig()
+	cfg.Subnet = netip.MustParsePrefix("192.168.0.0/16")
+	cfg.RangeFirst, cfg.RangeLast = netip.MustParseAddr("192.168.16.1"), netip.MustParseAddr("192.168.64.0")
+	return cfg
+}
+
+// Probes are as many as newcomers need: a few newcomers are no reason to look for a
+// whole pool at once, and a crowd is one for no more than the crowd.
+func TestProbesFollowDemand(t *testing.T) {
+	for name, c := range map[string]struct{ perSecond, seconds, limit int }{
+		"one now and then": {2, 60, 10 * 60},
+		"a thousand":       {1000, 2, 2*1000 + 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTestTable(t, largeConfig())
+			now, next, due, probes, came := epoch, epoch, 0.0, 0, 0
+			warm := epoch.Add(20 * time.Second) // a stock is there
+			for now.Before(warm.Add(time.Duration(c.seconds) * time.Second)) {
+				now = now.Add(busyEvery)
+				if now.After(warm) {
+					for due += float64(c.perSecond) * busyEvery.Seconds(); due >= 1; due-- {
+						came++
+						table.handle(now, false, message(t, mac{2, 0, 0, 0, byte(came >> 8), byte(came)}, discover))
+					}
+				}
+				if now.Before(next) {
+					continue
+				}
+				asked := len(table.stock.sweep(now, table.pools[0], 0))
+				if now.After(warm) {
+					probes += asked
+				}
+				next = now.Add(sweepEvery)
+				if table.stock.busy(table.pools[0], 0) {
+					next = now.Add(busyEvery)
+				}
+			}
+			if probes > c.limit {
+				t.Errorf("%d probes for %d newcomers in %d seconds", probes, came, c.seconds)
+			}
+		})
+	}
+}
+
+// Phones that ask while the server still searches for others find their addresses ready.
+func TestStockGrowsBeforeTheServerMayAnswer(t *testing.T) {
+	s, err := New(largeConfig(), nullStore{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.starting = true
+	now := epoch
+	for round := range 20 { // 500 phones that repeat themselves every second
+		now = now.Add(sweepEvery)
+		if round%10 == 0 {
+			for n := range 500 {
+				s.decide(nil, now, message(t, mac{2, 0, 0, 0, byte(n >> 8), byte(n)}, discover))
+			}
+		}
+		s.table.stock.sweep(now, s.table.pools[0], 0)
+	}
+	if ready := s.table.pools[0].ready.count; ready < 500 {
+		t.Errorf("%d addresses are ready for 500 phones", ready)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestBytesWrittenPerLease(t *testing.T) {
 	diff := db.bolt.Stats()
 	written := (diff.TxStats.GetPageAlloc() - before.TxStats.GetPageAlloc()) / (20 * batch)
 	t.Logf("%d bytes a lease", written)
-	if written > 1024 {
+	if written > 512 {
 		t.Errorf("%d bytes were written for a lease", written)
 	}
 }

@@ -41,7 +41,36 @@ func (p *Part) follow(ctx context.Context, db *leasedb.DB) {
 	}
 }
 
+// entry is how an event is logged.
+type entry struct {
+	level slog.Level
+	what  string
+}
+
+func entryOf(t dhcpd.EventType) entry {
+	switch t {
+	case dhcpd.EventAck:
+		return entry{slog.LevelInfo, "lease"}
+	case dhcpd.EventNak:
+		return entry{slog.LevelInfo, "refused an address (NAK)"}
+	case dhcpd.EventRelease:
+		return entry{slog.LevelInfo, "lease given back"}
+	case dhcpd.EventConflict:
+		return entry{slog.LevelWarn, "an address is used by another machine"}
+	case dhcpd.EventFull:
+		return entry{slog.LevelWarn, "no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)"}
+	case dhcpd.EventRival:
+		return entry{slog.LevelWarn, "another DHCP server answers on the LAN"}
+	}
+	return entry{slog.LevelDebug, "dhcp " + string(t)}
+}
+
+// log logs an event. Most are for a level that nobody reads, so that nothing is made of them before that is known.
 func (p *Part) log(log *slog.Logger, e dhcpd.Event) {
+	as := entryOf(e.Type)
+	if !log.Enabled(context.Background(), as.level) {
+		return
+	}
 	args := []any{events.KeyAt, e.At, "mac", e.MAC.String(), "address", e.Addr}
 	for _, f := range [][2]string{
 		{"extension", p.deps.NumberOf(e.MAC)}, {"hostname", e.Hostname}, {"class", e.VendorClass}, {"circuit", e.Circuit}, {"detail", e.Detail},
@@ -50,22 +79,7 @@ func (p *Part) log(log *slog.Logger, e dhcpd.Event) {
 			args = append(args, f[0], f[1])
 		}
 	}
-	switch e.Type {
-	case dhcpd.EventAck:
-		log.Info("lease", args...)
-	case dhcpd.EventNak:
-		log.Info("refused an address (NAK)", args...)
-	case dhcpd.EventRelease:
-		log.Info("lease given back", args...)
-	case dhcpd.EventConflict:
-		log.Warn("an address is used by another machine", args...)
-	case dhcpd.EventFull:
-		log.Warn("no address is left for a client: enlarge dhcp.range, or look who takes them all (sae-agent leases)", args...)
-	case dhcpd.EventRival:
-		log.Warn("another DHCP server answers on the LAN", args...)
-	default:
-		log.Log(context.Background(), slog.LevelDebug, "dhcp "+string(e.Type), args...)
-	}
+	log.Log(context.Background(), as.level, as.what, args...)
 }
 
 // pass says which stations were seen.
