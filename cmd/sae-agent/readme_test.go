@@ -111,12 +111,75 @@ func TestReadmeLinksEveryDocument(t *testing.T) {
 	}
 }
 
-// documents returns the README and the pages of docs.
+var (
+	fenced  = regexp.MustCompile("(?ms)^```.*?^```$")
+	inlined = regexp.MustCompile("`[^`\n]+`")
+	linked  = regexp.MustCompile(`\]\(([^)]+)\)`)
+)
+
+// ordersOf are the lines that a reader copies, without what they say about them.
+func ordersOf(text string) (out []string) {
+	for _, block := range fenced.FindAllString(text, -1) {
+		console := strings.HasPrefix(block, "```\n")
+		for line := range strings.Lines(block) {
+			if !console || strings.HasPrefix(line, "$ ") {
+				line, _, _ = strings.Cut(line, " # ")
+				out = append(out, strings.TrimSpace(line))
+			}
+		}
+	}
+	return out
+}
+
+// The French README has the commands, the sample, the names and the links of the English one, section by section.
+func TestFrenchReadme(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(repository, "README.fr.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	english, french := strings.Split(readme(t), "\n## "), strings.Split(string(data), "\n## ")
+	if len(english) != len(french) {
+		t.Fatalf("%d sections in English, %d in French", len(english), len(french))
+	}
+	copied := 0
+	for i := range english {
+		en, fr := ordersOf(english[i]), ordersOf(french[i])
+		if copied += len(en); !slices.Equal(en, fr) {
+			t.Errorf("what is copied differs:\n%q\n%q", en, fr)
+		}
+		en = inlined.FindAllString(fenced.ReplaceAllString(english[i], ""), -1)
+		fr = inlined.FindAllString(fenced.ReplaceAllString(french[i], ""), -1)
+		slices.Sort(en)
+		slices.Sort(fr)
+		if !slices.Equal(en, fr) {
+			t.Errorf("what is named differs:\n%q\n%q", en, fr)
+		}
+		en, fr = linked.FindAllString(english[i], -1), linked.FindAllString(french[i], -1)
+		if i == 0 {
+			en, fr = en[1:], fr[1:] // each leads to the other
+		}
+		if !slices.Equal(en, fr) {
+			t.Errorf("links differ:\n%q\n%q", en, fr)
+		}
+	}
+	if copied < 15 {
+		t.Errorf("only %d lines are compared", copied)
+	}
+	prose := inlined.ReplaceAllString(fenced.ReplaceAllString(string(data), ""), "x")
+	if bad := regexp.MustCompile(`.{0,20}( [:;!?»]|« |[a-zé]'[a-zé]).{0,20}`).FindAllString(prose, -1); len(bad) > 0 {
+		t.Errorf("these spaces may be broken, or apostrophes are typewritten: %q", bad)
+	}
+	if !strings.Contains(readme(t), "(README.fr.md)") || !strings.Contains(string(data), "(README.md)") {
+		t.Error("the two do not lead to each other")
+	}
+}
+
+// documents returns the READMEs and the pages of docs.
 func documents(t *testing.T) []string {
 	t.Helper()
 	pages, err := filepath.Glob(filepath.Join(repository, "docs/*.md"))
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("documents: %v", err)
 	}
-	return append(pages, filepath.Join(repository, "README.md"))
+	return append(pages, filepath.Join(repository, "README.md"), filepath.Join(repository, "README.fr.md"))
 }
