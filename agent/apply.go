@@ -126,20 +126,10 @@ func parseAccepted(entry history.Entry, data []byte) (applied, error) {
 	return applied{Input: part.Input{Config: cfg}, data: data, entry: entry, refused: refused}, nil
 }
 
-// secretNames are the generated passwords that a configuration needs.
-func secretNames(parts []part.Part, c *config.Config) (names []string) {
-	for _, p := range parts {
-		if s, ok := p.(part.SecretNamer); ok {
-			names = append(names, s.SecretNames(c)...)
-		}
-	}
-	return names
-}
-
 // run makes a configuration the one that runs, with the passwords that it leaves out
 // made where there are none yet. The caller holds a.changes, or is alone.
 func (a *Agent) run(next applied) error {
-	made, err := a.secrets.Ensure(secretNames(a.parts, next.Config)...)
+	made, err := a.secrets.Ensure(part.SecretNames(a.parts, next.Config)...)
 	if err != nil {
 		return err
 	}
@@ -289,7 +279,7 @@ func (a *Agent) plan(ctx context.Context, next applied) control.Plan {
 		out.Config = append(out.Config, control.Change(c))
 	}
 	// Passwords that do not exist yet are made when it is applied.
-	next.Secrets = a.secrets.Lookup(secretNames(a.parts, next.Config)...)
+	next.Secrets = a.secrets.Lookup(part.SecretNames(a.parts, next.Config)...)
 	for _, p := range a.parts {
 		if planner, ok := p.(part.Planner); ok {
 			planner.Plan(ctx, next.Input, &out)

@@ -24,6 +24,26 @@ func (h host) Edit(ctx context.Context, o control.EditOptions, change func(*edit
 	return plan, nil
 }
 
+// Renew implements part.Host.
+func (h host) Renew(ctx context.Context, names ...string) ([]control.Behind, error) {
+	if err := h.renew(names); err != nil {
+		return nil, err
+	}
+	return h.settle(ctx), nil
+}
+
+func (h host) renew(names []string) error {
+	h.changes.Lock()
+	defer h.changes.Unlock()
+	if err := h.nothingPending(); err != nil {
+		return err
+	}
+	if err := h.secrets.Renew(names...); err != nil {
+		return err
+	}
+	return h.run(*h.current.Load())
+}
+
 // editFile changes the operator's file and runs it. Nothing is written before it is
 // known that the result can run.
 func (a *Agent) editFile(ctx context.Context, o control.EditOptions, change func(*edit.File) error) (control.Plan, error) {

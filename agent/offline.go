@@ -40,6 +40,9 @@ func (h offlineHost) Reconciled(string, time.Duration, error) {}
 func (h offlineHost) Edit(context.Context, control.EditOptions, func(*edit.File) error) (control.Plan, error) {
 	return control.Plan{}, control.ErrNoDaemon
 }
+func (h offlineHost) Renew(context.Context, ...string) ([]control.Behind, error) {
+	return nil, control.ErrNoDaemon
+}
 func (h offlineHost) Runner() part.Runner { return nil }
 
 func (o Offline) history() (*history.History, error) {

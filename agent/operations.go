@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
@@ -22,7 +20,7 @@ func (a *Agent) handlers() []control.Handler {
 		control.Handle(control.CheckConfig, a.checkConfig),
 		control.Handle(control.SaveConfig, a.saveConfig),
 		control.Handle(control.ListHistory, func(context.Context, control.None) ([]control.Applied, error) { return kept(a.history) }),
-		control.HandleHold(control.HoldForBackup, holdOf(a.parts)),
+		control.HandleHold(control.HoldForBackup, part.HoldOf(a.parts)),
 		control.HandleStream(control.ReadLogs, a.readLogs),
 	}
 	for _, p := range a.parts {
@@ -43,22 +41,6 @@ func (a *Agent) newDispatcher() *control.Dispatcher {
 			}
 		}
 	})
-}
-
-// holdOf has something of one of the parts stand still for a backup.
-func holdOf(parts []part.Part) func(context.Context, control.HoldRequest) (control.Held, func(), error) {
-	return func(ctx context.Context, r control.HoldRequest) (control.Held, func(), error) {
-		for _, p := range parts {
-			h, ok := p.(part.Holder)
-			if !ok {
-				continue
-			}
-			if held, release, known, err := h.Hold(ctx, r.Part); known {
-				return held, release, err
-			}
-		}
-		return control.Held{}, nil, &control.Error{Code: http.StatusNotFound, Message: fmt.Sprintf("there is no %q to stand still", r.Part)}
-	}
 }
 
 // Apply runs the operator's file, as 'sae-agent apply' does. It logs its failure.

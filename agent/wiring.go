@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/certificate"
@@ -171,21 +170,7 @@ func (w *wiring) registeredOutside() ([]netip.Addr, bool) {
 	if !ok || st.Looked.IsZero() {
 		return nil, false // whoever was registered stays so until the exchange tells more
 	}
-	return outside(st, w.host.Running().Config.LAN.Address), true
-}
-
-// outside lists the addresses of registered devices that are not on the LAN, in order.
-func outside(st pbx.State, lan netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	for _, line := range st.Lines {
-		for _, r := range line.Registrations {
-			if from := r.Remote.Addr().Unmap(); from.IsValid() && !from.IsLoopback() && !lan.Masked().Contains(from) && !slices.Contains(out, from) {
-				out = append(out, from)
-			}
-		}
-	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return out
+	return st.Outside(w.host.Running().Config.LAN.Address), true
 }
 
 // banner is the firewall as the defence needs it; nil while it does not run.

@@ -70,6 +70,10 @@ type Host interface {
 	// as 'sae-agent apply' does. It refuses while the file holds edits that nobody
 	// applied, or a configuration waits for its confirmation.
 	Edit(ctx context.Context, o control.EditOptions, change func(*edit.File) error) (control.Plan, error)
+	// Renew makes new passwords in the place of generated ones, by name, all or none, runs
+	// the configuration with them and returns which parts have not followed. It refuses while
+	// a configuration waits for its confirmation.
+	Renew(ctx context.Context, names ...string) ([]control.Behind, error)
 	// Reconciled notes that something was compared with what it should be, and
 	// changed where needed.
 	Reconciled(name string, took time.Duration, err error)

@@ -214,3 +214,17 @@ func (l Line) RoundTrip() time.Duration {
 	}
 	return slowest
 }
+
+// Outside lists the addresses of registered devices that are not on the LAN, in order.
+func (s State) Outside(lan netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, line := range s.Lines {
+		for _, r := range line.Registrations {
+			if from := r.Remote.Addr().Unmap(); from.IsValid() && !from.IsLoopback() && !lan.Masked().Contains(from) && !slices.Contains(out, from) {
+				out = append(out, from)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}

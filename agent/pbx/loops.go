@@ -96,9 +96,17 @@ func (s *Service) applyOnce(ctx context.Context) error {
 			defer func() { _ = s.restart(ctx, why, true) }() // the next attempt, once it is up again, says how that went
 		}
 		s.mu.Lock()
-		o.InLine = inLine(s.state.Outcome.InLine, want, running)
+		before := s.state.Outcome.InLine
 		s.mu.Unlock()
-		s.remember(func(r *record) { r.Secrets = secretsOf(o.InLine) })
+		o.InLine = inLine(before, want, running)
+		s.remember(func(r *record) {
+			r.Secrets = secretsOf(o.InLine)
+			r.Expel = changedSecrets(r.Expel, secretsOf(before), r.Secrets)
+		})
+		if expelErr := s.expel(ctx); expelErr != nil {
+			err = errors.Join(err, expelErr)
+			o.Err = err
+		}
 	}
 	return s.conclude(version, o, running)
 }

@@ -15,6 +15,8 @@ import (
 type record struct {
 	// Secrets are those that the exchange was last seen to take, by extension.
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// Expel are the extensions whose secret has changed and whose registrations with the former one were not ended yet.
+	Expel []string `json:"expel,omitempty"`
 	// Registered says that a device has registered once: people telephone with this exchange.
 	Registered bool `json:"registered,omitempty"`
 	// Paused is until when the exchange is left alone.

@@ -56,6 +56,9 @@ type Deps struct {
 	OnRegistered func(Registration)
 	// OnSecurity is told of every attempt that was refused. It must not block. Nil: nobody is.
 	OnSecurity func(SecurityEvent)
+	// Keeps reports whether a device may stay registered after the secret of its account has changed, because it gets the
+	// new one from us. It must not block. Nil: none may.
+	Keeps func(Registration) bool
 	// Record is a file of ours, mode 0600, for what must outlive us: the secrets that the exchange was last seen to take.
 	// Empty: nothing does.
 	Record string
@@ -131,6 +134,9 @@ func New(want Desired, deps Deps) *Service {
 	}
 	if deps.OnRegistered == nil {
 		deps.OnRegistered = func(Registration) {}
+	}
+	if deps.Keeps == nil {
+		deps.Keeps = func(Registration) bool { return false }
 	}
 	if deps.OnApply == nil {
 		deps.OnApply = func(time.Duration, error) {}

@@ -66,6 +66,21 @@ func (s *Store) Ensure(names ...string) (map[string]string, error) {
 	return out, nil
 }
 
+// Renew makes new passwords for all names, or for none: after an error nothing is
+// changed. They are on disk when Renew returns.
+func (s *Store) Renew(names ...string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made := make(map[string]string, len(names))
+	for _, n := range names {
+		made[n] = rand.Text()
+	}
+	if err := s.save(made); err != nil {
+		return fmt.Errorf("secrets: keep new passwords: %w", err)
+	}
+	return nil
+}
+
 // Lookup returns the passwords that were made already; it makes none.
 func (s *Store) Lookup(names ...string) map[string]string {
 	s.mu.Lock()

@@ -67,3 +67,36 @@ func TestPasswordThatCannotBeKeptIsNotGiven(t *testing.T) {
 		t.Errorf("Ensure() after the disk came back: %v", err)
 	}
 }
+
+func TestRenewedAllOrNone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "secrets.json")
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"extension/100", "extension/101", "extension/102"}
+	first, err := s.Ensure(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(names[:2]...); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(path); err != nil {
+		t.Fatal(err)
+	}
+	second := s.Lookup(names...)
+	if second[names[0]] == first[names[0]] || second[names[1]] == first[names[1]] || second[names[2]] != first[names[2]] {
+		t.Errorf("%v became %v", first, second)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Renew(names...); err == nil {
+		t.Error("renewed without a disk")
+	}
+	if d := cmp.Diff(second, s.Lookup(names...)); d != "" {
+		t.Errorf("changed although it could not be kept:\n%s", d)
+	}
+}

@@ -25,6 +25,9 @@ type Host struct {
 	// File is what Edit changes; what it was asked with is in Edits.
 	File  []byte
 	Edits []control.EditOptions
+	// Renewed are the names that Renew was given. OnRenew is Renew; nil: it succeeds.
+	Renewed []string
+	OnRenew func() error
 	// OnSettle is Settle. Nil: all is as it should be.
 	OnSettle func(ctx context.Context) error
 }
@@ -57,6 +60,15 @@ func (h *Host) Settle(ctx context.Context, _ string) error {
 		return nil
 	}
 	return h.OnSettle(ctx)
+}
+
+// Renew implements part.Host.
+func (h *Host) Renew(_ context.Context, names ...string) ([]control.Behind, error) {
+	h.Renewed = append(h.Renewed, names...)
+	if h.OnRenew == nil {
+		return nil, nil
+	}
+	return nil, h.OnRenew()
 }
 
 // Reconciled implements part.Host.

@@ -1,4 +1,4 @@
-package agent
+package pbx_test
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ func TestOutside(t *testing.T) {
 	st := pbx.State{Lines: map[string]pbx.Line{
 		"100": from("192.168.1.20:5060", "203.0.113.7:5060"), "101": from("203.0.113.7:5062", "198.51.100.9:1024"), "102": from("127.0.0.1:5062"), "103": {Registrations: []pbx.Registration{{}}},
 	}}
-	got := outside(st, netip.MustParsePrefix("192.168.1.1/24"))
+	got := st.Outside(netip.MustParsePrefix("192.168.1.1/24"))
 	if fmt.Sprint(got) != "[198.51.100.9 203.0.113.7]" {
 		t.Errorf("%v", got)
 	}
