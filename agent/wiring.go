@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/certificate"
+	"github.com/sae-agent/sae-agent/agent/config/edit"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
 	partalerts "github.com/sae-agent/sae-agent/agent/parts/alerts"
@@ -17,6 +18,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
 	"github.com/sae-agent/sae-agent/agent/parts/dhcp"
 	"github.com/sae-agent/sae-agent/agent/parts/exchange"
+	"github.com/sae-agent/sae-agent/agent/parts/extensions"
 	"github.com/sae-agent/sae-agent/agent/parts/firewall"
 	"github.com/sae-agent/sae-agent/agent/parts/machine"
 	"github.com/sae-agent/sae-agent/agent/parts/network"
@@ -45,6 +47,7 @@ type wiring struct {
 	dhcp         *dhcp.Part
 	provisioning *provisioning.Part
 	exchange     *exchange.Part
+	extensions   *extensions.Part
 	firewall     *firewall.Part
 	defence      *defence.Part
 	stacks       *stacks.Part
@@ -73,15 +76,20 @@ func newParts(h part.Host, a *Agent) []part.Part {
 	})
 	w.exchange = exchange.New(h, exchange.Deps{
 		Certificate: w.certificate.PEM, RoomHeader: stacks.RoomHeader,
-		PhonesOf: w.phonesOf,
+		PhonesOf: w.phonesOf, Keeps: func(r pbx.Registration) bool { return w.provisioning.Serves(r) },
 		OnRegistered: func(ctx context.Context, r pbx.Registration) {
 			w.provisioning.Registered(ctx, r.Remote.Addr(), r.Extension)
 		},
 		OnRefused: func(e pbx.SecurityEvent) { w.defence.Note(e) },
 		OnChange:  w.exchangeChanged,
 	})
+	w.extensions = extensions.New(h, extensions.Deps{
+		State: w.exchange.State, Secrets: w.exchange.Secrets,
+		DeviceOf: func(r pbx.Registration) (net.HardwareAddr, bool) { return w.provisioning.DeviceOf(r) },
+	})
 	w.provisioning = provisioning.New(h, provisioning.Deps{
-		LeasedTo: w.dhcp.LeasedTo, Exchange: w.exchange, Journal: opts.Journal,
+		LeasedTo: w.dhcp.LeasedTo, Exchange: w.exchange, Journal: opts.Journal, OnlyUser: w.extensions.OnlyUser, Linked: w.extensions.Linked,
+		NewSecret:  func(f *edit.File, number string) error { return extensions.NewSecrets(f, number) },
 		TimeServer: func() bool { return dhcp.TimeServerRuns(h.Running().Config.LAN.Address.Addr()) },
 		Slowed:     func(a netip.Addr) bool { return w.defence.Slowed(a, time.Now()) },
 	})
@@ -102,7 +110,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 			Dispatcher:  func() *control.Dispatcher { return a.dispatcher },
 			Certificate: w.certificate.Get, Names: w.names, Version: opts.Version,
 		}),
-		w.exchange, w.firewall, w.defence,
+		w.exchange, w.extensions, w.firewall, w.defence,
 		qos.New(h),
 		machine.New(h, machine.Deps{Resolvers: w.network.Resolvers}),
 		services.New(h),

@@ -27,10 +27,36 @@ var (
 		ID: "resumePBX", Method: http.MethodPost, Path: "/pbx/resume", Role: Operator, Order: "resume pbx",
 		Summary: "End a pause of the exchange",
 	}
+	ShowSecret = Operation[SecretRequest, ExtensionSecret]{
+		ID: "showSecret", Method: http.MethodPost, Path: "/extensions/{extension}/secret", Role: Admin, Order: "show secret",
+		Summary: "The secret that the exchange has for an extension",
+	}
+	RotateSecrets = Operation[Rotation, Plan]{
+		ID: "rotateSecrets", Method: http.MethodPost, Path: "/extensions/rotate", Role: Admin, Order: "rotate secrets",
+		Summary: "Give extensions new secrets; their phones fetch them, other devices must be given them",
+	}
 )
 
 func pbxOperations() []Declaration {
-	return []Declaration{ListExtensions, GetPBX, RestartPBX, PausePBX, ResumePBX}
+	return []Declaration{ListExtensions, GetPBX, RestartPBX, PausePBX, ResumePBX, ShowSecret, RotateSecrets}
+}
+
+// SecretRequest names the extension whose secret is shown.
+type SecretRequest struct {
+	Extension string `path:"extension" json:"-"`
+}
+
+// ExtensionSecret is what a device registers an extension with.
+type ExtensionSecret struct {
+	Extension string `json:"extension"`
+	Secret    string `json:"secret"`
+}
+
+// Rotation says which extensions get a new secret.
+type Rotation struct {
+	Extensions []string `json:"extensions,omitempty"` // their numbers
+	All        bool     `json:"all,omitempty"`
+	EditOptions
 }
 
 // PauseOptions say for how long the exchange is left alone.

@@ -34,6 +34,7 @@ const (
 	FreePBXAddress     ID = "freepbx-external-address"
 	PBXRestartDue      ID = "pbx-restart-due"
 	PBXPaused          ID = "pbx-paused"
+	SecretKnown        ID = "extension-secret-known"
 	FirewallOther      ID = "firewall-other"
 	ForwardingClosed   ID = "forwarding-closed"
 	FirewallTrouble    ID = "firewall"
@@ -100,6 +101,7 @@ func Kinds() []Kind {
 		{FreePBXAddress, "FreePBX tells phones an address at which they do not reach it."},
 		{PBXRestartDue, "The exchange must be restarted for what was changed."},
 		{PBXPaused, "The exchange is left alone because somebody has asked for it."},
+		{SecretKnown, "A phone that was taken out of the file knows the secret of an extension that others use."},
 		{FirewallOther, "Another firewall is active, so ours only watches."},
 		{ForwardingClosed, "Another chain keeps the LAN from the Internet."},
 		{FirewallTrouble, "The ruleset is not in force."},

@@ -50,9 +50,11 @@ type Phone struct {
 
 // Deps are facts of other parts, and orders to them.
 type Deps struct {
-	Certificate  func() (cert, key string, err error)
-	RoomHeader   string
-	PhonesOf     func() func(number string) []Phone
+	Certificate func() (cert, key string, err error)
+	RoomHeader  string
+	PhonesOf    func() func(number string) []Phone
+	// Keeps reports whether a device is a phone that gets the extension's new secret from us.
+	Keeps        func(pbx.Registration) bool
 	OnRegistered func(context.Context, pbx.Registration)
 	OnRefused    func(pbx.SecurityEvent)
 	OnChange     func()
@@ -125,6 +127,7 @@ func (p *Part) build(ctx context.Context, c Config) (run part.Run[Config], err e
 		OnApply:      func(took time.Duration, err error) { p.host.Reconciled(name, took, err) },
 		OnRegistered: func(r pbx.Registration) { p.deps.OnRegistered(ctx, r) },
 		OnSecurity:   p.deps.OnRefused,
+		Keeps:        p.deps.Keeps,
 		Record:       p.record(),
 		Process:      func() bool { return service.Runs() != 0 },
 	}

@@ -155,7 +155,11 @@ func (p *Part) replace(ctx context.Context, r control.Replacement) (control.Plan
 	if err != nil {
 		return control.Plan{}, err
 	}
+	secret := p.retires(former)
 	plan, err := p.host.Edit(ctx, r.EditOptions, func(f *edit.File) error {
+		if err := secret(f); err != nil {
+			return err
+		}
 		if model != "" {
 			if err := f.Set(phoneList, isPhone(former), edit.Field{Key: "model", Value: model}); err != nil {
 				return asNoPhone(err, former)
@@ -184,13 +188,14 @@ func (p *Part) remove(ctx context.Context, r control.Removal) (control.Plan, err
 		return control.Plan{}, asControl(p.phones.Forget(ctx, mac))
 	}
 	number := c.Phones[i].Extension
+	secret := p.retires(mac)
 	shared := slices.ContainsFunc(c.Phones, func(ph config.Phone) bool { return ph.Extension == number && !bytes.Equal(ph.MAC, mac) })
 	plan, err := p.host.Edit(ctx, r.EditOptions, func(f *edit.File) error {
 		if err := f.Remove(phoneList, isPhone(mac)); err != nil {
 			return asNoPhone(err, mac)
 		}
 		if !r.Extension || shared {
-			return nil
+			return secret(f)
 		}
 		return f.Remove(extensionList, edit.Equal("number", number))
 	})
@@ -198,6 +203,18 @@ func (p *Part) remove(ctx context.Context, r control.Removal) (control.Plan, err
 		return plan, err
 	}
 	return plan, p.forget(ctx, mac)
+}
+
+// retires gives the extension of a phone that goes a new secret, where the file has it and no other device is known to
+// need it. One that was generated is changed by itself.
+func (p *Part) retires(mac net.HardwareAddr) func(*edit.File) error {
+	c := p.host.Running().Config
+	for _, ph := range c.Phones {
+		if bytes.Equal(ph.MAC, mac) && c.Extension(ph.Extension).Secret != "" && p.deps.OnlyUser(ph.Extension, mac) {
+			return func(f *edit.File) error { return p.deps.NewSecret(f, ph.Extension) }
+		}
+	}
+	return func(*edit.File) error { return nil }
 }
 
 func isPhone(mac net.HardwareAddr) edit.Match {

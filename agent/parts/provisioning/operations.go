@@ -34,6 +34,9 @@ func (p *Part) Operations() []control.Handler {
 		control.Handle(control.GetLogSource, p.logSource),
 		control.Handle(control.LinkSoftphone, func(_ context.Context, r control.SoftphoneRequest) (control.Link, error) {
 			l, err := p.phones.SoftphoneLink(r.Extension)
+			if err == nil {
+				p.deps.Linked(r.Extension)
+			}
 			return control.Link{URL: l.URL, Expires: l.Expires}, asControl(err)
 		}),
 	}

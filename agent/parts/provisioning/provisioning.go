@@ -4,15 +4,18 @@
 package provisioning
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/config/edit"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/phones"
@@ -46,7 +49,13 @@ type Deps struct {
 	TimeServer func() bool           // one runs on this machine
 	Slowed     func(netip.Addr) bool // it fails to register so often that it was slowed down
 	Exchange   Exchange
-	Journal    bool // the log goes to the system's journal
+	// OnlyUser reports whether no device but a phone uses an extension, as far as is known. Linked notes that a softphone
+	// got a link.
+	OnlyUser func(number string, mac net.HardwareAddr) bool
+	Linked   func(number string)
+	// NewSecret gives an extension a new secret in the file.
+	NewSecret func(f *edit.File, number string) error
+	Journal   bool // the log goes to the system's journal
 }
 
 // Part looks after the phones.
@@ -146,6 +155,31 @@ func (p *Part) Approved() []net.HardwareAddr { return p.phones.Approved() }
 
 // NumberOf returns a phone's extension; empty when it has none.
 func (p *Part) NumberOf(mac net.HardwareAddr) string { return p.phones.NumberOf(mac) }
+
+// DeviceOf tells which phone a registration is of, or which other device.
+func (p *Part) DeviceOf(r pbx.Registration) (net.HardwareAddr, bool) {
+	mac, ok := p.HolderOf(r.Remote.Addr())
+	if !ok {
+		return nil, false
+	}
+	return p.phones.Phone(mac), true
+}
+
+// Serves reports whether a registration is of a phone that gets its extension's secret from us: one of the configuration
+// that runs, or one that was approved.
+func (p *Part) Serves(r pbx.Registration) bool {
+	mac, ok := p.DeviceOf(r)
+	if !ok {
+		return false
+	}
+	same := func(other net.HardwareAddr) bool { return bytes.Equal(mac, other) }
+	for _, ph := range p.host.Running().Config.Phones {
+		if same(ph.MAC) {
+			return ph.Extension == r.Extension
+		}
+	}
+	return slices.ContainsFunc(p.phones.Approved(), same) && p.phones.NumberOf(mac) == r.Extension
+}
 
 // Softphone redeems a softphone's token.
 func (p *Part) Softphone(token string) ([]byte, error) { return p.phones.Softphone(token) }
