@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,4 +105,56 @@ func TestPause(t *testing.T) {
 	if st := x.State(); len(st.Outcome.InLine.Extensions) != 1 || !st.Paused.IsZero() {
 		t.Errorf("%+v", st)
 	}
+}
+
+// Whoever registered with a secret that was changed is out at once: he does not ring any more, and cannot register. A
+// phone that gets the new secret from us stays, since it is asked over its registration to fetch it.
+func TestFormerSecret(t *testing.T) {
+	var ours atomic.Pointer[device]
+	x := newSite(t, desired(2), func(d *pbx.Deps) {
+		d.Keeps = func(r pbx.Registration) bool {
+			d := ours.Load()
+			return d != nil && r.Remote.String() == d.conn.LocalAddr().String()
+		}
+	})
+	x.settled(t)
+	removed, phone, other := newDevice(t, x.devices, "100", "secret-of-100"), newDevice(t, x.devices, "100", "secret-of-100"), newDevice(t, x.devices, "101", "secret-of-101")
+	ours.Store(phone)
+	for _, d := range []*device{removed, phone, other} {
+		d.mustRegister(t, 200)
+	}
+	want := desired(2)
+	want.Extensions[0].Secret = "another-secret-of-100"
+	x.Want(want)
+	if o, err := x.Settle(t.Context()); err != nil || o.Err != nil {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	contacts := x.server.CLI("pjsip show contacts")
+	for d, there := range map[*device]bool{removed: false, phone: true, other: true} {
+		if at := d.conn.LocalAddr().String(); strings.Contains(contacts, at) != there {
+			t.Errorf("contact of %s at %s: want %v\n%s", d.number, at, there, contacts)
+		}
+	}
+	if kept := x.server.CLI("database show registrar"); strings.Contains(kept, removed.conn.LocalAddr().String()) {
+		t.Errorf("Asterisk remembers it:\n%s", kept)
+	}
+	removed.mustRegister(t, 401)
+	phone.mustRegister(t, 401)
+	phone.secret = "another-secret-of-100"
+	phone.mustRegister(t, 200)
+
+	// The last one to go leaves nothing that looks as if somebody were there.
+	ours.Store(nil)
+	want.Extensions = slices.Clone(want.Extensions)
+	want.Extensions[0].Secret = "third-secret-of-100"
+	x.Want(want)
+	if o, err := x.Settle(t.Context()); err != nil || o.Err != nil {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	labtest.Eventually(t, func() error {
+		if l := x.State().Lines["100"]; l.Registered() || l.State != "Unavailable" || !x.State().Lines["101"].Registered() {
+			return fmt.Errorf("%+v", x.State().Lines)
+		}
+		return nil
+	})
 }

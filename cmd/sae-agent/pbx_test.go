@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
@@ -88,6 +91,99 @@ func (x *exchange) waitRegistered(macs ...string) {
 // accounts are Asterisk's endpoints.
 func (x *exchange) accounts() string { return x.asterisk.CLI("pjsip show endpoints") }
 
+// secret is what an extension is registered with.
+func (x *exchange) secret(number string) string {
+	x.t.Helper()
+	return strings.TrimSpace(x.must("extensions", "secret", number))
+}
+
+// inFile replaces what matches in the configuration file.
+func (x *exchange) inFile(pattern, text string) {
+	x.t.Helper()
+	before := x.read("config.yaml")
+	after := regexp.MustCompile(pattern).ReplaceAllLiteralString(before, text)
+	if after == before {
+		x.t.Fatalf("nothing matches %s in\n%s", pattern, before)
+	}
+	x.write("config.yaml", after)
+}
+
+// expires is when the registration for an extension ends, in Unix time; 0: there is none.
+func (x *exchange) expires(number string) int64 {
+	m := regexp.MustCompile(`(?m)^/registrar/contact/` + number + `;@.*"expiration_time":"(\d+)"`).FindStringSubmatch(x.asterisk.CLI("database show registrar/contact"))
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return n
+}
+
+// reregisters waits until do has made the phone of an extension fetch its file and register anew.
+func (x *exchange) reregisters(mac, number string, do func()) {
+	x.t.Helper()
+	before := x.expires(number)
+	labtest.Eventually(x.t, func() error { // registrations are told apart by their second
+		if time.Now().Add(10*time.Minute).Unix() <= before {
+			return errors.New("it has just registered")
+		}
+		return nil
+	})
+	fetched := x.phoneState(mac).LastFetch
+	do()
+	labtest.Eventually(x.t, func() error {
+		if p, now := x.phoneState(mac), x.expires(number); !p.LastFetch.After(fetched) || p.State != "registered" || now <= before {
+			return fmt.Errorf("%+v, registered until %d, was %d", p, now, before)
+		}
+		return nil
+	})
+}
+
+// rotates changes secrets by hand, and by taking phones away.
+func (x *exchange) rotates(t *testing.T) {
+	x.waitRegistered(aliceMAC, bobMAC)
+	old := x.secret("100")
+	if old != "needle-secret-alicia" {
+		t.Errorf("the secret of 100 is %q", old)
+	}
+	x.fails("no extension 999", "extensions", "rotate", "999")
+	if out := x.must("extensions", "rotate", "100", "--dry-run"); !strings.Contains(out, "secret") || x.secret("100") != old {
+		t.Errorf("only shown:\n%s", out)
+	}
+	x.reregisters(aliceMAC, "100", func() { x.must("extensions", "rotate", "100") })
+	if now := x.secret("100"); now == old || !strings.Contains(x.asterisk.CLI("pjsip show auth 100"), now) {
+		t.Errorf("the exchange has another secret than %q", now)
+	}
+
+	// One that is in the file is changed there.
+	x.must("phones", "replace", bobMAC, "00:15:65:00:00:09")
+	if file := x.read("config.yaml"); strings.Contains(file, "needle-secret-bob") || strings.Contains(file, bobMAC) {
+		t.Errorf("after the replacement:\n%s", file)
+	}
+	if x.expires("101") != 0 {
+		t.Error("the former phone still rings")
+	}
+
+	// One that was generated is changed by itself.
+	x.inFile(`name: Alicia, secret: "[^"]*"`, "name: Alicia")
+	x.reregisters(aliceMAC, "100", func() { x.must("apply") })
+	old = x.secret("100")
+	x.must("phones", "remove", aliceMAC)
+	labtest.Eventually(t, func() error {
+		if now := x.secret("100"); now == old || x.expires("100") != 0 {
+			return fmt.Errorf("changed: %v, registered until %d", now != old, x.expires("100"))
+		}
+		return nil
+	})
+	if log := x.process.Output(); !strings.Contains(log, "show secret") {
+		t.Errorf("nobody knows who asked for the secret:\n%s", log)
+	}
+	x.inFile(`(name: Bob, secret: )"[^"]*"`, `name: Bob, secret: "needle-secret-bob"`)
+	x.inFile("00:15:65:00:00:09", bobMAC)
+}
+
 // What an operator does with an exchange, from the first phone to its recovery.
 func TestExchange(t *testing.T) {
 	t.Parallel()
@@ -145,6 +241,7 @@ func TestExchange(t *testing.T) {
 		x.waitRegistered(aliceMAC)
 		x.must("phones", "resync", "--all")
 	})
+	t.Run("rotate", x.rotates)
 	t.Run("removal", func(t *testing.T) {
 		x.edit("  - {number: \"101\", name: Bob, secret: \"needle-secret-bob\"}\n", "")
 		x.edit("  - {mac: \"00:15:65:00:00:02\", model: T54W, extension: \"101\"}\n", "")
