@@ -32,6 +32,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/parts/defence"
 	"github.com/sae-agent/sae-agent/agent/parts/dhcp"
 	"github.com/sae-agent/sae-agent/agent/parts/exchange"
+	"github.com/sae-agent/sae-agent/agent/parts/extensions"
 	"github.com/sae-agent/sae-agent/agent/parts/firewall"
 	"github.com/sae-agent/sae-agent/agent/parts/machine"
 	"github.com/sae-agent/sae-agent/agent/parts/network"
@@ -170,6 +171,7 @@ func ran() func(part.Part, control.Status) error {
 }
 
 func allParts() map[string]aPart {
+	record := ""
 	nobody := func(netip.Addr) (net.HardwareAddr, bool) { return nil, false }
 	return map[string]aPart{
 		"network": {
@@ -245,6 +247,16 @@ func allParts() map[string]aPart {
 				return nil
 			},
 			off: []string{"first-run"},
+		},
+		"extensions": {
+			make: func(h part.Host) part.Part {
+				record = h.Paths().InState("extensions.json")
+				return extensions.New(h, extensions.Deps{State: noExchange{}.State, Secrets: noExchange{}.Secrets})
+			},
+			works: func(part.Part, control.Status) error {
+				_, err := os.Stat(record)
+				return err
+			},
 		},
 		"firewall": {
 			make: func(h part.Host) part.Part {

@@ -35,6 +35,7 @@ var engines = map[string][]string{
 	"defence":      {"agent/attacks", "agent/pbx", "firewall"},
 	"dhcp":         {"agent/phones/yealink", "dhcpd"},
 	"exchange":     {"agent/pbx"},
+	"extensions":   {"agent/durable", "agent/pbx"},
 	"firewall":     {"agent/sshd", "firewall"},
 	"machine":      {"agent/doctor"},
 	"network":      {"netcfg"},
