@@ -214,4 +214,28 @@ func TestEditFollowsALink(t *testing.T) {
 	}
 }
 
+// New passwords run at once, all of them or none, and the file stays as it is.
+func TestRenew(t *testing.T) {
+	e := newEditor(t)
+	e.opts.Runner, e.opts.RollbackCommand = runner.Plain{Dir: t.TempDir()}, func(int) []string { return []string{"true"} }
+	first := e.Running()
+	behind, err := host{e.Agent}.Renew(t.Context(), "extension/100")
+	second := e.Running()
+	if err != nil || len(behind) > 0 || second.Generation <= first.Generation || second.Secrets["extension/100"] == first.Secrets["extension/100"] ||
+		second.Secrets["extension/101"] != first.Secrets["extension/101"] {
+		t.Errorf("%v, %v: %+v became %+v", behind, err, first, second)
+	}
+	e.is(commented)
+
+	e.write(strings.Replace(commented, "Bob", "Bert", 1))
+	if _, err := e.applyFile(t.Context(), control.ApplyOptions{Confirm: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = host{e.Agent}.Renew(t.Context(), "extension/100")
+	e.refuses(err, "waits for its confirmation")
+	if d := cmp.Diff(second.Secrets, e.Running().Secrets); d != "" {
+		t.Errorf("refused, and changed:\n%s", d)
+	}
+}
+
 var _ part.Host = host{}

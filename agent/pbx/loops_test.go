@@ -97,3 +97,14 @@ func TestSecretWaitsForTheCall(t *testing.T) {
 		t.Error("what is wanted was changed")
 	}
 }
+
+func TestChangedSecrets(t *testing.T) {
+	before := map[string]string{"100": "old", "101": "old", "102": "old", "103": "old"}
+	after := map[string]string{"100": "new", "101": "old", "103": "new", "104": "new"}
+	if got := strings.Join(changedSecrets([]string{"103", "099"}, before, after), " "); got != "099 100 103" {
+		t.Error(got)
+	}
+	if got := changedSecrets(nil, nil, after); len(got) > 0 {
+		t.Errorf("%v has changed without having been known", got)
+	}
+}

@@ -47,6 +47,12 @@ func TestServiceWithFreePBX(t *testing.T) {
 	if err := p.register("100", alice.Secret.Reveal()); err == nil {
 		t.Error("the old secret is good still")
 	}
+	labtest.Eventually(t, func() error {
+		if l := s.State().Lines["100"]; l.Registered() {
+			return fmt.Errorf("the phone with the old secret rings still: %+v", l)
+		}
+		return nil
+	})
 	if err := p.register("100", changed.Secret.Reveal()); err != nil {
 		t.Errorf("the new secret: %v", err)
 	}
