@@ -175,6 +175,17 @@ func TestOnTrial(t *testing.T) {
 	s.runs(t, true, phonesAre(carol+" 100")...) // it fetches its file in the meantime
 	s.runs(t, false, phonesAre(alice+" 100")...)
 	s.wants(t, "", carol)
+
+	s = newSite(t, alice+" 100")
+	s.registered("100", softAt)
+	s.steps(t)
+	s.runs(t, false, phonesAre()...)
+	s.wants(t, "", "192.168.1.200")
+	s.registered("100") // and while something else is on trial, the host would refuse
+	s.runs(t, true, phonesAre()...)
+	s.wants(t, "", "")
+	s.runs(t, false, phonesAre()...)
+	s.wants(t, "extension/100", "")
 }
 
 // Until it is known who is registered, nothing is done; an answer that fails is tried again.

@@ -120,9 +120,6 @@ func (l line) leave(all, now []string) line {
 			l.Left = append(l.Left, mac)
 		}
 	}
-	if len(l.Left) == 0 {
-		l.Shared = nil
-	}
 	if len(l.Left) <= len(before) {
 		return l
 	}
