@@ -73,14 +73,17 @@ func (s *Service) strangers(ctx context.Context, numbers []string) (out []contac
 	return out, err
 }
 
-// expire has Asterisk take a contact for one that has run out: with the next look at it, ours, it ends it as it ends
-// those, with the device's state and its watchers. A key that was deleted would leave them as they were.
+// expire has Asterisk take a contact for one that has run out: at the next question about its account, ours, it ends it as
+// it ends those, with the device's state and its watchers. A key that was deleted would leave them as they were.
 func (s *Service) expire(ctx context.Context, c contact) error {
 	val, err := json.Marshal(map[string]string{"uri": strings.ReplaceAll(c.URI, ";", "^3B"), "endpoint": c.Extension, "expiration_time": "1"})
 	if err != nil {
 		return err
 	}
 	_, err = s.client.Do(ctx, ami.NewAction("DBPut", "Family", contactFamily, "Key", c.id, "Val", string(val)))
+	if err == nil {
+		_, err = s.client.List(ctx, ami.NewAction("PJSIPShowEndpoint", "Endpoint", c.Extension))
+	}
 	if err == nil {
 		s.log.Info("registration with a former secret ended", "extension", c.Extension, "address", c.Remote.Addr(), "user_agent", c.UserAgent)
 	}
