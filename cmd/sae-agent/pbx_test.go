@@ -157,31 +157,34 @@ func (x *exchange) rotates(t *testing.T) {
 		t.Errorf("the exchange has another secret than %q", now)
 	}
 
-	// One that is in the file is changed there.
-	x.must("phones", "replace", bobMAC, "00:15:65:00:00:09")
-	if file := x.read("config.yaml"); strings.Contains(file, "needle-secret-bob") || strings.Contains(file, bobMAC) {
-		t.Errorf("after the replacement:\n%s", file)
-	}
-	if x.expires("101") != 0 {
-		t.Error("the former phone still rings")
-	}
-
-	// One that was generated is changed by itself.
-	x.inFile(`name: Alicia, secret: "[^"]*"`, "name: Alicia")
-	x.reregisters(aliceMAC, "100", func() { x.must("apply") })
-	old = x.secret("100")
-	x.must("phones", "remove", aliceMAC)
+	// One that was generated is changed by itself, when a phone is taken out of the file.
+	x.inFile(`name: Bob, secret: "[^"]*"`, "name: Bob")
+	x.reregisters(bobMAC, "101", func() { x.must("apply") })
+	old = x.secret("101")
+	const bobs = `  - {mac: "00:15:65:00:00:02", model: T54W, extension: "101"}`
+	x.edit(bobs, "")
+	x.must("apply")
 	labtest.Eventually(t, func() error {
-		if now := x.secret("100"); now == old || x.expires("100") != 0 {
-			return fmt.Errorf("changed: %v, registered until %d", now != old, x.expires("100"))
+		if now := x.secret("101"); now == old || x.expires("101") != 0 {
+			return fmt.Errorf("changed: %v, registered until %d", now != old, x.expires("101"))
 		}
 		return nil
 	})
+
+	// One that is in the file is changed there.
+	old = x.secret("100")
+	x.must("phones", "replace", aliceMAC, "00:15:65:00:00:09")
+	if file := x.read("config.yaml"); strings.Contains(file, old) || strings.Contains(file, aliceMAC) {
+		t.Errorf("after the replacement:\n%s", file)
+	}
+	if x.expires("100") != 0 {
+		t.Error("the former phone still rings")
+	}
 	if log := x.process.Output(); !strings.Contains(log, "show secret") {
 		t.Errorf("nobody knows who asked for the secret:\n%s", log)
 	}
-	x.inFile(`(name: Bob, secret: )"[^"]*"`, `name: Bob, secret: "needle-secret-bob"`)
-	x.inFile("00:15:65:00:00:09", bobMAC)
+	x.edit("name: Bob}", `name: Bob, secret: "needle-secret-bob"}`)
+	x.edit("model: T42U, extension: \"100\"}\n", "model: T42U, extension: \"100\"}\n"+bobs+"\n")
 }
 
 // What an operator does with an exchange, from the first phone to its recovery.
