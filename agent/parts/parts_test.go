@@ -246,7 +246,7 @@ func allParts() map[string]aPart {
 				}
 				return nil
 			},
-			off: []string{"first-run"},
+			off: []string{"first-run", "pbx-installation"},
 		},
 		"extensions": {
 			make: func(h part.Host) part.Part {

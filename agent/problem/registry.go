@@ -24,6 +24,7 @@ const (
 	PhoneRefused       ID = "phone-refused"
 	LeftoverFiles      ID = "leftover-files"
 	PBXAbsent          ID = "pbx-absent"
+	PBXInstallFailed   ID = "pbx-install-failed"
 	PBXUnseen          ID = "pbx-unseen"
 	PBXDown            ID = "pbx-down"
 	PBXNotInLine       ID = "pbx-not-as-configured"
@@ -91,6 +92,7 @@ func Kinds() []Kind {
 		{PhoneRefused, "The exchange refuses a device on the LAN."},
 		{LeftoverFiles, "Files that may hold passwords lie in the TFTP directory."},
 		{PBXAbsent, "There is no exchange on this machine yet."},
+		{PBXInstallFailed, "The installation of the exchange has failed."},
 		{PBXUnseen, "The exchange lives, but cannot be looked into."},
 		{PBXDown, "The exchange does not work."},
 		{PBXNotInLine, "The exchange is not as the file says."},

@@ -62,10 +62,11 @@ type Deps struct {
 
 // Part keeps the exchange.
 type Part struct {
-	host    part.Host
-	deps    Deps
-	running atomic.Pointer[running]   // nil while none runs
-	freePBX atomic.Pointer[openState] // what its administrator must do; nil while it is not known
+	host          part.Host
+	deps          Deps
+	running       atomic.Pointer[running]   // nil while none runs
+	freePBX       atomic.Pointer[openState] // what its administrator must do; nil while it is not known
+	failedInstall atomic.Pointer[string]    // how its installation failed; nil while it is not known
 
 	mu           sync.Mutex // guards the following
 	testAccounts []pbx.Extension
@@ -93,6 +94,13 @@ func (p *Part) Units() []part.Unit {
 				return desiredFirstRun(in.Config), runner.Here() && in.Config.PBX.Driver == config.DriverFreePBX, nil
 			},
 			Build: p.buildFirstRun,
+		}),
+		part.NewUnit(part.Spec[struct{}]{
+			Name: installationName,
+			Desired: func(_ context.Context, in part.Input) (struct{}, bool, error) {
+				return struct{}{}, runner.Here() && in.Config.PBX.Driver != config.DriverNone, nil
+			},
+			Build: p.buildInstallation,
 		}),
 	}
 }

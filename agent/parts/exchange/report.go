@@ -36,7 +36,10 @@ func (p *Part) Operations() []control.Handler {
 func (p *Part) Report(st *control.Status) []problem.Problem {
 	st.PBX = p.status()
 	state, _ := p.State()
-	return append(append(problems(st.PBX), outcomeProblems(state.Outcome)...), freePBXProblems(p.freePBX.Load(), p.host.Running().Config)...)
+	return slices.Concat(
+		problems(st.PBX), outcomeProblems(state.Outcome), freePBXProblems(p.freePBX.Load(), p.host.Running().Config),
+		installationProblems(p.failedInstall.Load(), st.PBX.State),
+	)
 }
 
 func (p *Part) list(context.Context, control.None) ([]control.Extension, error) {
