@@ -38,6 +38,8 @@ const (
 
 // Config says where the console is and who may come.
 type Config struct {
+	// Site is the name by which authenticator apps list their codes.
+	Site string
 	// Addr is its address on the LAN.
 	Addr netip.Addr
 	// Ports are tried in order; the first that is free is taken.

@@ -26,6 +26,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/pquerna/otp/totp"
+
 	"github.com/sae-agent/sae-agent/agent/console/account"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
@@ -506,6 +508,51 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+func TestSecondFactor(t *testing.T) {
+	s := newSite(t, "fine")
+	s.as(control.Admin)
+	b := s.browser()
+	login := func(code string) (int, string) {
+		b.post("/logout", url.Values{})
+		status, body, _ := b.post("/login", url.Values{"name": {"admin"}, "password": {password}, "code": {code}})
+		return status, body
+	}
+	login("")
+	_, page, _ := b.get("/second-factor")
+	secret := regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`).FindStringSubmatch(page)
+	if secret == nil || !strings.Contains(page, "data:image/png") {
+		t.Fatalf("no secret on the page:\n%s", page)
+	}
+	code, err := totp.GenerateCode(secret[1], time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"password": {password}, "secret": {secret[1]}, "code": {"000000"}}
+	if status, page, _ := b.post("/second-factor", form); status != http.StatusUnprocessableEntity || !strings.Contains(page, secret[1]) {
+		t.Errorf("a wrong code: %d", status)
+	}
+	form.Set("code", code[:3]+" "+code[3:])
+	if status, body, _ := b.post("/second-factor", form); status != http.StatusSeeOther {
+		t.Fatalf("the right code: %d %s", status, body)
+	}
+	if _, page, _ := b.get("/settings"); !strings.Contains(page, "A login takes a code of an authenticator app too") {
+		t.Error("the settings do not say that there is one")
+	}
+	if status, body := login(""); status != http.StatusUnauthorized || !strings.Contains(body, "authenticator app is missing or wrong") {
+		t.Errorf("without a code: %d", status)
+	}
+	if status, _ := login(code); status != http.StatusUnauthorized {
+		t.Errorf("the same code once more: %d", status)
+	}
+	next, err := totp.GenerateCode(secret[1], time.Now().Add(30*time.Second)) // a clock that is ahead
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := login(next); status != http.StatusSeeOther {
+		t.Errorf("with a code: %d %s", status, body)
+	}
+}
+
 // Many attempts end in a refusal; ten thousand of them are in package account.
 func TestManyLogins(t *testing.T) {
 	s := newSite(t, "fine")
@@ -525,7 +572,7 @@ func TestManyLogins(t *testing.T) {
 		t.Errorf("%v", codes)
 	}
 	// Somebody else is not locked out by that.
-	if _, err := s.accounts.Login(t.Context(), "admin", password, "192.168.1.7"); err != nil {
+	if _, err := s.accounts.Login(t.Context(), "admin", password, "", "192.168.1.7"); err != nil {
 		t.Error(err)
 	}
 }

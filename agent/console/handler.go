@@ -45,6 +45,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /invite/{secret}", s.acceptInvitation)
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("POST /password", s.member(s.setPassword))
+	mux.HandleFunc("GET /second-factor", s.member(s.secondFactorPage))
+	mux.HandleFunc("POST /second-factor", s.member(s.setSecondFactor))
 	mux.HandleFunc("POST /configuration", s.member(s.change))
 	mux.HandleFunc("GET /events", s.member(s.events))
 	mux.HandleFunc("POST /do/{id}", s.member(s.do))
@@ -248,7 +250,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	f := loginForm{Next: local(r.PostFormValue("next")), Name: strings.ToLower(strings.TrimSpace(r.PostFormValue("name")))}
 	from, _ := remote(r)
-	a, err := s.src.Accounts.Login(r.Context(), f.Name, r.PostFormValue("password"), from.String())
+	a, err := s.src.Accounts.Login(r.Context(), f.Name, r.PostFormValue("password"), codeOf(r), from.String())
 	if err != nil {
 		code := http.StatusUnauthorized
 		if errors.Is(err, account.ErrTooOften) {
@@ -321,7 +323,7 @@ func (s *Server) setPassword(w http.ResponseWriter, r *http.Request, v visit) {
 	if !parseForm(w, r) {
 		return
 	}
-	a, err := s.src.Accounts.SetPassword(r.Context(), v.caller.Name, r.PostFormValue("old"), r.PostFormValue("password"), v.caller.Address)
+	a, err := s.src.Accounts.SetPassword(r.Context(), v.caller.Name, r.PostFormValue("old"), codeOf(r), r.PostFormValue("password"), v.caller.Address)
 	if err != nil {
 		s.showError(w, r, v, &control.Error{Code: http.StatusUnprocessableEntity, Message: err.Error()})
 		return

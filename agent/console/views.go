@@ -350,10 +350,15 @@ type settingsPage struct {
 	Access  *control.Access // only for those who may see it
 	Orders  []control.Order
 	Roles   []control.Role
+	// SecondFactor says that this account asks for codes.
+	SecondFactor bool
 }
 
 func settings(a asker) (any, error) {
 	out := settingsPage{Console: a.s.Where(), Roles: []control.Role{control.Viewer, control.Operator, control.Admin}}
+	if me, ok := a.s.src.Accounts.Get(a.who.caller.Name); ok {
+		out.SecondFactor = me.SecondFactor
+	}
 	if a.who.caller.Role.May(control.ListAccess.Role) {
 		access, err := get(a, control.ListAccess, control.None{})
 		if err != nil {

@@ -87,6 +87,8 @@ type Account struct {
 	Created  time.Time `json:"created"`
 	LastUsed time.Time `json:"last_used,omitzero"`
 	Expires  time.Time `json:"expires,omitzero"`
+	// SecondFactor says that a login takes a code of an authenticator app too.
+	SecondFactor bool `json:"second_factor,omitempty"`
 }
 
 // Order is something that somebody has had done.

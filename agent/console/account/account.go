@@ -67,6 +67,10 @@ type Account struct {
 	// Epoch changes with each password: sessions of an earlier one are over, also those of somebody who had the name
 	// before.
 	Epoch int `json:"epoch,omitempty"`
+	// TOTP is the secret of the account's authenticator app (RFC 6238), base32; empty: the password is enough. TOTPStep
+	// is the time step of the code that was used last.
+	TOTP     string `json:"totp,omitempty"`
+	TOTPStep int64  `json:"totp_step,omitempty"`
 }
 
 type file struct {
@@ -238,9 +242,9 @@ func (s *Store) hashPassword(ctx context.Context, password string) (string, erro
 	return s.hasher.hash(ctx, password)
 }
 
-// Login returns the account of a name and its password. Attempts are limited for
+// Login returns the account of a name and its password, and with a second factor a code of it. Attempts are limited for
 // each name and for each address.
-func (s *Store) Login(ctx context.Context, name, password, from string) (Account, error) {
+func (s *Store) Login(ctx context.Context, name, password, code, from string) (Account, error) {
 	if len(password) > 4*maxPassword || len(name) > 64 {
 		return Account{}, ErrWrong
 	}
@@ -255,15 +259,24 @@ func (s *Store) Login(ctx context.Context, name, password, from string) (Account
 	if !ok || !known {
 		return Account{}, ErrWrong
 	}
-	s.limits.forgive(name, from)
 	err = s.change(func(f *file) error {
 		i := find(f.Accounts, name)
 		if i < 0 || f.Accounts[i].Epoch != a.Epoch {
 			return ErrWrong
 		}
+		if secret := f.Accounts[i].TOTP; secret != "" {
+			step, ok := matchingStep(secret, code, s.now(), f.Accounts[i].TOTPStep)
+			if !ok {
+				return ErrCode
+			}
+			f.Accounts[i].TOTPStep = step
+		}
 		f.Accounts[i].LastUsed = s.now()
 		return nil
 	})
+	if err == nil {
+		s.limits.forgive(name, from)
+	}
 	return a, err
 }
 
@@ -278,26 +291,16 @@ func (s *Store) Get(name string) (Account, bool) {
 }
 
 // SetPassword gives an account another password, if the old one is right.
-func (s *Store) SetPassword(ctx context.Context, name, old, password, from string) (Account, error) {
-	if _, err := s.Login(ctx, name, old, from); err != nil {
+func (s *Store) SetPassword(ctx context.Context, name, old, code, password, from string) (Account, error) {
+	a, err := s.Login(ctx, name, old, code, from)
+	if err != nil {
 		return Account{}, err
 	}
 	hash, err := s.hashPassword(ctx, password)
 	if err != nil {
 		return Account{}, err
 	}
-	var out Account
-	err = s.change(func(f *file) error {
-		i := find(f.Accounts, name)
-		if i < 0 {
-			return ErrNoSuch
-		}
-		f.Accounts[i].Hash = hash
-		f.Accounts[i].Epoch = newEpoch()
-		out = f.Accounts[i]
-		return nil
-	})
-	return out, err
+	return s.edit(name, a.Epoch, func(a *Account) { a.Hash, a.Epoch = hash, newEpoch() })
 }
 
 // Remove removes an account and an invitation of a name.

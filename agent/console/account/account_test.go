@@ -66,7 +66,7 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, err := again.Login(t.Context(), "alice", password, "192.168.1.9"); err != nil || a.Role != control.Admin {
+	if a, err := again.Login(t.Context(), "alice", password, "", "192.168.1.9"); err != nil || a.Role != control.Admin {
 		t.Errorf("%+v %v", a, err)
 	}
 	if a, err := again.Token(token); err != nil || a.Name != "nagios" {
@@ -75,10 +75,10 @@ func TestStore(t *testing.T) {
 	if a, err := again.Invited(invitation); err != nil || a.Name != "bob" {
 		t.Errorf("%+v %v", a, err)
 	}
-	if _, err := again.Login(t.Context(), "alice", "wrong", "192.168.1.9"); !errors.Is(err, ErrWrong) {
+	if _, err := again.Login(t.Context(), "alice", "wrong", "", "192.168.1.9"); !errors.Is(err, ErrWrong) {
 		t.Error(err)
 	}
-	if _, err := again.Login(t.Context(), "nobody", "", "192.168.1.9"); !errors.Is(err, ErrWrong) {
+	if _, err := again.Login(t.Context(), "nobody", "", "", "192.168.1.9"); !errors.Is(err, ErrWrong) {
 		t.Error(err)
 	}
 	if err := again.Remove("alice"); !errors.Is(err, ErrLastAdmin) {
@@ -126,11 +126,11 @@ func TestEnds(t *testing.T) {
 func TestEpoch(t *testing.T) {
 	s := open(t)
 	a := s.make(t, "alice", control.Viewer)
-	b, err := s.SetPassword(t.Context(), "alice", password, "another good password", "192.168.1.9")
+	b, err := s.SetPassword(t.Context(), "alice", password, "", "another good password", "192.168.1.9")
 	if err != nil || b.Epoch == a.Epoch {
 		t.Errorf("%+v %v", b, err)
 	}
-	if _, err := s.SetPassword(t.Context(), "alice", password, "another good password", "192.168.1.9"); !errors.Is(err, ErrWrong) {
+	if _, err := s.SetPassword(t.Context(), "alice", password, "", "another good password", "192.168.1.9"); !errors.Is(err, ErrWrong) {
 		t.Error(err)
 	}
 	if c := s.make(t, "alice", control.Admin); c.Epoch == b.Epoch || c.Role != control.Admin {
@@ -171,14 +171,14 @@ func TestTenThousandLogins(t *testing.T) {
 	s.make(t, "alice", control.Admin)
 	hashed := 0
 	for range 10000 {
-		if _, err := s.Login(t.Context(), "alice", "wrong", "192.168.1.66"); errors.Is(err, ErrWrong) {
+		if _, err := s.Login(t.Context(), "alice", "wrong", "", "192.168.1.66"); errors.Is(err, ErrWrong) {
 			hashed++
 		}
 	}
 	if hashed > 50 {
 		t.Errorf("%d passwords were hashed", hashed)
 	}
-	if _, err := s.Login(t.Context(), "alice", password, "192.168.1.7"); err != nil {
+	if _, err := s.Login(t.Context(), "alice", password, "", "192.168.1.7"); err != nil {
 		t.Error(err)
 	}
 }

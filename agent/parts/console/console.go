@@ -86,7 +86,7 @@ func (p *Part) Units() []part.Unit {
 // Desired is where the console is, and who may come.
 func Desired(c *config.Config, names []string) console.Config {
 	out := console.Config{
-		Addr: c.LAN.Address.Addr(), Ports: c.ConsolePorts(), LAN: c.LAN.Address.Masked(), Names: slices.Clone(names),
+		Site: c.Site.Name, Addr: c.LAN.Address.Addr(), Ports: c.ConsolePorts(), LAN: c.LAN.Address.Masked(), Names: slices.Clone(names),
 	}
 	for _, p := range c.Console.Allow {
 		out.Allow = append(out.Allow, p.Masked())
