@@ -163,16 +163,19 @@ var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
 // syntax reports what the YAML parser could not read.
 func (v *checker) syntax(data []byte, err error) {
-	if at, ok := firstTab(data); ok {
-		v.report(at, "", faultf("indent with spaces", "a tab indents the line, which YAML does not allow"))
-		return
-	}
 	at, problem := mark{1, 1}, err.Error()
 	if m := yamlLine.FindStringSubmatch(problem); m != nil {
 		problem = m[2]
 		if line, err := strconv.Atoi(m[1]); err == nil {
 			at.line = line
 		}
+	}
+	if line := brokenLine(data); line > 0 {
+		at.line = line
+	}
+	if tab, ok := tabIn(data, at.line); ok {
+		v.report(tab, "", faultf("indent with spaces", "a tab indents the line, which YAML does not allow"))
+		return
 	}
 	if strings.HasPrefix(problem, "unknown anchor") { // which might be a password
 		v.report(at, "", faultf("put a value that begins with * in quotes", "a YAML alias (*name) names nothing"))
@@ -213,13 +216,16 @@ func oddBreak(data []byte) (mark, bool) {
 	return mark{}, false
 }
 
-// firstTab finds a tab within a line's indentation.
-func firstTab(data []byte) (mark, bool) {
-	for i, line := range strings.Split(string(data), "\n") {
-		indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
-		if at := strings.IndexByte(indent, '\t'); at >= 0 && strings.TrimSpace(line) != "" {
-			return mark{i + 1, at + 1}, true
-		}
+// tabIn finds a tab within the indentation of one line.
+func tabIn(data []byte, number int) (mark, bool) {
+	lines := strings.Split(string(data), "\n")
+	if number > len(lines) {
+		return mark{}, false
+	}
+	line := lines[number-1]
+	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+	if at := strings.IndexByte(indent, '\t'); at >= 0 {
+		return mark{number, at + 1}, true
 	}
 	return mark{}, false
 }
