@@ -33,7 +33,7 @@ func Excerpt(data []byte, d Diagnostic) string {
 	return fmt.Sprintf("%5d | %s\n      | %s^\n", d.Line, maskLine(line), pad.String())
 }
 
-var passwordInLine = regexp.MustCompile(`(?i)((?:\b|_)(?:secret|[\w.]*pas+word)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^,}\s][^,}]*)`)
+var passwordInLine = regexp.MustCompile(`(?i)((?:\b|_)(?:secret|[\w.]*pas+word)["']?(?:\s*[:=]\s*|\s+))("(?:[^"\\]|\\.)*"?|'[^']*'?|[^,}\s][^,}]*)`)
 
 // maskLine keeps the line's length, so that carets stay right.
 func maskLine(line string) string {

@@ -55,3 +55,16 @@ func TestSyntaxErrorsNameTheirLine(t *testing.T) {
 		})
 	}
 }
+
+// A line that is shown because a colon is missing in it shows no password either.
+func TestPasswordWithoutItsColonIsMasked(t *testing.T) {
+	text := []byte("extensions:\n  - number: \"100\"\n    secret \"hunter2\"\n    name: x\n")
+	_, err := config.Parse("config.yaml", text)
+	var errs config.Errors
+	if !errors.As(err, &errs) || errs[0].Line != 3 {
+		t.Fatalf("error %v", err)
+	}
+	if shown := config.Excerpt(text, errs[0]); shown == "" || strings.Contains(shown, "hunter2") {
+		t.Errorf("shows %q", shown)
+	}
+}
