@@ -61,3 +61,22 @@ func TestBackupNeedsRoom(t *testing.T) {
 		t.Errorf("Create() with room: %v", err)
 	}
 }
+
+// Nothing is written below the mount point of a disk that is not there.
+func TestBackupDiskIsNotMounted(t *testing.T) {
+	state, point := t.TempDir(), t.TempDir()
+	fstab := filepath.Join(t.TempDir(), "fstab")
+	if err := os.WriteFile(fstab, []byte("UUID=1 "+point+" ext4 nofail 0 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := Backups{StateDir: state, fstab: fstab, Trees: func(part.HoldFunc) []backup.Tree { return []backup.Tree{{Name: "state", Path: state}} }}
+	_, err := b.Create(t.Context(), filepath.Join(point, "backups"), 3, backup.Manifest{Site: "sae303", Created: time.Now()}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "is not mounted") || !strings.Contains(err.Error(), "mount "+point) {
+		t.Errorf("Create() = %v", err)
+	}
+	for _, dir := range []string{state, point} {
+		if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+			t.Errorf("left behind in %s: %v, %v", dir, left, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type Backups struct {
 	Run func(ctx context.Context, c runner.Command) (runner.Result, error)
 	// Systemd says that services are systemd's to stop and start.
 	Systemd bool
+	// fstab names what is to be mounted; empty: /etc/fstab.
+	fstab string
 }
 
 // KeyFile is where the machine's own key is.
@@ -38,6 +41,9 @@ func (b Backups) KeyFile() string { return filepath.Join(b.StateDir, "backup.key
 // Create makes a backup, reads it back and returns its path; then all but the
 // newest keep are removed. hold has a part that the daemon uses stand still.
 func (b Backups) Create(ctx context.Context, dir string, keep int, m backup.Manifest, to []age.Recipient, hold part.HoldFunc) (string, error) {
+	if err := b.mounted(dir); err != nil {
+		return "", err
+	}
 	key, _, err := backup.EnsureKey(b.KeyFile())
 	if err != nil {
 		return "", err
@@ -58,6 +64,19 @@ func (b Backups) Create(ctx context.Context, dir string, keep int, m backup.Mani
 		return "", errors.Join(err, os.Remove(file))
 	}
 	return file, backup.Prune(dir, keep)
+}
+
+// mounted reports when the disk that is to take the archives is not there: written below its mount point they would
+// fill the system's disk, and be hidden by the next mount.
+func (b Backups) mounted(dir string) error {
+	point, err := disk.Unmounted(dir, cmp.Or(b.fstab, "/etc/fstab"), "/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if point != "" {
+		return fmt.Errorf("%s is on the disk of %s in /etc/fstab, which is not mounted: attach it and run 'mount %s', or name another folder with backup.dir", dir, point, point)
+	}
+	return nil
 }
 
 // keepFree is what a backup leaves of its disk.
