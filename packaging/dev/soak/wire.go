@@ -40,7 +40,9 @@ func openPort(h *lab.Host, ifname string, protocol int) (p port, err error) {
 			return err
 		}
 		var set error
-		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) })
+		err = raw.Control(func(fd uintptr) {
+			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		})
 		return errors.Join(err, set, p.conn.SetPromiscuous(true))
 	})
 	return p, err
