@@ -15,10 +15,11 @@ func (t *table) found(m mac, addr netip.Addr) bool {
 // stateFound decides what becomes of a free address for which a machine answers;
 // ok is false when it stays free. A machine has one address as a rule, and its own
 // is no conflict. More of them are out of use as those that clients decline, and no
-// stranger's answer takes a place that is held back for a known client.
-func (t *table) stateFound(addr netip.Addr, claimer mac) (s State, ok bool) {
+// stranger's answer takes a place that is held back for a known client, unless our own
+// leases were lost: then whoever answers has its address from us, most likely.
+func (t *table) stateFound(addr netip.Addr, claimer mac, recovering bool) (s State, ok bool) {
 	elsewhere := t.found(claimer, t.inUse[claimer]) && t.inUse[claimer] != addr
-	if !elsewhere && (t.plan.known[claimer] || t.strangersMayTake(t.plan.nets[0])) {
+	if !elsewhere && (recovering || t.plan.known[claimer] || t.strangersMayTake(t.plan.nets[0])) {
 		return StateInUse, true
 	}
 	return StateDeclined, !t.quarantineFull()

@@ -54,6 +54,34 @@ func TestAddressInUseIsNobodyElses(t *testing.T) {
 	})
 }
 
+// When our leases were lost, whoever answers at an address keeps it, however full the pool is: nobody else is offered it.
+func TestLostLeasesAreFoundByARP(t *testing.T) {
+	s := inUse(t, nil)
+	s.recover = epoch.Add(1)
+	at := func(i byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 1, 10 + i}) }
+	for i := range byte(4) {
+		s.conflict(epoch, at(i), mac{2, 0, 0, 0, 1, i})
+		s.conflict(epoch, at(i), mac{2, 0, 0, 0, 2, i}) // somebody who answers as well
+	}
+	if n := s.table.states; n[StateInUse] != 4 {
+		t.Fatalf("%v", n)
+	}
+	for i := range byte(4) {
+		play(t, s.table, []step{
+			{who: mac{2, 0, 0, 0, 2, i}, what: request, mods: mods{has(at(i).String())}, recovering: true, want: "nak"},
+			{who: mac{2, 0, 0, 0, 1, i}, what: request, mods: mods{has(at(i).String())}, recovering: true, want: "ack " + at(i).String() + " 600"},
+		})
+	}
+	one := inUse(t, nil)
+	one.recover = epoch.Add(1)
+	for i := range byte(4) {
+		one.conflict(epoch, at(i), carol)
+	}
+	if n := one.table.states; n[StateInUse] != 1 || n[StateDeclined] > 2 {
+		t.Errorf("one machine that answers for all: %v", n)
+	}
+}
+
 // Answers to ARP do not empty the pool: one address a machine, and none that is
 // held back for a known client.
 func TestAnswersToARPDoNotEmptyThePool(t *testing.T) {

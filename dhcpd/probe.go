@@ -255,7 +255,7 @@ func (s *Server) conflict(now time.Time, addr netip.Addr, claimer mac) []outgoin
 	case r != nil && (r.State.outOfUse() || r.State == StateBound && w == nil):
 		return s.conflictOfLease(now, addr, r, claimer)
 	}
-	state, ok := t.stateFound(addr, claimer)
+	state, ok := t.stateFound(addr, claimer, now.Before(s.recover))
 	if !ok {
 		return nil // who answers for everything only wants to empty the pool
 	}
