@@ -325,6 +325,8 @@ func (v *checker) carried(at string, e Extension) {
 	switch text := e.Secret.Reveal(); {
 	case strings.Contains(text, ";"):
 		v.fail(secret, "use another one, or remove the line to have one generated", "has a semicolon, at which Asterisk ends a secret that FreePBX has written")
+	case strings.HasPrefix(text, ">"):
+		v.fail(secret, "use another one, or remove the line to have one generated", "begins with >, which Asterisk takes off a secret that FreePBX has written")
 	case cutByImport(text):
 		v.fail(secret, "use another one, or remove the line to have one generated", "has a backslash before a quotation mark or at the end, which FreePBX takes wrongly")
 	}

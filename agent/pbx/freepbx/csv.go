@@ -22,10 +22,16 @@ func importable(value string) error {
 // errCut says that a value does not survive in Asterisk's configuration.
 var errCut = errors.New(`has a ";", at which Asterisk cuts it off: FreePBX writes it as it is into Asterisk's configuration, where it begins a comment`)
 
+// errArrow says the same of a value's begin.
+var errArrow = errors.New(`begins with ">", which Asterisk takes off: FreePBX writes it as it is right behind the "="`)
+
 // configurable reports whether FreePBX writes a value so that Asterisk reads it whole.
 func configurable(value string) error {
-	if strings.Contains(value, ";") {
+	switch {
+	case strings.Contains(value, ";"):
 		return errCut
+	case strings.HasPrefix(value, ">"): // "key=>value" is one way to write "key=value"
+		return errArrow
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func compare(want map[string]account, found map[string]Found, rec state) (c chan
 
 // obstacle says why an extension is left alone.
 func obstacle(w account, f Found) string {
-	for what, value := range map[string]string{"name": w.Name, "secret": w.Secret.Reveal()} {
+	for what, value := range map[string]string{"name": plainName(w.Name), "secret": w.Secret.Reveal()} {
 		if err := cmp.Or(importable(value), configurable(value)); err != nil {
 			return "the " + what + " " + err.Error()
 		}
