@@ -315,8 +315,8 @@ func (v *checker) carried(at string, e Extension) {
 			v.fail(name, "write it in one line", "has a line break or another control character")
 		case freepbx && utf8.RuneCountInString(e.Name) > maxFreePBXName:
 			v.fail(name, fmt.Sprintf("use at most %d characters", maxFreePBXName), "is %d characters long, and FreePBX cuts it off", utf8.RuneCountInString(e.Name))
-		case freepbx && cutByImport(e.Name):
-			v.fail(name, "leave the backslash out", "has a backslash before a quotation mark or at the end, which FreePBX takes wrongly")
+		case freepbx && strings.Contains(e.Name, `\`):
+			v.fail(name, "leave it out", "has a backslash, which Asterisk takes off a name that FreePBX has written")
 		}
 	}
 	if !v.ok(secret) || !freepbx {

@@ -40,7 +40,7 @@ func TestWhatIsAcceptedArrives(t *testing.T) {
 			t.Fatalf("endpoint %s: %v", e.Number, details)
 		}
 		id := details[i].Get("Callerid")
-		if name, ok := strings.CutSuffix(id, fmt.Sprintf(" <%s>", e.Number)); !ok || strings.Trim(name, `"`) != strings.Trim(plainName(e.Name), `"`) {
+		if want := fmt.Sprintf(`"%s" <%s>`, strings.ReplaceAll(plainName(e.Name), `"`, `\"`), e.Number); id != want {
 			t.Errorf("name %q of %s: its caller ID is %s", e.Name, e.Number, id)
 		}
 	}
