@@ -189,7 +189,11 @@ func (f *fleet) confirm(ctx context.Context, c *client, reboot bool) bool {
 	case got == nil:
 		return false
 	case got.MessageType() == dhcpv4.MessageTypeNak:
-		f.site.fault(&f.site.count.lost, "%s is refused %s (reboot %v, damaged since %v): %s", c.mac, l.addr, reboot, epoch != l.epoch, got.Message())
+		counter := &f.site.count.lost
+		if epoch != l.epoch {
+			counter = &f.site.count.lostDamaged
+		}
+		f.site.fault(counter, "%s is refused %s (reboot %v, damaged since %v): %s", c.mac, l.addr, reboot, epoch != l.epoch, got.Message())
 		f.forget(c)
 	default:
 		if addr := address(got.YourIPAddr); addr != l.addr {
@@ -207,7 +211,11 @@ func (f *fleet) bound(c *client, ack *dhcpv4.DHCPv4, sent time.Time, epoch int64
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if o := f.owner[addr]; o != nil && o != c && time.Now().Before(o.lease.expires) {
-		f.site.fault(&f.site.count.double, "%s is given to %s and %s has it", addr, c.mac, o.mac)
+		counter, damaged := &f.site.count.double, o.lease.epoch != f.site.count.damaged.Load()
+		if damaged {
+			counter = &f.site.count.doubleDamaged
+		}
+		f.site.fault(counter, "%s is given to %s and %s has it (damaged since %v)", addr, c.mac, o.mac, damaged)
 	}
 	if f.owner[c.lease.addr] == c {
 		delete(f.owner, c.lease.addr)

@@ -77,10 +77,8 @@ func soak(ctx context.Context, o options, out io.Writer) (err error) {
 	start := time.Now()
 	trouble, cancel := context.WithTimeout(ctx, o.duration)
 	defer cancel()
-	if err := s.run(ctx, trouble); err != nil {
-		return err
-	}
-	return s.report(out, time.Since(start))
+	err = s.run(ctx, trouble)
+	return errors.Join(err, s.report(out, time.Since(start))) // also of a run that is cut short
 }
 
 // report prints the table, and returns an error when something is in it that must not be.
@@ -98,6 +96,8 @@ func (s *site) report(out io.Writer, took time.Duration) error {
 	row("lost", c.lost.Load())
 	row("moved", c.moved.Load())
 	row("double", c.double.Load())
+	row("lost with the store that was damaged", c.lostDamaged.Load())
+	row("double for the same reason", c.doubleDamaged.Load())
 	row("ended by itself, or did not start", c.ended.Load())
 	row("memory, at most", fmt.Sprintf("%d MB", c.memory.Load()/1000))
 	row("goroutines, at most", c.goroutines.Load())

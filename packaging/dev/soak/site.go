@@ -50,7 +50,10 @@ type counts struct {
 	kills, damaged, survived, ended    atomic.Int64
 	floods, frames, visitors           atomic.Int64
 	acks, audited, lost, moved, double atomic.Int64
-	memory, goroutines, files          atomic.Int64 // the most that was seen; memory in kB
+	// After a lease was acknowledged the store was damaged, and it may be gone from there: a client that is away then
+	// cannot be known of any more.
+	lostDamaged, doubleDamaged atomic.Int64
+	memory, goroutines, files  atomic.Int64 // the most that was seen; memory in kB
 }
 
 // site is the network, and the daemon on it.
