@@ -15,7 +15,7 @@ import (
 // and nothing is left to do afterwards.
 func TestWhatIsAcceptedArrives(t *testing.T) {
 	p := newPBX(t)
-	want := pbxtest.Extensions(t, config.DriverFreePBX, 20)
+	want := pbxtest.Extensions(t, config.DriverFreePBX, 12)
 	if r := p.apply(false, want...); len(r.problems) > 0 {
 		t.Errorf("problems: %+v", r.problems)
 	}
