@@ -39,6 +39,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(apiPrefix+"/", s.api())
 	mux.HandleFunc("GET /api/openapi.json", s.openAPI)
 	mux.HandleFunc("GET /static/{version}/{file}", s.asset)
+	mux.HandleFunc("GET /favicon.ico", s.icon)
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("GET /invite/{secret}", s.invitePage)
@@ -380,6 +381,11 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	_, _ = w.Write(data)
+}
+
+// icon is for browsers that ask for it beside what is no page of ours, such as a refusal.
+func (s *Server) icon(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, "/static/"+s.pages.version+"/icon.svg", http.StatusFound)
 }
 
 func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {

@@ -38,6 +38,35 @@ const screenshotsEnv = "SAE_SCREENSHOTS"
 // attack is what a hostile device calls itself. It is in pages as a text and never runs.
 const attack = `<img src=x onerror=window.owned=1>`
 
+// accessible returns what of a page people with a screen reader, a keyboard or weak eyes could not use: after the success
+// criteria 1.1.1, 1.3.1, 1.4.3, 2.4.2, 3.1.1 and 4.1.2 of WCAG 2.2, level AA.
+const accessible = `(() => {
+	const wrong = [], all = s => [...document.querySelectorAll(s)], say = (e, what) => wrong.push(what + ": " + e.outerHTML.slice(0, 120));
+	if (!document.documentElement.lang || !document.title) wrong.push("no language or title");
+	if (all("h1").length !== 1 || all("main").length !== 1) wrong.push("not one h1 and one main");
+	let level = 0;
+	for (const h of all("h1, h2, h3, h4")) { const n = +h.tagName[1]; if (n > level + 1) say(h, "a heading is left out before"); level = n; }
+	const ids = all("[id]").map(e => e.id);
+	for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) wrong.push("the ID " + id + " is there twice");
+	for (const e of all("[aria-labelledby]")) if (!document.getElementById(e.getAttribute("aria-labelledby"))) say(e, "its label is not there");
+	for (const e of all("img")) if (!e.hasAttribute("alt")) say(e, "no alt");
+	for (const e of all("input:not([type=hidden]), select, textarea"))
+		if (!e.getAttribute("aria-label") && ![...e.labels].some(l => l.innerText.trim())) say(e, "no label");
+	for (const e of all("button, a[href], summary")) if (!(e.textContent.trim() || e.getAttribute("aria-label") || e.querySelector("img[alt]:not([alt=''])"))) say(e, "no name");
+	for (const e of all("table")) if (!e.querySelector("th[scope]")) say(e, "no headings");
+	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+	const rgb = c => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
+	const light = c => { const [r, g, b] = [...c].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+	const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; } return rgb("canvas"); };
+	for (const e of all("body *")) {
+		if (![...e.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim()) || !e.checkVisibility() || e.closest(".skip, option")) continue;
+		const style = getComputedStyle(e), size = parseFloat(style.fontSize), large = size >= 24 || size >= 18.66 && +style.fontWeight >= 700;
+		const [a, b] = [light(rgb(style.color)), light(behind(e))].sort((x, y) => y - x);
+		if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) say(e, "contrast " + ((a + 0.05) / (b + 0.05)).toFixed(2));
+	}
+	return wrong.join("\n");
+})()`
+
 // browserPages are all pages of the navigation.
 var browserPages = []string{"/", "/phones", "/extensions", "/network", "/firewall", "/stacks", "/configuration", "/backups", "/logs", "/settings"}
 
@@ -60,6 +89,7 @@ func TestBrowser(t *testing.T) {
 	base, link := invite("alice", "admin")
 	desk := a.phone("desk", "02:00:00:00:00:09")
 	chrome := startChromium(t, desk.Host, a.path("state/tls/cert.pem"))
+	chrome.machine = a.dir
 	alice := chrome.open(base)
 
 	alice.visit("/phones") // without a login
@@ -89,7 +119,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("the page was loaded again, it should have followed by itself")
 	}
 	stranger.tftp("001565000099.cfg") // refused: it waits for its approval
-	alice.pictures("phones", "/phones")
+	alice.pictures("phones")
 	alice.fill(row+" [name=extension]", "105")
 	alice.fill(row+" [name=name]", "Dora")
 	alice.fill(row+" [name=model]", "T54W")
@@ -128,7 +158,7 @@ func TestBrowser(t *testing.T) {
 	alice.click(`.sure[open] form[action="/do/rollbackConfig"] button`)
 	alice.waitText(".notice", "")
 	labtest.Eventually(t, func() error {
-		if out := a.must("config", "history"); strings.Contains(a.read("config.yaml"), "name: Robert") {
+		if out := a.must("extensions"); strings.Contains(out, "Robert") {
 			return errorOf("not rolled back:\n" + out)
 		}
 		return nil
@@ -150,8 +180,21 @@ func TestBrowser(t *testing.T) {
 			name = "phone"
 		}
 		if path != "/phones" {
-			alice.pictures(name, path)
+			alice.pictures(name)
 		}
+		for _, scheme := range []string{"light", "dark"} {
+			for _, lang := range []string{"en", "fr"} {
+				alice.prefer(lang, scheme)
+				alice.visit(path)
+				if got := alice.text("document.documentElement.lang"); got != lang {
+					t.Errorf("%s is in %q, not in %q", path, got, lang)
+				}
+				if wrong := alice.text(accessible); wrong != "" {
+					t.Errorf("%s (%s, %s) is not accessible:\n%s", path, lang, scheme, wrong)
+				}
+			}
+		}
+		alice.prefer("en", "light")
 	}
 
 	// Another site's form is not obeyed.
@@ -202,7 +245,8 @@ func (a *appliance) hostile(name, mac string) phone {
 type chromium struct {
 	t        *testing.T
 	ctx      context.Context
-	pictures string
+	pictures string // the directory for them; empty: none are wanted
+	machine  string // the directory that is /etc/sae-agent on pictures
 }
 
 // startChromium starts it. It takes the one certificate for good and no other.
@@ -210,8 +254,7 @@ func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium 
 	t.Helper()
 	p := h.Start("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-		"--lang=en", "--no-proxy-server", "--password-store=basic", "--safebrowsing-disable-auto-update", "--disable-client-side-phishing-detection",
-		"--no-default-browser-check", "--disable-hang-monitor", "--metrics-recording-only", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
+		"--lang=en", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
 		"--ignore-certificate-errors-spki-list="+keyHash(t, certificate), "about:blank")
 	p.WaitOutput("/devtools/browser/")
 	found := regexp.MustCompile(`ws://(127\.0\.0\.1:\d+)(/devtools/browser/[0-9a-f-]+)`).FindStringSubmatch(p.Output())
@@ -225,7 +268,7 @@ func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium 
 	if err := chromedp.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return &chromium{t, ctx, os.Getenv(screenshotsEnv)}
+	return &chromium{t: t, ctx: ctx, pictures: os.Getenv(screenshotsEnv)}
 }
 
 // keyHash is a certificate's key as Chromium's options name it.
@@ -317,8 +360,16 @@ func (c *chromium) open(base string) *tab {
 	if err := chromedp.Run(ctx); err != nil { // without a deadline: the window's events are read as long as this context lasts
 		c.t.Fatal(err)
 	}
-	w.do(log.Enable(), network.Enable(), network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "en"}))
+	w.do(log.Enable(), network.Enable())
+	w.prefer("en", "light")
 	return w
+}
+
+// prefer has the browser ask for a language and for light or dark pages.
+func (w *tab) prefer(lang, scheme string) {
+	w.t.Helper()
+	w.do(network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": lang}),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
 }
 
 func (w *tab) complain(text string) {
@@ -373,7 +424,7 @@ func (w *tab) shown() (text string) {
 func (w *tab) visit(path string) { w.t.Helper(); w.leave(w.base + path) }
 
 // leave goes to an address, also of another site. Like the following it does without chromedp's own waiting, which
-// a page with a strict policy for scripts does not let run.
+// makes functions of texts: the pages' policy for scripts forbids that.
 func (w *tab) leave(address string) {
 	w.t.Helper()
 	w.do(chromedp.ActionFunc(func(ctx context.Context) error {
@@ -452,7 +503,7 @@ func (w *tab) retype(old, text string) {
 }
 
 // pictures are those of a page: light, dark, and as wide as a telephone.
-func (w *tab) pictures(name, path string) {
+func (w *tab) pictures(name string) {
 	w.t.Helper()
 	w.picture(name, 1000, "light")
 	w.picture(name, 1000, "dark")
@@ -467,15 +518,18 @@ func (w *tab) picture(name string, width int64, scheme string) {
 	}
 	var data []byte
 	var height int64
-	w.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-		emulation.SetDeviceMetricsOverride(width, 700, 1, width < 500),
+	w.prefer("en", scheme)
+	w.eval(`(() => { for (const t = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); t.nextNode();)
+		t.currentNode.nodeValue = t.currentNode.nodeValue.replaceAll(`+quote(w.machine)+`, "/etc/sae-agent"); })()`, nil)
+	w.do(emulation.SetDeviceMetricsOverride(width, 700, 1, width < 500),
 		chromedp.Evaluate(`document.documentElement.scrollHeight`, &height),
 		chromedp.ActionFunc(func(ctx context.Context) (err error) {
 			data, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).
 				WithClip(&page.Viewport{Width: float64(width), Height: float64(min(max(height, 300), 1400)), Scale: 1}).Do(ctx)
 			return err
 		}),
-		emulation.ClearDeviceMetricsOverride(), emulation.SetEmulatedMedia())
+		emulation.ClearDeviceMetricsOverride())
+	w.prefer("en", "light")
 	suffix := ""
 	if scheme == "dark" {
 		suffix = "-dark"
