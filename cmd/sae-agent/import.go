@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/setup"
@@ -53,6 +54,10 @@ func (o importOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	base, notes, err := setup.Draft(m)
+	if ran := o.lastRun(cmd); err == nil && ran != nil && ran.WAN.Method != base.WAN.Method {
+		base.WAN = ran.WAN
+		notes = []string{"The uplink stays as sae-agent has it already."}
+	}
 	if err != nil {
 		base, notes = config.Default(), []string{err.Error() + ": name both under wan and lan"}
 		base.WAN.Interface, base.LAN.Interface = "ens33", "ens34"
@@ -88,6 +93,23 @@ func (o importOptions) run(cmd *cobra.Command) error {
 		return writeConfig(cmd, o.path, base, "# Written by sae-agent import.\n", notes)
 	}
 	return o.merge(cmd, old, base, notes)
+}
+
+// lastRun is the configuration that sae-agent ran last on this machine, or nil: the uplink's address is its own doing then,
+// and nobody else's.
+func (o importOptions) lastRun(cmd *cobra.Command) *config.Config {
+	var offline agent.Offline
+	offline.State = defaultState
+	offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
+	data, err := offline.Current()
+	if err != nil || data == nil {
+		return nil
+	}
+	c, err := config.Parse(o.path, data)
+	if err != nil {
+		return nil // of an earlier version, with what is refused now: the cards say what they can
+	}
+	return c
 }
 
 // sources are the files that are there.
