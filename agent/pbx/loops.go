@@ -37,7 +37,7 @@ func (s *Service) keepApplied(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.apply:
+		case <-s.apply.C():
 		case <-time.After(wait):
 		}
 	}
@@ -132,11 +132,11 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 		s.log.Error("the exchange is not as it should be", "err", err)
 	}
 	if o.RestartDue != "" && before.RestartDue == "" {
-		poke(s.apply) // by then it is known whether anybody telephones with it
+		s.apply.Notify() // by then it is known whether anybody telephones with it
 	}
 	if err != nil || len(o.Changes) > 0 || before.At.IsZero() || before.Err != nil || o.RestartDue != before.RestartDue {
-		poke(s.dirty)
-		poke(s.probe)
+		s.dirty.Notify()
+		s.probe.Notify()
 		s.deps.OnChange()
 	}
 	return err
@@ -205,7 +205,7 @@ func (s *Service) keepLooking(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.dirty:
+		case <-s.dirty.C():
 		case <-time.After(lookEvery):
 		}
 		if !pause.For(ctx, lookDelay) {
@@ -241,16 +241,16 @@ func (s *Service) lookOnce(ctx context.Context) {
 			changed = true
 		}
 		if was.InCall && !is.InCall && slices.Contains(before.Outcome.Waiting, number) {
-			poke(s.apply)
+			s.apply.Notify()
 		}
 		changed = changed || was.InCall != is.InCall || was.State != is.State
 	}
 	s.remember(func(r *record) { r.Registered = used })
 	if before.Looked.IsZero() {
-		poke(s.apply) // it is known now whether anybody telephones with it
+		s.apply.Notify() // it is known now whether anybody telephones with it
 	}
 	if changed || before.Looked.IsZero() {
-		poke(s.probe)
+		s.probe.Notify()
 		s.deps.OnChange()
 	}
 }
@@ -314,7 +314,7 @@ func (s *Service) keepProbing(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.probe:
+		case <-s.probe.C():
 		case <-time.After(wait):
 		}
 	}
@@ -428,7 +428,7 @@ func (s *Service) restart(ctx context.Context, why string, ordered bool) error {
 	s.state.Health = s.doctor.health
 	s.mu.Unlock()
 	s.deps.OnChange()
-	poke(s.probe)
+	s.probe.Notify()
 	return err
 }
 

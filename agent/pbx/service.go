@@ -16,6 +16,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -106,9 +107,9 @@ type Service struct {
 	stats  *metrics
 	calls  *callLog
 
-	dirty  chan struct{} // holds one token when a look is due
-	probe  chan struct{} // the same for a probe
-	apply  chan struct{} // the same for an attempt to apply
+	dirty  signal.Signal // a look is due
+	probe  signal.Signal // a probe is due
+	apply  signal.Signal // an attempt to apply is due
 	driven sync.Mutex    // held while the driver works
 
 	mu      sync.Mutex // guards the following
@@ -143,15 +144,15 @@ func New(want Desired, deps Deps) *Service {
 	}
 	s := &Service{
 		deps: deps, log: deps.Logger, stats: newMetrics(), calls: newCallLog(deps.Logger),
-		dirty: make(chan struct{}, 1), probe: make(chan struct{}, 1), apply: make(chan struct{}, 1),
+		dirty: signal.New(), probe: signal.New(), apply: signal.New(),
 		want: want, version: 1, settled: make(chan struct{}), doctor: newDoctor(time.Now()),
 	}
 	s.state.Health = s.doctor.health
 	s.restore()
 	m := deps.Manager
 	m.Dial, m.Logger = deps.Dial, deps.Logger
-	m.OnUp = func() { poke(s.dirty); poke(s.probe); poke(s.apply) }
-	m.OnDown = func(error) { s.calls.reset(); poke(s.probe) }
+	m.OnUp = func() { s.dirty.Notify(); s.probe.Notify(); s.apply.Notify() }
+	m.OnDown = func(error) { s.calls.reset(); s.probe.Notify() }
 	m.OnEvent = s.event
 	s.client = ami.New(m)
 	s.driver = deps.NewDriver(s.client)
@@ -170,13 +171,6 @@ func (s *Service) restore() {
 	s.state.Outcome.InLine = new(Desired)
 	for _, number := range slices.Sorted(maps.Keys(s.record.Secrets)) {
 		s.state.Outcome.InLine.Extensions = append(s.state.Outcome.InLine.Extensions, Extension{Number: number, Secret: Secret(s.record.Secrets[number])})
-	}
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
 
@@ -200,7 +194,7 @@ func (s *Service) Want(d Desired) {
 	}
 	s.want = d
 	s.version++
-	poke(s.apply)
+	s.apply.Notify()
 }
 
 // Settle waits until what is wanted now was tried once, and says how that went. What was tried before and failed is
@@ -209,7 +203,7 @@ func (s *Service) Settle(ctx context.Context) (Outcome, error) {
 	s.mu.Lock()
 	if s.tried == s.version && s.state.Outcome.Err != nil {
 		s.version++
-		poke(s.apply)
+		s.apply.Notify()
 	}
 	version := s.version
 	for s.tried < version {
@@ -275,8 +269,8 @@ func (s *Service) Pause(until time.Time) {
 	}
 	s.remember(func(r *record) { r.Paused = until })
 	s.log.Info("pause of the exchange", "until", until)
-	poke(s.apply)
-	poke(s.probe)
+	s.apply.Notify()
+	s.probe.Notify()
 }
 
 // stopped notes that the exchange ends in order, and not because we start it anew: somebody wants it so.
@@ -292,10 +286,10 @@ func (s *Service) stopped(m ami.Message) {
 func (s *Service) event(m ami.Message) {
 	switch m.Event() {
 	case "ContactStatus", "DeviceStateChange":
-		poke(s.dirty)
+		s.dirty.Notify()
 	case "Shutdown":
 		s.stopped(m)
-		poke(s.probe)
+		s.probe.Notify()
 	}
 	s.calls.event(m)
 	e, ok := securityEvent(m, time.Now())

@@ -19,6 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 const (
@@ -44,7 +45,7 @@ type Part struct {
 	host part.Host
 	deps Deps
 	log  *slog.Logger
-	poke chan struct{} // holds one token when a step is due
+	due  signal.Signal // a step
 
 	mu    sync.Mutex // guards the following
 	lines map[string]line
@@ -52,7 +53,7 @@ type Part struct {
 
 // New returns the part.
 func New(h part.Host, d Deps) *Part {
-	return &Part{host: h, deps: d, log: h.Logger(name), poke: make(chan struct{}, 1), lines: make(map[string]line)}
+	return &Part{host: h, deps: d, log: h.Logger(name), due: signal.New(), lines: make(map[string]line)}
 }
 
 // Name implements part.Part.
@@ -76,7 +77,7 @@ func (p *Part) Units() []part.Unit {
 		Name:    name,
 		Desired: func(_ context.Context, in part.Input) (Config, bool, error) { return Desired(in), true, nil },
 		Build: func(context.Context, Config) (part.Run[Config], error) {
-			return part.Run[Config]{Run: p.run, Apply: func(context.Context, Config) error { p.wake(); return nil }}, nil
+			return part.Run[Config]{Run: p.run, Apply: func(context.Context, Config) error { p.due.Notify(); return nil }}, nil
 		},
 	})}
 }
@@ -99,13 +100,6 @@ func Desired(in part.Input) Config {
 	return c
 }
 
-func (p *Part) wake() {
-	select {
-	case p.poke <- struct{}{}:
-	default:
-	}
-}
-
 func (p *Part) run(ctx context.Context) error {
 	for {
 		if err := p.step(ctx); err != nil && ctx.Err() == nil {
@@ -114,7 +108,7 @@ func (p *Part) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.poke:
+		case <-p.due.C():
 		case <-time.After(retry):
 		}
 	}
