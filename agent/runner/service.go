@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // Service is a service of this machine that can be started anew.
@@ -77,10 +79,8 @@ func (s Service) end(ctx context.Context, signal syscall.Signal) error {
 	}
 	deadline := time.Now().Add(endTime)
 	for s.Runs() == pid && time.Now().Before(deadline) {
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, 20*time.Millisecond) {
 			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return nil

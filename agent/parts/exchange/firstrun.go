@@ -12,6 +12,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 const (
@@ -52,10 +53,8 @@ func (p *Part) followFreePBX(ctx context.Context, f install.FirstRun, m *freepbx
 		if seen.opening == install.OpeningDone {
 			every = openedEvery
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, every) {
 			return nil
-		case <-time.After(every):
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/pbx/install"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 const (
@@ -39,10 +40,8 @@ func (p *Part) followInstallation(ctx context.Context, i installer, every time.D
 			p.host.Logger(name).Error("the installation of the exchange has failed", "err", failure)
 			p.deps.OnChange()
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, every) {
 			return nil
-		case <-time.After(every):
 		}
 	}
 }

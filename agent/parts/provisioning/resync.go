@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/internal/pause"
 	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
@@ -113,10 +114,8 @@ func (p *Part) askChanged(ctx context.Context) {
 		}
 		p.log.Info("asked a phone to fetch its file, which has changed", "mac", mac, "extension", v.Extension)
 		p.resyncs.done(mac, since)
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, resyncPause) {
 			return
-		case <-time.After(resyncPause):
 		}
 	}
 }

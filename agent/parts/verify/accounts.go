@@ -14,6 +14,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/verify"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // firstTestNumber is where test accounts are looked for: longer than the numbers of
@@ -75,9 +76,7 @@ func (p *Part) phones(ctx context.Context) ([]verify.Phone, error) {
 		if ok && !st.Looked.IsZero() {
 			return phonesToVerify(p.host.Running().Config, p.deps.Phones(), st), nil
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause.For(ctx, 100*time.Millisecond) {
 			return nil, errors.New("the exchange was not looked at yet")
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // Manager is Asterisk's manager interface, as *ami.Client has it.
@@ -257,10 +258,8 @@ func (d *Driver) connect(ctx context.Context, userChanged bool) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	for !d.manager.Status().Up {
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, pollTime) {
 			return fmt.Errorf("%w: its manager interface does not take us in: %w", pbx.ErrDown, reason(d.manager.Status().Err))
-		case <-time.After(pollTime):
 		}
 	}
 	return nil

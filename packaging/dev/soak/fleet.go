@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -247,7 +249,7 @@ func (f *fleet) release(c *client) {
 
 // live is what a client does until ctx ends.
 func (f *fleet) live(ctx context.Context, c *client) {
-	for sleep(ctx, time.Duration(rand.Int64N(int64(20*time.Second)))) {
+	for pause.For(ctx, time.Duration(rand.Int64N(int64(20*time.Second)))) {
 		l, ok := f.held(c)
 		damaged := l.epoch != f.site.count.damaged.Load()
 		switch dice := rand.IntN(100); {
@@ -263,7 +265,7 @@ func (f *fleet) live(ctx context.Context, c *client) {
 
 // visit is a stranger after the other, each of which takes an address and is never heard of again but by ARP.
 func (f *fleet) visit(ctx context.Context) {
-	for sleep(ctx, time.Duration(rand.Int64N(int64(20*time.Second)))) {
+	for pause.For(ctx, time.Duration(rand.Int64N(int64(20*time.Second)))) {
 		f.site.count.visitors.Add(1)
 		c := newClient(randomMAC(0x02))
 		f.obtain(ctx, c)
@@ -302,16 +304,6 @@ func (f *fleet) holding(addr netip.Addr) (net.HardwareAddr, lease) {
 func address(ip net.IP) netip.Addr {
 	addr, _ := netip.AddrFromSlice(ip.To4())
 	return addr
-}
-
-// sleep reports whether ctx lasted longer.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 func randomMAC(first byte) net.HardwareAddr {

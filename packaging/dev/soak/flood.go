@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // attacker sends forged frames.
@@ -31,7 +33,7 @@ func newAttacker(s *site, p port, server net.HardwareAddr) *attacker {
 
 // run floods the LAN now and then until ctx ends.
 func (a *attacker) run(ctx context.Context, r *rand.Rand) {
-	for sleep(ctx, time.Duration(r.Int64N(int64(15*time.Second)))) {
+	for pause.For(ctx, time.Duration(r.Int64N(int64(15*time.Second)))) {
 		a.site.count.floods.Add(1)
 		forge, rate := a.floods[r.IntN(len(a.floods))], 100+r.IntN(2000)
 		end := time.Now().Add(time.Duration(2+r.IntN(10)) * time.Second)
@@ -39,7 +41,7 @@ func (a *attacker) run(ctx context.Context, r *rand.Rand) {
 			if a.port.send(forge()) == nil {
 				a.site.count.frames.Add(1)
 			}
-			if ahead := time.Duration(sent)*time.Second/time.Duration(rate) - time.Since(begin); ahead > 0 && !sleep(ctx, ahead) {
+			if ahead := time.Duration(sent)*time.Second/time.Duration(rate) - time.Since(begin); ahead > 0 && !pause.For(ctx, ahead) {
 				return
 			}
 		}

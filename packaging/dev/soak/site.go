@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/internal/pause"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
@@ -335,7 +336,7 @@ func (s *site) confirmAll(ctx context.Context) {
 
 // measure keeps the most of what the daemon takes.
 func (s *site) measure(ctx context.Context) {
-	for sleep(ctx, 2*time.Second) {
+	for pause.For(ctx, 2*time.Second) {
 		pid := s.pid.Load()
 		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
 			atLeast(&s.count.memory, number(string(status), "VmHWM:"))
