@@ -2,10 +2,7 @@ package alerts
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -39,11 +36,7 @@ func (s *state) target(name string) *told {
 // readState reads what was told. A file that cannot be read costs messages that are told again.
 func readState(path string, log *slog.Logger) state {
 	s := state{}
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := durable.ReadJSON(path, &s); err != nil {
 		log.Warn("what was told of problems cannot be read, and is told again", "err", err)
 		s = state{}
 	}

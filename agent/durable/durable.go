@@ -1,10 +1,13 @@
 // Package durable writes small files so that they survive a power cut: after
-// WriteFile returns, the file is the new one, whole; until then the old one.
+// WriteFile returns, the file is the new one, whole; until then the old one. What
+// was kept so is read by ReadJSON.
 package durable
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -60,4 +63,17 @@ func WriteFileLike(like, path string, data []byte) error {
 		return fmt.Errorf("%s has no owner", like)
 	}
 	return WriteFileAs(path, data, fi.Mode().Perm(), int(st.Uid), int(st.Gid))
+}
+
+// ReadJSON reads a file into a value. One that is not there leaves the value alone,
+// and is no error.
+func ReadJSON(path string, into any) (found bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, json.Unmarshal(data, into)
 }

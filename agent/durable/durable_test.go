@@ -32,3 +32,25 @@ func TestWriteFileReplacesOrLeavesAlone(t *testing.T) {
 		t.Errorf("left behind: %v, %v", names, err)
 	}
 }
+
+func TestReadJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	value := map[string]int{"kept": 1}
+	if found, err := ReadJSON(path, &value); found || err != nil || value["kept"] != 1 {
+		t.Errorf("no file: %v, %v, %v", found, err, value)
+	}
+	for text, ok := range map[string]bool{`{"a": 2}`: true, `{"a"`: false, "": false} {
+		if err := WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := ReadJSON(path, &value); !found || (err == nil) != ok {
+			t.Errorf("%q: %v, %v", text, found, err)
+		}
+	}
+	if value["a"] != 2 {
+		t.Errorf("%v", value)
+	}
+	if found, err := ReadJSON(filepath.Dir(path), &value); found || err == nil {
+		t.Errorf("a folder: %v, %v", found, err)
+	}
+}

@@ -2,10 +2,7 @@ package pbx
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -30,14 +27,7 @@ func loadRecord(path string) (r record, err error) {
 	if path == "" {
 		return r, nil
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &r)
-	}
-	if err != nil {
+	if _, err := durable.ReadJSON(path, &r); err != nil {
 		return record{}, fmt.Errorf("pbx: read %s, begin without it: %w", path, err)
 	}
 	return r, nil

@@ -3,9 +3,7 @@ package phones
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -17,14 +15,7 @@ type FileStore struct{ Path string }
 // Load reads the file; one that does not exist is empty.
 func (f FileStore) Load(context.Context) (Saved, error) {
 	s := Saved{Approved: make(map[string]Approval), Done: make(map[string]time.Time)}
-	data, err := os.ReadFile(f.Path)
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err != nil {
+	if _, err := durable.ReadJSON(f.Path, &s); err != nil {
 		return s, fmt.Errorf("phones: %s: %w: restore it from a backup, or move it away and approve the phones again", f.Path, err)
 	}
 	return s, nil

@@ -2,9 +2,7 @@ package stacks
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -63,11 +61,7 @@ func openStore(dir string) (*store, error) {
 		return nil, err
 	}
 	s := &store{path: filepath.Join(dir, "stacks.json")}
-	data, err := os.ReadFile(s.path)
-	if err == nil {
-		err = json.Unmarshal(data, &s.n)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := durable.ReadJSON(s.path, &s.n); err != nil {
 		return nil, fmt.Errorf("%s: %w: restore it from a backup, or move it away to begin with the images of this version", s.path, err)
 	}
 	s.n = s.n.copy()

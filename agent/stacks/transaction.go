@@ -71,16 +71,13 @@ func (s *stack) forget() error {
 // finished, everything else goes back. The folder of the stack says which images its
 // data belong to, also when it came out of a backup.
 func (s *stack) recover(ctx context.Context) error {
-	data, err := os.ReadFile(s.transactionFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		return s.adoptImages()
-	}
 	var t transaction
-	if err == nil {
-		err = json.Unmarshal(data, &t)
-	}
+	found, err := durable.ReadJSON(s.transactionFile(), &t)
 	if err != nil {
 		return problem(Failed, "move the file away when the stack is as it should be", "%s cannot be read: %v", s.transactionFile(), err)
+	}
+	if !found {
+		return s.adoptImages()
 	}
 	if t.Phase == committed {
 		_, err = s.finish(&t)
@@ -117,16 +114,13 @@ func (s *stack) noteImages(to map[string]kind.Image) error {
 
 // adoptImages notes what the stack's folder says of its images.
 func (s *stack) adoptImages() error {
-	data, err := os.ReadFile(filepath.Join(s.dir(), imagesFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	var to map[string]kind.Image
-	if err == nil {
-		err = json.Unmarshal(data, &to)
-	}
+	found, err := durable.ReadJSON(filepath.Join(s.dir(), imagesFile), &to)
 	if err != nil {
 		return fmt.Errorf("stacks: %s: %w", imagesFile, err)
+	}
+	if !found {
+		return nil
 	}
 	return s.noteImages(to)
 }

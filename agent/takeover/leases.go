@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
 
@@ -51,16 +50,13 @@ func planLeases(m Machine) []Step {
 // yet, and removes the file. What the store has already stays. It returns how many
 // leases came; without a file there are none.
 func Adopt(ctx context.Context, path string, store dhcpd.Store, subnet netip.Prefix, now time.Time) (int, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	var former []formerLease
-	if err == nil {
-		err = json.Unmarshal(data, &former)
-	}
+	found, err := durable.ReadJSON(path, &former)
 	if err != nil {
 		return 0, fmt.Errorf("takeover: leases of the former server in %s: %w; remove it to go on without them", path, err)
+	}
+	if !found {
+		return 0, nil
 	}
 	have, err := store.Load(ctx)
 	if err != nil {

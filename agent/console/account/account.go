@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -93,14 +92,7 @@ type Store struct {
 // Open reads the file at path, which need not be there yet.
 func Open(path string) (*Store, error) {
 	s := &Store{path: path, now: time.Now, limits: newLimits(), hasher: newHasher()}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &s.data)
-	}
-	if err != nil {
+	if _, err := durable.ReadJSON(path, &s.data); err != nil {
 		return nil, fmt.Errorf("accounts: %w: give it back from a backup, or remove %s to invite everybody again", err, path)
 	}
 	return s, nil

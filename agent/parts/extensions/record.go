@@ -4,11 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -32,14 +29,7 @@ type line struct {
 // loadLines reads the record; none is an empty one.
 func loadLines(path string) (map[string]line, error) {
 	lines := make(map[string]line)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return lines, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &lines)
-	}
-	if err != nil {
+	if _, err := durable.ReadJSON(path, &lines); err != nil {
 		return make(map[string]line), fmt.Errorf("read %s, begin without it: %w", path, err)
 	}
 	return lines, nil

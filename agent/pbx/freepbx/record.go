@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -32,14 +30,7 @@ type state struct {
 // loadState reads the record; none is an empty one.
 func loadState(path string) (state, error) {
 	s := state{Created: make(map[string]bool), Creating: make(map[string]string), Carried: make(map[string]Columns)}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err != nil {
+	if _, err := durable.ReadJSON(path, &s); err != nil {
 		return s, fmt.Errorf("freepbx: the record of what is ours cannot be read: %w: restore it from a backup, or move %s away, and no extension is removed any more", err, path)
 	}
 	return s, nil
