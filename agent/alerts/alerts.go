@@ -6,6 +6,7 @@
 package alerts
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -79,21 +80,13 @@ type Service struct {
 	log      *slog.Logger
 
 	began time.Time
-	seen  map[key]sighting
+	seen  map[problem.Key]sighting
 	state state
 	retry map[string]attempt // by target
 
 	mu       sync.Mutex
 	failures map[string]Failure
 }
-
-// key is what makes a problem the same one.
-type key struct {
-	ID            problem.ID
-	Part, Subject string
-}
-
-func keyOf(p problem.Problem) key { return key{p.ID, p.Part, p.Subject} }
 
 // sighting is when a problem was there.
 type sighting struct {
@@ -117,7 +110,7 @@ type Failure struct {
 func New(c Config, path string, problems func() ([]problem.Problem, bool), log *slog.Logger) *Service {
 	s := &Service{
 		config: c, path: path, problems: problems, log: log,
-		seen: make(map[key]sighting), retry: make(map[string]attempt), failures: make(map[string]Failure),
+		seen: make(map[problem.Key]sighting), retry: make(map[string]attempt), failures: make(map[string]Failure),
 	}
 	s.state = readState(path, log)
 	return s
@@ -188,14 +181,14 @@ func (s *Service) note(list []problem.Problem, now time.Time) {
 		if s.config.ErrorsOnly && p.Severity != problem.Error {
 			continue
 		}
-		k := keyOf(p)
+		k := p.Key()
 		was, ok := s.seen[k]
 		if !ok || was.problem.Severity != p.Severity && now.Sub(was.first) < hold(was.problem) {
 			was.first = now
 		}
 		s.seen[k] = sighting{was.first, now, p}
 	}
-	maps.DeleteFunc(s.seen, func(_ key, g sighting) bool { return now.Sub(g.last) >= endHold })
+	maps.DeleteFunc(s.seen, func(_ problem.Key, g sighting) bool { return now.Sub(g.last) >= endHold })
 }
 
 func hold(p problem.Problem) time.Duration {
@@ -211,12 +204,12 @@ func (s *Service) due(target string, now time.Time) *Message {
 	if now.Before(s.retry[target].next) || now.Sub(t.Sent) < s.config.Every && !now.Before(t.Sent) {
 		return nil
 	}
-	told := make(map[key]bool, len(t.Told))
+	told := make(map[problem.Key]bool, len(t.Told))
 	m := &Message{Site: s.config.Site, Host: s.config.Host, At: now}
 	due := false
 	for _, p := range t.Told {
-		told[keyOf(p)] = true
-		if _, there := s.seen[keyOf(p)]; !there && now.Sub(s.began) >= endHold {
+		told[p.Key()] = true
+		if _, there := s.seen[p.Key()]; !there && now.Sub(s.began) >= endHold {
 			m.Ended, due = append(m.Ended, p), true
 		}
 	}
@@ -250,12 +243,12 @@ func newID() string { return "sae-agent-" + rand.Text() }
 // sortProblems puts errors first.
 func sortProblems(list []problem.Problem) {
 	slices.SortFunc(list, func(a, b problem.Problem) int {
-		return compareStrings(string(a.Severity), string(b.Severity), a.Part, b.Part, string(a.ID), string(b.ID), a.Subject, b.Subject)
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Part, b.Part), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Subject, b.Subject))
 	})
 }
 
 func sameKeys(a, b []problem.Problem) bool {
-	return slices.EqualFunc(a, b, func(a, b problem.Problem) bool { return keyOf(a) == keyOf(b) })
+	return slices.EqualFunc(a, b, func(a, b problem.Problem) bool { return a.Key() == b.Key() })
 }
 
 // sent notes how a delivery ended.
@@ -281,7 +274,7 @@ func (s *Service) sent(target string, m Message, err error, now time.Time) {
 	t := s.state.target(target)
 	t.Sent, t.Outbox = now, nil
 	t.Told = slices.DeleteFunc(t.Told, func(p problem.Problem) bool {
-		return slices.ContainsFunc(m.Ended, func(e problem.Problem) bool { return keyOf(e) == keyOf(p) })
+		return slices.ContainsFunc(m.Ended, func(e problem.Problem) bool { return e.Key() == p.Key() })
 	})
 	t.Told = append(t.Told, m.New...)
 	s.log.Info("alert sent", "target", target, "new", len(m.New), "ended", len(m.Ended))
@@ -299,7 +292,7 @@ func (s *Service) Targets() (names []string) {
 func (s *Service) Failures() []Failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int { return compareStrings(a.Target, b.Target) })
+	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int { return cmp.Compare(a.Target, b.Target) })
 }
 
 // Test sends a message to each target and returns why one has not taken it, by name.

@@ -3,7 +3,6 @@ package alerts
 import (
 	"encoding/json"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
@@ -57,14 +56,4 @@ func (s *state) write(path string) error {
 		return err
 	}
 	return durable.WriteFile(path, data, 0o600)
-}
-
-// compareStrings compares pairs, the first that differs decides.
-func compareStrings(pairs ...string) int {
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if c := strings.Compare(pairs[i], pairs[i+1]); c != 0 {
-			return c
-		}
-	}
-	return 0
 }

@@ -46,22 +46,26 @@ func Sort(list []Problem) {
 // goroutine.
 type Tracker struct {
 	mu    sync.Mutex
-	since map[key]time.Time
+	since map[Key]time.Time
 }
 
-type key struct {
-	id            ID
-	part, subject string
+// Key is what makes a problem the same one over time.
+type Key struct {
+	ID            ID
+	Part, Subject string
 }
+
+// Key returns the problem's.
+func (p Problem) Key() Key { return Key{p.ID, p.Part, p.Subject} }
 
 // Update sets Since of each problem of a complete list, and forgets those that
 // are not in it any more.
 func (t *Tracker) Update(list []Problem, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := make(map[key]time.Time, len(list))
+	next := make(map[Key]time.Time, len(list))
 	for i, p := range list {
-		k := key{p.ID, p.Part, p.Subject}
+		k := p.Key()
 		first, ok := t.since[k]
 		if !ok {
 			first = now
