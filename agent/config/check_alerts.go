@@ -85,7 +85,7 @@ func (v *checker) alertLogin(server string) {
 	switch {
 	case (m.User == "") != (m.PasswordFile == ""):
 		v.fail("alerts.mail", "write both, or neither where the server asks for no login", "user and password_file belong together")
-	case m.User != "" && m.TLS == MailPlain && server != "localhost" && server != "127.0.0.1" && server != "::1":
+	case m.User != "" && m.TLS == MailPlain && !thisMachine(server):
 		v.fail("alerts.mail.tls", "write starttls or implicit", "the password would cross the network unencrypted")
 	}
 	v.secretFile("alerts.mail.password_file", m.PasswordFile)
@@ -114,10 +114,15 @@ func (v *checker) alertWebhook() {
 		v.fail("alerts.webhook.url", "write for instance https://hooks.sae303.example/sae-agent", "is not an address of http or https") // not quoted: it may hold a secret
 	case u.User != nil:
 		v.fail("alerts.webhook.url", "put a token into a file and name it with token_file", "holds a password")
-	case u.Scheme == "http" && w.TokenFile != "" && u.Hostname() != "localhost" && u.Hostname() != "127.0.0.1" && u.Hostname() != "::1":
+	case u.Scheme == "http" && w.TokenFile != "" && !thisMachine(u.Hostname()):
 		v.fail("alerts.webhook.url", "write https://…", "the token would cross the network unencrypted")
 	}
 	v.secretFile("alerts.webhook.token_file", w.TokenFile)
+}
+
+// thisMachine reports whether what is sent to a host crosses no network.
+func thisMachine(host string) bool {
+	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 
 func (v *checker) secretFile(path, file string) {

@@ -24,16 +24,19 @@ var (
 // NewSecondFactor returns a secret for an authenticator app, and the address by which an app takes it up from a QR code.
 // The account does not ask for codes until EnableSecondFactor.
 func NewSecondFactor(site, name string) (secret, address string, err error) {
-	key, err := totp.Generate(totp.GenerateOpts{Issuer: "sae-agent " + site, AccountName: name, Period: codeTime})
+	key, err := totp.Generate(totp.GenerateOpts{Issuer: issuerOf(site), AccountName: name, Period: codeTime})
 	if err != nil {
 		return "", "", fmt.Errorf("accounts: %w", err)
 	}
-	return key.Secret(), key.URL(), nil
+	return key.Secret(), SecondFactorAddress(site, name, key.Secret()), nil
 }
 
-// SecondFactorAddress returns what NewSecondFactor returned with a secret.
+// issuerOf is by what an app lists the codes of a site.
+func issuerOf(site string) string { return "sae-agent " + site }
+
+// SecondFactorAddress returns the address by which an app takes up a secret.
 func SecondFactorAddress(site, name, secret string) string {
-	issuer := "sae-agent " + site
+	issuer := issuerOf(site)
 	query := url.Values{"secret": {secret}, "issuer": {issuer}}
 	return (&url.URL{Scheme: "otpauth", Host: "totp", Path: "/" + issuer + ":" + name, RawQuery: query.Encode()}).String()
 }
