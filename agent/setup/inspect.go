@@ -30,6 +30,8 @@ type Machine struct {
 	Language string // of LANG, such as fr_FR.UTF-8
 	Cards    []Card
 	SSH      SSH
+	// Ran is what sae-agent runs here, or ran last; nil: it never ran. Inspect leaves it to the caller.
+	Ran *config.Config
 }
 
 // SSH is where the machine's SSH server listens.
@@ -139,7 +141,8 @@ func TFTPRoot(root string) string {
 }
 
 // Draft makes a configuration for a machine. The card with the default route is
-// the WAN; who manages it goes on doing so.
+// the WAN; who manages it goes on doing so. What sae-agent had as its own WAN stays
+// that, since the card's address and route are its own doing.
 func Draft(m Machine) (c *config.Config, notes []string, err error) {
 	c = config.Default()
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
@@ -149,6 +152,10 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		c.Site.Language = l
 	}
 	wan := slices.IndexFunc(m.Cards, func(c Card) bool { return c.Default })
+	ours := m.ourWAN()
+	if ours >= 0 {
+		wan = ours
+	}
 	switch {
 	case len(m.Cards) == 0:
 		return nil, nil, errors.New("this machine has no network card: two are needed, one towards the Internet and one towards the phones")
@@ -160,7 +167,11 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 	}
 	w := m.Cards[wan]
 	c.WAN.Interface = w.Name
-	if w.Owner != "" || len(w.Addresses) > 0 {
+	switch {
+	case ours >= 0:
+		c.WAN = m.Ran.WAN
+		note("%s is managed by us as the WAN already, and stays so.", w.Name)
+	case w.Owner != "" || len(w.Addresses) > 0:
 		c.WAN.Method = config.WANExternal
 		note("%s has an address already (%s), so it is left to whoever manages it (method: external).", w.Name, cmp.Or(w.Owner, "set by hand"))
 	}
@@ -183,6 +194,14 @@ func Draft(m Machine) (c *config.Config, notes []string, err error) {
 		note("What firewall.wan_allow does not name is closed to the Internet. SSH stays open.")
 	}
 	return c, notes, nil
+}
+
+// ourWAN is the index of the card that sae-agent has as its WAN and manages itself; -1: none.
+func (m Machine) ourWAN() int {
+	if m.Ran == nil || m.Ran.WAN.Method == config.WANExternal {
+		return -1
+	}
+	return slices.IndexFunc(m.Cards, func(c Card) bool { return c.Name == m.Ran.WAN.Interface })
 }
 
 // oneCard is for a machine that lacks the other card: the one it has stays as it is, so

@@ -36,6 +36,13 @@ func card(name, addr string, isDefault bool, owner string) Card {
 	return c
 }
 
+// ran is what sae-agent ran last.
+func ran(wan string, method config.WANMethod) *config.Config {
+	c := config.Default()
+	c.WAN.Interface, c.WAN.Method = wan, method
+	return c
+}
+
 func TestDraft(t *testing.T) {
 	for name, m := range map[string]Machine{
 		"seed":     {Hostname: "sae303.example", Timezone: "Europe/Paris", Language: "fr_FR.UTF-8", Cards: []Card{card("ens33", "203.0.113.7/24", true, "ifupdown"), card("ens34", "", false, "")}, SSH: SSH{[]uint16{22}, []uint16{22}}},
@@ -44,6 +51,8 @@ func TestDraft(t *testing.T) {
 		"three":    {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", false, ""), card("ens34", "10.1.2.3/24", true, ""), card("ens35", "", false, "")}},
 		"lan-set":  {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", true, ""), card("ens34", "10.20.30.50/24", false, "ifupdown")}},
 		"one-card": {Hostname: "x", Cards: []Card{card("enp0s20f0u1u2", "10.20.30.50/24", true, "NetworkManager")}, SSH: SSH{[]uint16{22}, []uint16{22}}},
+		"ran":      {Hostname: "x", Cards: []Card{card("ens33", "", false, ""), card("ens34", "203.0.113.7/24", true, "")}, Ran: ran("ens34", config.WANDHCP)},
+		"ran-else": {Hostname: "x", Cards: []Card{card("ens33", "203.0.113.7/24", true, "ifupdown"), card("ens34", "", false, "")}, Ran: ran("ens33", config.WANExternal)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, notes, err := Draft(m)

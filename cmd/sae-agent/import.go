@@ -53,24 +53,18 @@ func (o importOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	base, notes, err := setup.Draft(m)
-	if ran := o.lastRun(cmd); err == nil && ran != nil && ran.WAN.Method != base.WAN.Method {
-		base.WAN = ran.WAN
-		notes = []string{"The uplink stays as sae-agent has it already."}
-	}
-	if err != nil {
-		base, notes = config.Default(), []string{err.Error() + ": name both under wan and lan"}
-		base.WAN.Interface, base.LAN.Interface = "ens33", "ens34"
-	}
+	var base *config.Config
+	var notes []string
 	old, err := os.ReadFile(o.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		base, notes = draft(cmd, m)
+	case err != nil:
 		return err
-	}
-	if err == nil { // what the file says of the machine stays
+	default: // what the file says of the machine stays
 		if base, err = config.Parse(o.path, old); err != nil {
 			return fmt.Errorf("%s has to be mended first: %w", o.path, err)
 		}
-		notes = nil
 	}
 	src, err := o.sources(cmd, m, base.LAN.Interface)
 	if err != nil {
@@ -95,21 +89,20 @@ func (o importOptions) run(cmd *cobra.Command) error {
 	return o.merge(cmd, old, base, notes)
 }
 
-// lastRun is the configuration that sae-agent ran last on this machine, or nil: the uplink's address is its own doing then,
-// and nobody else's.
-func (o importOptions) lastRun(cmd *cobra.Command) *config.Config {
+// draft is the configuration of a machine that has none, also where its cards do not suffice.
+func draft(cmd *cobra.Command, m setup.Machine) (*config.Config, []string) {
 	var offline agent.Offline
 	offline.State = defaultState
 	offline.Runtime, _ = cmd.Flags().GetString("runtime-dir")
-	data, err := offline.Current()
-	if err != nil || data == nil {
-		return nil
+	if data, err := offline.Current(); err == nil {
+		m.Ran = parsedRun(data)
 	}
-	c, err := config.Parse(o.path, data)
+	base, notes, err := setup.Draft(m)
 	if err != nil {
-		return nil // of an earlier version, with what is refused now: the cards say what they can
+		base, notes = config.Default(), []string{err.Error() + ": name both under wan and lan"}
+		base.WAN.Interface, base.LAN.Interface = "ens33", "ens34"
 	}
-	return c
+	return base, notes
 }
 
 // sources are the files that are there.

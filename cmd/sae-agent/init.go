@@ -51,6 +51,7 @@ file that exists is left alone; '--config -' prints instead of writing.`,
 			if err != nil {
 				return err
 			}
+			m.Ran = parsedRun(data)
 			c, notes, err := setup.Draft(m)
 			if err != nil {
 				return err
@@ -63,6 +64,19 @@ file that exists is left alone; '--config -' prints instead of writing.`,
 	cmd.Flags().BoolVar(&fresh, "fresh", false, "look at the cards also where sae-agent has run already")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "do nothing where there is a file already, and call that a success")
 	return cmd
+}
+
+// parsedRun is the configuration that ran last, for setup.Draft; nil: there was none, or one of an earlier version with
+// what is refused now.
+func parsedRun(data []byte) *config.Config {
+	if data == nil {
+		return nil
+	}
+	c, err := config.Parse("what ran last", data)
+	if err != nil {
+		return nil // the cards say what they can
+	}
+	return c
 }
 
 // writeConfig writes a new configuration file, never over an old one.
