@@ -84,18 +84,18 @@ func (p *Part) Units() []part.Unit {
 
 // Desired is who has which extension.
 func Desired(in part.Input) Config {
-	c := Config{pending: in.Pending, watched: in.Config.PBX.Driver != config.DriverNone}
-	phones := make(map[string][]string)
+	c := Config{
+		pending: in.Pending, watched: in.Config.PBX.Driver != config.DriverNone,
+		phones: make(map[string]bool), phonesOf: make(map[string][]string),
+	}
 	for _, ph := range in.Config.Phones {
 		for _, mac := range append([]net.HardwareAddr{ph.MAC}, ph.Also...) {
-			c.phones = append(c.phones, mac.String())
+			c.phones[mac.String()] = true
 		}
-		phones[ph.Extension] = append(phones[ph.Extension], ph.MAC.String())
+		c.phonesOf[ph.Extension] = append(c.phonesOf[ph.Extension], ph.MAC.String())
 	}
 	for _, e := range in.Config.Extensions {
-		c.lines = append(c.lines, configured{
-			number: e.Number, secret: hash(e.SecretFrom(in.Secrets)), generated: e.Secret == "", phones: phones[e.Number],
-		})
+		c.lines = append(c.lines, configured{number: e.Number, secret: hash(e.SecretFrom(in.Secrets)), generated: e.Secret == ""})
 	}
 	return c
 }
@@ -170,7 +170,7 @@ func (p *Part) registrations() (pbx.State, bool) {
 
 // others are the devices that need an extension's secret besides those that have left.
 func (p *Part) others(number string, l line, c Config, st pbx.State) (out []string) {
-	now := c.phonesOf(number)
+	now := c.phonesOf[number]
 	for _, mac := range l.Shared {
 		if slices.Contains(now, mac) {
 			out = append(out, mac)
@@ -210,16 +210,28 @@ func (p *Part) OnlyUser(number string, mac net.HardwareAddr) bool {
 	p.mu.Unlock()
 	st, known := p.registrations()
 	l.Left = append(slices.Clip(l.Left), mac.String())
-	alone := !slices.ContainsFunc(c.phonesOf(number), func(other string) bool { return other != mac.String() })
+	alone := !slices.ContainsFunc(c.phonesOf[number], func(other string) bool { return other != mac.String() })
 	return alone && known && len(p.others(number, l, c, st)) == 0
+}
+
+func anyLeft(lines map[string]line) bool {
+	for _, l := range lines {
+		if len(l.Left) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Report implements part.Reporter.
 func (p *Part) Report(*control.Status) (out []problem.Problem) {
-	c := Desired(p.host.Running())
 	p.mu.Lock()
 	lines := p.lines
 	p.mu.Unlock()
+	if !anyLeft(lines) {
+		return nil // as a rule, and the status is asked for often
+	}
+	c := Desired(p.host.Running())
 	st, _ := p.registrations()
 	for _, x := range c.lines {
 		l := lines[x.number]

@@ -53,9 +53,10 @@ func hash(secret string) string {
 type Config struct {
 	pending bool // it waits for its confirmation
 	// watched says that the exchange is ours: a secret that changes here changes there.
-	watched bool
-	lines   []configured
-	phones  []string // MACs of all phones
+	watched  bool
+	lines    []configured
+	phones   map[string]bool     // MACs of all phones
+	phonesOf map[string][]string // MACs, by extension
 }
 
 // configured is an extension of the configuration.
@@ -63,7 +64,6 @@ type configured struct {
 	number    string
 	secret    string // its hash
 	generated bool
-	phones    []string // MACs
 }
 
 // follow returns the record with what a configuration says of the phones. It forgets nothing of an extension that has the
@@ -82,7 +82,7 @@ func follow(lines map[string]line, c Config) map[string]line {
 		out[now.number] = l
 	}
 	for number, l := range out {
-		now := c.phonesOf(number)
+		now := c.phonesOf[number]
 		if !c.pending {
 			l = l.leave(c.phones, now)
 		}
@@ -91,22 +91,12 @@ func follow(lines map[string]line, c Config) map[string]line {
 	return out
 }
 
-// phonesOf are the phones of the configuration that have an extension.
-func (c Config) phonesOf(number string) []string {
-	for _, x := range c.lines {
-		if x.number == number {
-			return x.phones
-		}
-	}
-	return nil
-}
-
 // leave notes which phones have left the configuration. One that has another extension has not.
-func (l line) leave(all, now []string) line {
+func (l line) leave(all map[string]bool, now []string) line {
 	before := l.Left
 	l.Left = nil
 	for _, mac := range l.Phones {
-		if !slices.Contains(all, mac) {
+		if !all[mac] {
 			l.Left = append(l.Left, mac)
 		}
 	}
