@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -27,6 +29,16 @@ func (c *Config) Extension(number string) Extension {
 		}
 	}
 	return Extension{}
+}
+
+// Phone returns the phone with a MAC, which is the zero value for an unknown one.
+func (c *Config) Phone(mac net.HardwareAddr) Phone {
+	for _, ph := range c.Phones {
+		if bytes.Equal(ph.MAC, mac) {
+			return ph
+		}
+	}
+	return Phone{}
 }
 
 // WANOpen reports whether firewall.wan_allow names a service.

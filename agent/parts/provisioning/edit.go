@@ -180,14 +180,14 @@ func (p *Part) remove(ctx context.Context, r control.Removal) (control.Plan, err
 		return control.Plan{}, err
 	}
 	c := p.host.Running().Config
-	i := slices.IndexFunc(c.Phones, func(ph config.Phone) bool { return bytes.Equal(ph.MAC, mac) })
-	if i < 0 {
+	phone := c.Phone(mac)
+	if phone.MAC == nil {
 		if r.DryRun {
 			return control.Plan{}, nil
 		}
 		return control.Plan{}, asControl(p.phones.Forget(ctx, mac))
 	}
-	number := c.Phones[i].Extension
+	number := phone.Extension
 	secret := p.retires(mac)
 	shared := slices.ContainsFunc(c.Phones, func(ph config.Phone) bool { return ph.Extension == number && !bytes.Equal(ph.MAC, mac) })
 	plan, err := p.host.Edit(ctx, r.EditOptions, func(f *edit.File) error {
@@ -209,12 +209,11 @@ func (p *Part) remove(ctx context.Context, r control.Removal) (control.Plan, err
 // need it. One that was generated is changed by itself.
 func (p *Part) retires(mac net.HardwareAddr) func(*edit.File) error {
 	c := p.host.Running().Config
-	for _, ph := range c.Phones {
-		if bytes.Equal(ph.MAC, mac) && c.Extension(ph.Extension).Secret != "" && p.deps.OnlyUser(ph.Extension, mac) {
-			return func(f *edit.File) error { return p.deps.NewSecret(f, ph.Extension) }
-		}
+	number := c.Phone(mac).Extension
+	if c.Extension(number).Secret == "" || !p.deps.OnlyUser(number, mac) {
+		return func(*edit.File) error { return nil }
 	}
-	return func(*edit.File) error { return nil }
+	return func(f *edit.File) error { return p.deps.NewSecret(f, number) }
 }
 
 func isPhone(mac net.HardwareAddr) edit.Match {

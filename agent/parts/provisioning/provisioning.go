@@ -172,12 +172,10 @@ func (p *Part) Serves(r pbx.Registration) bool {
 	if !ok {
 		return false
 	}
-	same := func(other net.HardwareAddr) bool { return bytes.Equal(mac, other) }
-	for _, ph := range p.host.Running().Config.Phones {
-		if same(ph.MAC) {
-			return ph.Extension == r.Extension
-		}
+	if ph := p.host.Running().Config.Phone(mac); ph.MAC != nil {
+		return ph.Extension == r.Extension
 	}
+	same := func(other net.HardwareAddr) bool { return bytes.Equal(mac, other) }
 	return slices.ContainsFunc(p.phones.Approved(), same) && p.phones.NumberOf(mac) == r.Extension
 }
 
