@@ -179,11 +179,21 @@ type phone struct {
 
 func (a *appliance) phone(name, mac string) phone {
 	a.t.Helper()
+	return a.named(name, mac, "")
+}
+
+// named is a phone that calls itself something, in what it asks the DHCP server with.
+func (a *appliance) named(name, mac, hostname string) phone {
+	a.t.Helper()
 	h := a.lab.Host(name)
 	a.lan.Plug(h, "eth0")
 	h.SetMAC("eth0", mac)
 	h.Up("eth0")
-	h.Run("sh", "-c", `printf 'send vendor-class-identifier "yealink";\nrequest subnet-mask, routers, tftp-server-name;\n' > /run/dhclient.conf`)
+	config := "send vendor-class-identifier \"yealink\";\nrequest subnet-mask, routers, tftp-server-name;\n"
+	if hostname != "" {
+		config += "send host-name \"" + hostname + "\";\n"
+	}
+	h.Run("sh", "-c", `printf %s "$1" > /run/dhclient.conf`, "sh", config)
 	h.Run("dhclient", "-1", "-cf", "/run/dhclient.conf", "-lf", "/var/lib/dhclient.leases", "eth0")
 	return phone{h, a.t}
 }

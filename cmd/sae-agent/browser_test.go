@@ -112,7 +112,7 @@ func TestBrowser(t *testing.T) {
 
 	// A phone is plugged in: it appears on the page that is open.
 	alice.eval(`window.sameDocument = true`, nil)
-	stranger := a.hostile("stranger", strangerMAC)
+	stranger := a.named("stranger", strangerMAC, attack)
 	row := `tr:has([name=mac][value="` + strangerMAC + `"])`
 	alice.waitText(row, strangerMAC)
 	if alice.text("String(window.sameDocument)") != "true" {
@@ -226,19 +226,6 @@ func TestBrowser(t *testing.T) {
 	victor.forgive("403")
 	alice.quiet()
 	victor.quiet()
-}
-
-// hostile plugs in a phone with a nasty name.
-func (a *appliance) hostile(name, mac string) phone {
-	a.t.Helper()
-	h := a.lab.Host(name)
-	a.lan.Plug(h, "eth0")
-	h.SetMAC("eth0", mac)
-	h.Up("eth0")
-	h.Run("sh", "-c", `printf '%s' "$1" > /run/dhclient.conf`, "sh",
-		`send vendor-class-identifier "yealink"; send host-name "`+attack+`"; request subnet-mask, routers, tftp-server-name;`)
-	h.Run("dhclient", "-1", "-cf", "/run/dhclient.conf", "-lf", "/var/lib/dhclient.leases", "eth0")
-	return phone{h, a.t}
 }
 
 // chromium is Debian's browser on a host of the lab.
