@@ -8,9 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // Plain runs commands as processes of their own, where there is no systemd.
@@ -18,8 +19,9 @@ type Plain struct {
 	Dir string // where it notes which processes wait
 }
 
-// wait is the shell's part: sleep, then become the command.
-const wait = `sleep "$1" && shift && rm -f "$1" && shift && exec "$@"`
+// wait is the shell's part: sleep, then become the command. It begins when its
+// input ends: its note is written by then, so that removing it comes after.
+const wait = `read -r _; sleep "$1" && shift && rm -f "$1" && shift && exec "$@"`
 
 // After is like Systemd.After. The waiting process is no child of the caller's: it
 // lives on when that is killed.
@@ -27,17 +29,43 @@ func (p Plain) After(_ context.Context, name string, d time.Duration, argv []str
 	if pid := p.waiting(name); pid != 0 {
 		return fmt.Errorf("runner: %s waits already, process %d", name, pid)
 	}
+	hold, begin, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("runner: %w", err)
+	}
+	defer func() { _ = errors.Join(hold.Close(), begin.Close()) }() // and it begins
 	seconds := strconv.FormatFloat(d.Seconds(), 'f', 3, 64)
 	cmd := exec.Command("/bin/sh", append([]string{"-c", wait, name, seconds, p.file(name)}, argv...)...)
+	cmd.Stdin = hold
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("runner: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // its own affair, but no zombie
-	if err := os.WriteFile(p.file(name), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+	if err := p.note(name, cmd.Process.Pid); err != nil {
 		return errors.Join(fmt.Errorf("runner: %w", err), cmd.Process.Kill())
 	}
 	return nil
+}
+
+// note keeps which process waits: its number and its start, since another process
+// may have the number later.
+func (p Plain) note(name string, pid int) error {
+	start, err := started(pid)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(p.file(name), fmt.Appendf(nil, "%d %d", pid, start), 0o600)
+}
+
+// started returns when a process was started, in clock ticks since boot.
+func started(pid int) (uint64, error) {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, err
+	}
+	stat, err := process.Stat()
+	return stat.Starttime, err
 }
 
 // Cancel is like Systemd.Cancel.
@@ -61,13 +89,12 @@ func (p Plain) waiting(name string) int {
 	if err != nil {
 		return 0
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
+	var pid int
+	var start uint64
+	if _, err := fmt.Sscan(string(data), &pid, &start); err != nil {
 		return 0
 	}
-	// Another process may have the number meanwhile.
-	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(args), "\x00"+name+"\x00") {
+	if now, err := started(pid); err != nil || now != start {
 		return 0
 	}
 	return pid
