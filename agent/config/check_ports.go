@@ -68,6 +68,12 @@ func (v *checker) firewall() {
 			}
 		}
 	}
+	for i, s := range v.Firewall.LANAllow {
+		at := fmt.Sprintf("firewall.lan_allow[%d]", i)
+		if v.ok(at) && s.Name != "" {
+			v.fail(at, "remove it, or write a port such as 9090/tcp", "the LAN may reach %s without it", s)
+		}
+	}
 	v.qos()
 	v.backup()
 	for i, s := range v.Firewall.Allow {
@@ -92,6 +98,8 @@ func (v *checker) trusted() {
 			v.fail(at, "write it as 'ip link' shows it, such as wg0, or wg* for all that begin so", "%q is not the name of a card", link)
 		case v.WAN.Interface != "" && covers(v.WAN.Interface):
 			v.fail(at, "open single ports with firewall.wan_allow", "%s would open everything to the Internet: it is the WAN", link)
+		case v.LAN.Interface != "" && covers(v.LAN.Interface):
+			v.fail(at, "open single ports to the LAN with firewall.lan_allow", "%s is the LAN, which may only reach the appliance's own services", link)
 		}
 	}
 }

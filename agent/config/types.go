@@ -272,6 +272,8 @@ type Firewall struct {
 	Enabled bool `yaml:"enabled"`
 	// What the Internet may reach: ssh, sip, sips, rtp, http, https, jitsi, nextcloud, or ports such as 2222/tcp and 5000-5010/udp.
 	WANAllow []Service `yaml:"wan_allow" example:"ssh"`
+	// Ports of other programs on the appliance that the LAN may reach, such as 9090/tcp (Prometheus) and 3000/tcp (Grafana). Its own services are open to the LAN without it.
+	LANAllow []Service `yaml:"lan_allow" example:"9090/tcp"`
 	// Networks, addresses and host names that are never banned and may use SIP from the Internet.
 	Allow []Source `yaml:"allow" example:"203.0.113.0/24"`
 	// Further cards and tunnels from which everything may come in, such as a VPN's; * at the end stands for the rest of a name. A card that is named nowhere is treated like the WAN.

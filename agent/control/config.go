@@ -102,8 +102,10 @@ type Applied struct {
 type Plan struct {
 	Config  []Change `json:"config"`  // the file against the configuration that runs
 	Machine []string `json:"machine"` // links, addresses and routes, in order
-	// Firewall are the rules that come (+) and go (-).
+	// Firewall is who may reach what no longer (-) and from now on (+), for people.
 	Firewall []string `json:"firewall,omitempty"`
+	// Rules are the packet filter's rules that go (-) and come (+), as nft writes them.
+	Rules []string `json:"rules,omitempty"`
 	// Until is when the change is undone unless it is confirmed.
 	Until time.Time `json:"until,omitzero"`
 	// Behind are the parts that have not followed an apply.

@@ -13,7 +13,8 @@ import (
 )
 
 func newPlanCommand() *cobra.Command {
-	return &cobra.Command{
+	var verbose bool
+	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what 'apply' would change, and change nothing",
 		Args:  usageArgs(cobra.NoArgs),
@@ -22,9 +23,18 @@ func newPlanCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, p, func(w io.Writer) { printPlan(w, p, "Nothing to do: the file is what runs.") })
+			return show(cmd, p, func(w io.Writer) {
+				printPlan(w, p, "Nothing to do: the file is what runs.")
+				if verbose {
+					for _, r := range p.Rules {
+						fmt.Fprintf(w, "! rule: %s\n", r)
+					}
+				}
+			})
 		},
 	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "also show the packet filter's rules")
+	return cmd
 }
 
 func newApplyCommand() *cobra.Command {
@@ -80,7 +90,7 @@ func behind(p control.Plan) error {
 }
 
 func printPlan(w io.Writer, p control.Plan, empty string) {
-	if len(p.Config) == 0 && len(p.Machine) == 0 && len(p.Firewall) == 0 {
+	if len(p.Config) == 0 && len(p.Machine) == 0 && len(p.Rules) == 0 {
 		fmt.Fprintln(w, empty)
 		return
 	}
@@ -92,5 +102,8 @@ func printPlan(w io.Writer, p control.Plan, empty string) {
 	}
 	for _, f := range p.Firewall {
 		fmt.Fprintf(w, "! firewall: %s\n", f)
+	}
+	if len(p.Rules) > 0 && len(p.Firewall) == 0 {
+		fmt.Fprintln(w, "! firewall: its rules change, who may reach what does not: see sae-agent plan --verbose")
 	}
 }

@@ -103,8 +103,11 @@ func TestFirewallIsTriedAndUndone(t *testing.T) {
 	a.rulesAre("chain guard", "!2222")
 	a.must("bans", "add", "198.51.100.66", "--jail", "sshd", "--duration", "2h")
 	a.edit("wan_allow: [ssh]", "wan_allow: [ssh, 2222/tcp]")
-	if out := a.must("plan"); !strings.Contains(out, `! firewall: + wan_services: tcp dport 2222 accept`) {
+	if out := a.must("plan"); !strings.Contains(out, "! firewall: + the Internet to the appliance: 2222/tcp\n") || strings.Contains(out, "dport") {
 		t.Errorf("plan:\n%s", out)
+	}
+	if out := a.must("plan", "--verbose"); !strings.Contains(out, `! rule: + wan_services: tcp dport 2222 accept`) {
+		t.Errorf("plan --verbose:\n%s", out)
 	}
 	a.must("apply", "--confirm", "1h")
 	a.rulesAre("tcp dport 2222", "198.51.100.66")
@@ -129,7 +132,7 @@ func TestFirewallIsTriedAndUndone(t *testing.T) {
 
 	a.start()
 	a.edit("enabled: true, wan_allow", "enabled: false, wan_allow")
-	if out := a.must("apply"); !strings.Contains(out, "! firewall: - guard: ") {
+	if out := a.must("apply"); !strings.Contains(out, "! firewall: + everybody to everything: everything, the firewall is off\n") {
 		t.Errorf("apply:\n%s", out)
 	}
 	a.rulesAre("!chain guard")

@@ -118,8 +118,13 @@ func consoleServices(c *config.Config) (out []firewall.Service) {
 	return out
 }
 
-// ownServices are the ports that firewall.wan_allow has as numbers.
+// ownServices are the ports that firewall.wan_allow and lan_allow have as numbers.
 func ownServices(c *config.Config) (out []firewall.Service) {
+	for _, s := range c.Firewall.LANAllow {
+		out = append(out, firewall.Service{
+			Name: "lan_allow " + s.String(), Protocol: s.Protocol, First: s.Ports.First, Last: s.Ports.Last, LAN: true,
+		})
+	}
 	for _, s := range c.Firewall.WANAllow {
 		if s.Name == "" {
 			out = append(out, firewall.Service{

@@ -141,7 +141,9 @@ func (p *Part) Running() (*firewall.Manager, error) {
 func (p *Part) Plan(ctx context.Context, next part.Input, plan *control.Plan) {
 	now := p.host.Running()
 	f := p.facts(ctx, now)
-	plan.Firewall = append(plan.Firewall, firewall.Plan(Desired(now.Config, f, p.dir()), Desired(next.Config, f, p.dir()))...)
+	before, after := Desired(now.Config, f, p.dir()), Desired(next.Config, f, p.dir())
+	plan.Firewall = append(plan.Firewall, firewall.PlanOpenings(before, after)...)
+	plan.Rules = append(plan.Rules, firewall.Plan(before, after)...)
 }
 
 // LocksOut implements part.Gatekeeper.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
 	"github.com/sae-agent/sae-agent/firewall"
@@ -17,7 +18,9 @@ var firewallSites = map[string][]string{
   wan_allow: [ssh, sip, rtp, jitsi, 8080/tcp]
   allow: [203.0.113.0/24, "2001:db8::/48", office.example]
   trusted: [wg0]
+  lan_allow: [9090/tcp]
 console: {allow: [198.51.100.0/24]}
+http: {metrics: {listen: [192.168.1.1:9304]}}
 stacks: {jitsi: {enabled: true}, nextcloud: {enabled: true}}
 extensions:`},
 	"no-wan": {"wan: {interface: ens33}", "wan: {method: none}\npbx: {driver: none}"},
@@ -66,6 +69,9 @@ func TestPacketOf(t *testing.T) {
 		{control.FirewallQuestion{From: "wan", Protocol: "udp", Port: 69}, false, "TFTP: LAN only"},
 		{control.FirewallQuestion{From: "lan", Protocol: "udp", Port: 69}, true, "TFTP"},
 		{control.FirewallQuestion{From: "192.168.1.20", Protocol: "tcp", Port: 3306}, false, "closed to the LAN"},
+		{control.FirewallQuestion{From: "192.168.1.20", Protocol: "tcp", Port: 9090}, true, "lan_allow 9090/tcp"},
+		{control.FirewallQuestion{From: "192.168.1.20", Protocol: "tcp", Port: 9304}, true, string(config.UseMetrics)},
+		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 9090}, false, "closed to the Internet"},
 		{control.FirewallQuestion{From: "203.0.113.9", Protocol: "tcp", Port: 7443}, false, "closed to the Internet"},
 		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 8443}, true, "published ports that the guard let pass"},
 		{control.FirewallQuestion{From: "wan", Protocol: "tcp", Port: 8080}, true, "published ports that the guard let pass"},

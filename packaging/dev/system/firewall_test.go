@@ -119,7 +119,7 @@ func TestFirewallOfATrial(t *testing.T) {
 	m.eventually("sae-agent bans add 198.51.100.1 --jail test", "is never banned")
 
 	m.sh("sed -i 's/wan_allow: .*/wan_allow: [ssh, 2222\\/tcp]/' /etc/sae-agent/config.yaml")
-	if out := m.sh("sae-agent plan"); !strings.Contains(out, "firewall: + wan_services: tcp dport 2222 accept") {
+	if out := m.sh("sae-agent plan"); !strings.Contains(out, "firewall: + the Internet to the appliance: 2222/tcp") {
 		t.Errorf("the plan does not say what changes:\n%s", out)
 	}
 	m.sh("sae-agent apply --confirm 10s && nft list table inet sae_agent | grep -q 2222 && ! grep -q 2222 /var/lib/sae-agent/firewall/ruleset.nft")
