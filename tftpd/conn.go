@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/sae-agent/sae-agent/internal/heartbeat"
@@ -33,8 +36,10 @@ type outgoing struct {
 // everybody would wait for them.
 type conn struct {
 	*net.UDPConn
-	batch  *ipv4.PacketConn
-	unsent func(n int) // told of packets that the kernel did not take
+	batch   *ipv4.PacketConn
+	buffers sync.Pool    // of *sendBuffers
+	unsent  func(n int)  // told of packets that the kernel did not take
+	sends   atomic.Int64 // system calls so far
 }
 
 // listen opens a socket. The address may come later: the agent does not wait for
@@ -108,21 +113,44 @@ type incoming struct {
 	from netip.AddrPort
 }
 
+// sendBuffers are what one call of send needs, to be used again.
+type sendBuffers struct {
+	messages [batchSize]ipv4.Message
+	data     [batchSize][1][]byte
+	addrs    [batchSize]net.UDPAddr
+	ips      [batchSize][4]byte
+}
+
+// fill makes messages of the packets, of which there are no more than batchSize.
+func (b *sendBuffers) fill(out []outgoing) []ipv4.Message {
+	for i, o := range out {
+		b.data[i][0], b.ips[i] = o.data, o.to.Addr().As4()
+		b.addrs[i] = net.UDPAddr{IP: b.ips[i][:], Port: int(o.to.Port())}
+		b.messages[i] = ipv4.Message{Buffers: b.data[i][:], Addr: &b.addrs[i]}
+	}
+	return b.messages[:len(out)]
+}
+
 // send sends packets. What the kernel does not take is as good as lost on the way.
 func (c *conn) send(out []outgoing) {
-	messages := make([]ipv4.Message, len(out))
-	for i, o := range out {
-		messages[i] = ipv4.Message{Buffers: [][]byte{o.data}, Addr: net.UDPAddrFromAddrPort(o.to)}
+	b, _ := c.buffers.Get().(*sendBuffers)
+	if b == nil {
+		b = new(sendBuffers)
 	}
 	lost := 0
-	for len(messages) > 0 {
-		n, err := c.batch.WriteBatch(messages, unix.MSG_DONTWAIT)
-		if err != nil || n <= 0 {
-			n = 1 // one client that cannot be reached must not stop the others
-			lost++
+	for chunk := range slices.Chunk(out, batchSize) {
+		for messages := b.fill(chunk); len(messages) > 0; {
+			c.sends.Add(1)
+			n, err := c.batch.WriteBatch(messages, unix.MSG_DONTWAIT)
+			if err != nil || n <= 0 {
+				n = 1 // one client that cannot be reached must not stop the others
+				lost++
+			}
+			messages = messages[n:]
 		}
-		messages = messages[n:]
+		clear(b.data[:]) // keeps no packet
 	}
+	c.buffers.Put(b)
 	if lost > 0 {
 		c.unsent(lost)
 	}

@@ -3,10 +3,8 @@ package tftpd
 import (
 	"context"
 	"encoding/binary"
-
 	"fmt"
 	"io"
-
 	"net/netip"
 	"strconv"
 	"sync"
@@ -76,12 +74,12 @@ func (s *sender) start(j *job, file *File, largest int) ([]byte, error) {
 
 // contents returns what a small file holds, in the mode that the client wants.
 func contents(file *File, mode string) ([]byte, error) {
-	r := io.LimitReader(file, smallFile)
-	switch {
-	case mode == "netascii":
-		r = netascii.ToReader(r)
-	case file.content != nil:
+	if mode == "octet" && file.content != nil {
 		return file.content, nil
+	}
+	r := io.LimitReader(file, smallFile)
+	if mode == "netascii" {
+		r = netascii.ToReader(r)
 	}
 	return readAll(r, file.Size)
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package tftpd
+
+const raceEnabled = false
