@@ -30,7 +30,7 @@ demo: deps-demo build asterisk-image  ## show phones booting, registering and ca
 .PHONY: test
 test: test-ready  ## unit tests, tests against real programs in network namespaces, and on a booted Debian
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 40m ./...
-	$(GO) test -count=1 -run "^TestWorkOf|^TestBytesWritten" ./dhcpd/... # limits on allocations, which -race has more of
+	$(GO) test -count=1 -run "^TestWorkOf|^TestBytesWritten" ./dhcpd/... ./tftpd # limits on allocations, which -race has more of
 
 # What the tests need: packages, programs and images.
 .PHONY: test-ready
