@@ -769,6 +769,16 @@ func TestOpenAPIIsServed(t *testing.T) {
 	}
 }
 
+// What the daemon says is in the reader's language, too.
+func TestSentencesOfTheDaemon(t *testing.T) {
+	s := newSite(t, "no phone has a line yet")
+	_, english, _ := s.as(control.Viewer).get("/")
+	_, french, _ := s.as(control.Viewer).send("GET", "/", nil, func(r *http.Request) { r.Header.Set("Accept-Language", "fr-CA") })
+	if !strings.Contains(english, "no phone has a line yet") || !strings.Contains(french, "aucun téléphone n’a encore de ligne") {
+		t.Errorf("English:\n%s\nFrench:\n%s", english, french)
+	}
+}
+
 // Every word of the pages is in every catalogue.
 func TestCatalogues(t *testing.T) {
 	for _, lang := range languages[1:] {

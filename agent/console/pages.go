@@ -20,6 +20,7 @@ import (
 	"rsc.io/qr"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/translate"
 )
 
 //go:embed templates
@@ -52,7 +53,11 @@ func newPages() (*pages, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.sets[lang], err = parse(words); err != nil {
+		said, err := translate.New(lang)
+		if err != nil {
+			return nil, err
+		}
+		if p.sets[lang], err = parse(words, said); err != nil {
 			return nil, err
 		}
 	}
@@ -86,8 +91,8 @@ func catalogue(lang string) (words map[string]string, err error) {
 }
 
 // parse makes a template of each file, with the layout around it.
-func parse(words map[string]string) (map[string]*template.Template, error) {
-	layout, err := template.New("layout.html").Funcs(funcs(words)).ParseFS(sources, "templates/layout.html")
+func parse(words map[string]string, said *translate.Translator) (map[string]*template.Template, error) {
+	layout, err := template.New("layout.html").Funcs(funcs(words, said)).ParseFS(sources, "templates/layout.html")
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +127,8 @@ func (p *pages) languageOf(r *http.Request) string {
 	return languages[i]
 }
 
-// funcs are what templates call.
-func funcs(words map[string]string) template.FuncMap {
+// funcs are what templates call: t for the pages' own words, say for what the daemon says.
+func funcs(words map[string]string, said *translate.Translator) template.FuncMap {
 	t := func(text string, args ...any) string {
 		if other := words[text]; other != "" {
 			text = other
@@ -135,6 +140,7 @@ func funcs(words map[string]string) template.FuncMap {
 	}
 	return template.FuncMap{
 		"t":       t,
+		"say":     said.Sentence,
 		"ago":     func(at time.Time) string { return ago(t, time.Since(at), at.IsZero()) },
 		"time":    func(at time.Time) string { return at.Local().Format(time.DateTime) },
 		"iso":     func(at time.Time) string { return at.Format(time.RFC3339) },

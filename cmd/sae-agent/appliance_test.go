@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(programEnv) != "" {
 		main()
 	}
+	if err := os.Setenv("LC_ALL", "C.UTF-8"); err != nil { // the outputs that tests expect are English
+		panic(err)
+	}
 	lab.Main(m)
 }
 

@@ -25,6 +25,10 @@ another manager of a card, a missing link, ports that collide, a wrong clock, a
 full disk. The LAN is searched for other DHCP servers. Nothing is changed. The exit status is 1 when something does not work.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := readerOf(cmd)
+			if err != nil {
+				return err
+			}
 			s := factSource(cmd, path, state)
 			s.Facts = doctor.SearchDHCP(cmd.Context(), s.Facts, func(ctx context.Context) error {
 				_, err := control.Call(ctx, daemon(cmd), control.SearchDHCPServers, control.None{})
@@ -35,7 +39,7 @@ full disk. The LAN is searched for other DHCP servers. Nothing is changed. The e
 				return err
 			}
 			problems := doctor.Examine(facts)
-			if err := show(cmd, problems, func(w io.Writer) { printFindings(w, problems) }); err != nil {
+			if err := show(cmd, problems, func(w io.Writer) { r.on(w).findings(w, problems) }); err != nil {
 				return err
 			}
 			if slices.ContainsFunc(problems, func(p problem.Problem) bool { return p.Severity == problem.Error }) {
@@ -44,6 +48,7 @@ full disk. The LAN is searched for other DHCP servers. Nothing is changed. The e
 			return nil
 		},
 	}
+	addLanguage(cmd)
 	cmd.Flags().StringVar(&path, "config", path, "the configuration file")
 	cmd.Flags().StringVar(&state, "state-dir", state, "where the daemon keeps its state")
 	return cmd
@@ -63,12 +68,13 @@ func factSource(cmd *cobra.Command, path, state string) doctor.Source {
 	return s
 }
 
-func printFindings(w io.Writer, problems []problem.Problem) {
+// findings prints what is wrong with the machine.
+func (r reader) findings(w io.Writer, problems []problem.Problem) {
 	if len(problems) == 0 {
-		fmt.Fprintf(w, "%d checks, nothing is wrong.\n", len(doctor.Checks()))
+		fmt.Fprintln(w, r.Format("%d checks, nothing is wrong.", len(doctor.Checks())))
 		return
 	}
 	for _, p := range problems {
-		fmt.Fprintf(w, "%s: %s: %s\n  fix: %s\n", p.Severity, p.Part, p.What, p.Fix)
+		r.problem(w, p)
 	}
 }

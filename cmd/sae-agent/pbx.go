@@ -48,17 +48,8 @@ status is 0 when it is well, else 1.`,
 	}
 }
 
-// printPBXLine is the exchange's line of the status.
-func printPBXLine(w io.Writer, st control.PBXStatus) {
-	if st.State == "none" {
-		fmt.Fprintf(w, "Exchange       not watched (pbx.driver: %s)\n", st.Driver)
-		return
-	}
-	fmt.Fprintf(w, "Exchange       %s, %s, %d of %d extensions registered, %d calls\n", st.Driver, st.State, st.Registered, st.Extensions, st.Calls)
-}
-
 func printPBX(w io.Writer, st control.PBXStatus, now time.Time) {
-	printPBXLine(w, st)
+	reader{}.exchange(w, st)
 	if !st.Since.IsZero() {
 		fmt.Fprintf(w, "Since          %s\n", ago(now, st.Since))
 	}

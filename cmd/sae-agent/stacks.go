@@ -57,7 +57,7 @@ func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 			fmt.Fprintf(w, "  %s\n  %s\n", n.What, n.Fix)
 		}
 		if s.Pull.Image != "" {
-			fmt.Fprintf(w, "  fetching %s\n", pullText(s.Pull))
+			fmt.Fprintf(w, "  fetching %s\n", reader{}.pull(s.Pull))
 		}
 		var rows [][]string
 		for _, v := range s.Services {
@@ -68,19 +68,6 @@ func printStacks(w io.Writer, all []control.Stack, now time.Time) {
 			table(w, []string{"  SERVICE", "IS", "CONTAINER", "IMAGE", "NEWER"}, rows)
 		}
 	}
-}
-
-// pullText is how far an image is fetched. The whole is known only when all layers
-// have begun.
-func pullText(p control.StackPull) string {
-	text := fmt.Sprintf("image %d of %d, %s: %d MB", p.Number, p.Of, shortImage(p.Image), p.Done/1_000_000)
-	if p.Total > 0 {
-		text += fmt.Sprintf(" of %d MB, %d %%", p.Total/1_000_000, p.Done*100/p.Total)
-	}
-	if p.Left > 0 {
-		text += fmt.Sprintf(", about %s left", time.Duration(p.Left)*time.Second)
-	}
-	return text
 }
 
 func upOrDown(up bool) string {
@@ -218,21 +205,5 @@ func printLogins(w io.Writer, l control.StackLogins) {
 	if len(rows) > 0 {
 		table(w, []string{"ACCOUNT", "FIRST PASSWORD"}, rows)
 		fmt.Fprintln(w, "They are shown this once. Change them at the first login.")
-	}
-}
-
-// printStackStates is a line of 'sae-agent status' for each stack that is on.
-func printStackStates(w io.Writer, all []control.Stack) {
-	for _, s := range all {
-		if s.State != "off" {
-			gateway := ""
-			if s.Gateway != "" {
-				gateway = ", SIP gateway " + s.Gateway
-			}
-			if s.Pull.Image != "" {
-				gateway += ", fetching " + pullText(s.Pull)
-			}
-			fmt.Fprintf(w, "Stack          %s %s%s  %s\n", s.Name, s.State, gateway, s.URL)
-		}
 	}
 }

@@ -10,10 +10,13 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/agent/translate"
 	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
 var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+const tftpTaken = "tftpd: another program holds UDP port 69: stop it (systemctl disable --now tftpd-hpa atftpd dnsmasq)"
 
 func sampleStatus(problems ...problem.Problem) control.Status {
 	return control.Status{
@@ -22,7 +25,7 @@ func sampleStatus(problems ...problem.Problem) control.Status {
 		Config: control.ConfigStatus{Applied: "0123456789abcdef", AppliedAt: statusTime.Add(-time.Hour)},
 		Parts: []control.PartStatus{
 			{Name: "control", State: control.PartRunning}, {Name: "dhcp", State: control.PartRunning},
-			{Name: "tftp", State: control.PartWaiting, Since: statusTime.Add(-5 * time.Second), Retries: 4, LastError: "another program holds UDP port 69"},
+			{Name: "tftp", State: control.PartWaiting, Since: statusTime.Add(-5 * time.Second), Retries: 4, LastError: tftpTaken},
 		},
 		Network: []control.NetworkLink{
 			{Role: "wan", Name: "ens33", Method: "dhcp", Up: true, Addresses: []string{"198.51.100.50/24"}, Gateway: "198.51.100.1"},
@@ -33,16 +36,60 @@ func sampleStatus(problems ...problem.Problem) control.Status {
 	}
 }
 
-// What is wrong comes first, with its fix.
+// What is wrong comes first, with its fix, in the reader's language.
 func TestStatusScreen(t *testing.T) {
 	st := sampleStatus(
-		problem.Problem{Severity: problem.Error, Part: "tftp", What: "another program holds UDP port 69", Fix: "stop it"},
-		problem.Problem{Severity: problem.Warning, Part: "phones", What: "1 unknown phone waits for approval", Fix: "sae-agent phones lists it"},
+		problem.Problem{Severity: problem.Error, Part: "tftp", What: tftpTaken, Fix: "once the cause is gone it starts by itself; journalctl -u sae-agent says more"},
+		problem.Problem{Severity: problem.Warning, Part: "phones", What: "1 unknown phones wait for approval", Fix: "sae-agent phones lists them, sae-agent phones approve MAC gives one a line"},
 	)
-	var plain bytes.Buffer
-	printStatus(&plain, st, statusTime)
-	const path = "testdata/status.golden"
-	golden.Equal(t, path, plain.Bytes())
+	st.Stacks = []control.Stack{{Name: "jitsi", State: "starting", Pull: control.StackPull{Image: "jitsi/web:stable-1", Number: 1, Of: 4, Done: 52_000_000, Total: 104_000_000, Left: 30}}}
+	for _, lang := range translate.Languages() {
+		var plain bytes.Buffer
+		readerIn(t, lang).status(&plain, st, statusTime)
+		golden.Equal(t, "testdata/status-"+lang+".golden", plain.Bytes())
+	}
+}
+
+// readerIn is a reader of a language, of a file.
+func readerIn(t *testing.T, lang string) reader {
+	t.Helper()
+	tr, err := translate.New(lang)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reader{Translator: tr}
+}
+
+// The language is that of --lang, or of the environment.
+func TestReadersLanguage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		env  map[string]string
+		want string
+	}{
+		{nil, nil, "never"},
+		{nil, map[string]string{"LANG": "fr_FR.UTF-8"}, "jamais"},
+		{nil, map[string]string{"LANG": "fr_FR.UTF-8", "LC_ALL": "C"}, "never"},
+		{nil, map[string]string{"LANG": "C", "LC_MESSAGES": "fr_CA.UTF-8"}, "jamais"},
+		{[]string{"--lang", "en"}, map[string]string{"LANG": "fr_FR.UTF-8"}, "never"},
+		{[]string{"--lang", "fr"}, nil, "jamais"},
+	} {
+		for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+			t.Setenv(name, c.env[name])
+		}
+		cmd := newStatusCommand()
+		if err := cmd.ParseFlags(c.args); err != nil {
+			t.Fatal(err)
+		}
+		r, err := readerOf(cmd)
+		if got := r.Sentence("never"); err != nil || got != c.want {
+			t.Errorf("%q %v: %q, %v", c.args, c.env, got, err)
+		}
+	}
+	var out bytes.Buffer
+	if status := execute(t.Context(), []string{"status", "--lang", "de"}, &out, &out); status != exitUsage || !strings.Contains(out.String(), "only en and fr") {
+		t.Errorf("German: status %d, %s", status, &out)
+	}
 }
 
 func TestVerdict(t *testing.T) {
@@ -53,7 +100,7 @@ func TestVerdict(t *testing.T) {
 		"\x1b[33m2 warnings\x1b[0m":                           {odd, odd},
 		"\x1b[1;31m2 errors\x1b[0m, \x1b[33m1 warning\x1b[0m": {bad, bad, odd},
 	} {
-		if got := verdict(true, problems); got != want {
+		if got := (reader{paint: true}).verdict(problems); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

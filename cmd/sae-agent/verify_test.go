@@ -6,31 +6,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/agent/translate"
+	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
 func TestPrintVerification(t *testing.T) {
-	var b bytes.Buffer
-	printVerification(&b, control.Verification{Took: 41 * time.Second, Checks: []control.Checked{
+	v := control.Verification{Took: 41 * time.Second, Checks: []control.Checked{
 		{Check: "exchange", What: "the exchange answers", Outcome: control.Passed, Seen: "192.168.1.1:5060 over udp"},
-		{Check: "secrets", What: "the exchange takes the secret of every extension", Outcome: control.Failed, Seen: "2 extensions", Problems: []problem.Problem{
-			{What: "extension 100: the exchange refuses the secret of the file", Fix: "sae-agent apply"},
-		}},
+		{Check: "secrets", What: "the exchange takes the secret of every extension", Outcome: control.Failed, Seen: "2 extensions", Problems: []problem.Problem{{
+			What: "extension 100: the exchange refuses the secret of the file, or does not have the extension",
+			Fix:  "sae-agent apply makes the exchange as the file says; a secret that was changed by hand there belongs into the file",
+		}}},
 		{Check: "phones", What: "every registered phone answers", Outcome: control.NotTried, Seen: "0 of 2 phones are registered"},
-	}})
-	want := `passed     the exchange answers (192.168.1.1:5060 over udp)
-failed     the exchange takes the secret of every extension (2 extensions)
-           extension 100: the exchange refuses the secret of the file
-             fix: sae-agent apply
-not tried  every registered phone answers (0 of 2 phones are registered)
-
-1 checks passed, 1 failed, 1 were not tried; it took 41s.
-`
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Error(diff)
+	}}
+	for _, lang := range translate.Languages() {
+		var b bytes.Buffer
+		readerIn(t, lang).verification(&b, v)
+		golden.Equal(t, "testdata/verify-"+lang+".golden", b.Bytes())
 	}
 }
 

@@ -75,7 +75,7 @@ func troubleProblems(list []View) (out []problem.Problem) {
 	const shown = 10
 	if n := len(out); n > shown {
 		out = slices.Clip(out[:shown])
-		out[shown-1].What += " (and others)"
+		out[shown-1].What = fmt.Sprintf("%s (and others)", out[shown-1].What)
 	}
 	return out
 }

@@ -62,7 +62,7 @@ func problems(driver config.Driver, list []control.Service) (out []problem.Probl
 			continue
 		}
 		p := problem.Problem{
-			ID: problem.ServiceDown, Severity: problem.Warning, Subject: s.Name, Part: name, What: fmt.Sprintf("%s is %s", s.Name, s.State),
+			ID: problem.ServiceDown, Severity: problem.Warning, Subject: s.Name, Part: name, What: fmt.Sprintf("the service %s is %s", s.Name, s.State),
 			Fix: fmt.Sprintf("journalctl -u %s says why, systemctl restart %s starts it", s.Name, s.Name),
 		}
 		if vital[s.Name] {
