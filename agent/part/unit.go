@@ -15,6 +15,9 @@ var ErrRebuild = errors.New("this takes a new run")
 type Spec[C any] struct {
 	// Name is the unit's name in status and metrics.
 	Name string
+	// First says that other units are started only once this one was, or has had a moment for it: phones that boot
+	// with the appliance wait for it.
+	First bool
 	// Desired returns what should run, and false when nothing should. It may look at
 	// facts; what follows from them is decided by a pure func of the part's package.
 	// It is called often, and MUST change nothing.
@@ -47,7 +50,7 @@ type Unit = Spec[any]
 // NewUnit hides the type of a unit's configuration.
 func NewUnit[C any](s Spec[C]) Unit {
 	return Unit{
-		Name: s.Name,
+		Name: s.Name, First: s.First,
 		Desired: func(ctx context.Context, in Input) (any, bool, error) {
 			return s.Desired(ctx, in)
 		},

@@ -27,6 +27,8 @@ const (
 	applyTime = 30 * time.Second
 	// endTime is how long a run may take to end once it was asked to.
 	endTime = 10 * time.Second
+	// firstTime is how long the others let the units go before that are to be the first.
+	firstTime = time.Second
 )
 
 // Options are what a Supervisor needs.
@@ -61,10 +63,24 @@ func New(units []part.Unit, o Options) *Supervisor {
 // end in time is left behind.
 func (s *Supervisor) Run(ctx context.Context) {
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	var first, others []*keeper
 	for _, k := range s.units {
+		if k.unit.First {
+			first = append(first, k)
+		} else {
+			others = append(others, k)
+		}
+	}
+	for _, k := range first {
 		wg.Go(func() { k.keep(ctx) })
 	}
-	wg.Wait()
+	bounded, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	_ = s.looked(bounded, first) // one that takes longer is not waited for
+	for _, k := range others {
+		wg.Go(func() { k.keep(ctx) })
+	}
 }
 
 // Wake has every unit look again soon. It never waits.
@@ -85,13 +101,15 @@ func (s *Supervisor) Status() []control.PartStatus {
 
 // Looked waits until every unit has looked at the input since the call, whatever
 // came of it, or ctx ends.
-func (s *Supervisor) Looked(ctx context.Context) error {
-	targets := make([]uint64, len(s.units))
-	for i, k := range s.units {
+func (s *Supervisor) Looked(ctx context.Context) error { return s.looked(ctx, s.units) }
+
+func (s *Supervisor) looked(ctx context.Context, units []*keeper) error {
+	targets := make([]uint64, len(units))
+	for i, k := range units {
 		targets[i] = k.request()
 	}
 	return s.wait(ctx, func() bool {
-		for i, k := range s.units {
+		for i, k := range units {
 			if !k.lookedSince(targets[i]) {
 				return false
 			}

@@ -420,3 +420,43 @@ func TestAlive(t *testing.T) {
 		}
 	})
 }
+
+// What phones wait for at a start is not held up by what they do not wait for, nor this by it for long.
+func TestFirstUnitsGoBeforeOthers(t *testing.T) {
+	for name, c := range map[string]struct{ takes, want time.Duration }{
+		"quick":  {300 * time.Millisecond, 300 * time.Millisecond},
+		"hangs":  {time.Hour, firstTime},
+		"failed": {0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &host{generation: 1, want: map[string]string{"dhcp": "", "other": ""}}
+				began := time.Now()
+				var after time.Duration
+				first := h.unit("dhcp", func(ctx context.Context, _ string) (part.Run[string], error) {
+					select {
+					case <-time.After(c.takes):
+					case <-ctx.Done():
+					}
+					if name == "failed" {
+						return part.Run[string]{}, errors.New("no card")
+					}
+					return part.Run[string]{Run: untilDone}, nil
+				})
+				first.First = true
+				s, stop := h.start(t, h.unit("other", func(context.Context, string) (part.Run[string], error) {
+					after = time.Since(began)
+					return part.Run[string]{Run: untilDone}, nil
+				}), first)
+				defer stop()
+				time.Sleep(2 * firstTime)
+				if after != c.want {
+					t.Errorf("the other one was started after %v, want %v", after, c.want)
+				}
+				if st := find(t, s, "other"); st.State != control.PartRunning {
+					t.Errorf("the other one: %+v", st)
+				}
+			})
+		})
+	}
+}

@@ -75,7 +75,7 @@ func (p *Part) Name() string { return name }
 
 // Units implements part.Part.
 func (p *Part) Units() []part.Unit {
-	return []part.Unit{part.NewUnit(part.Spec[dhcpd.Config]{Name: name, Desired: p.desired, Build: p.build})}
+	return []part.Unit{part.NewUnit(part.Spec[dhcpd.Config]{Name: name, First: true, Desired: p.desired, Build: p.build})}
 }
 
 func (p *Part) desired(_ context.Context, in part.Input) (dhcpd.Config, bool, error) {

@@ -89,8 +89,12 @@ func (p *Part) build(_ context.Context, c netcfg.Config) (part.Run[netcfg.Config
 	}, nil
 }
 
-// Resolvers are the WAN's name servers; empty while none is known.
+// Resolvers are the WAN's name servers; empty while none is known. Those of the file are known before the cards are
+// looked at.
 func (p *Part) Resolvers() []netip.Addr {
+	if dns := p.host.Running().Config.WAN.DNS; len(dns) > 0 {
+		return dns
+	}
 	m := p.manager.Load()
 	if m == nil {
 		return nil
