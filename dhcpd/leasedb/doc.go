@@ -6,7 +6,8 @@
 //   - Commit returns nil only after the whole batch has been synced to disk.
 //   - A damaged file never stops the DHCP server and never crashes it. bbolt may
 //     panic or fault on a bad page, therefore Open has the file walked in a child
-//     process first. A file that fails is kept aside as PATH.corrupt-<UTC time>
+//     process first, unless it was closed properly and has not changed since
+//     (PATH.proof). A file that fails is kept aside as PATH.corrupt-<UTC time>
 //     and a fresh one takes its place in one rename.
 //   - A lost lease never goes unnoticed. Every record carries a checksum over its
 //     key and value, and the store keeps count and sum of all of them. Single bad

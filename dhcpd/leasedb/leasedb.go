@@ -122,8 +122,10 @@ func (db *DB) openSound(ctx context.Context, opts Options) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("not a regular file but %v; move it away", info.Mode().Type())
 	default:
-		if err := opts.Verify(ctx, db.path); err != nil {
-			return err
+		if !takeProof(db.path) {
+			if err := opts.Verify(ctx, db.path); err != nil {
+				return err
+			}
 		}
 		if err := os.Chmod(db.path, fileMode); err != nil {
 			return err
@@ -513,7 +515,13 @@ func (db *DB) usable() error {
 func (db *DB) Close() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	sound := db.bolt != nil && db.shown.Load() != nil && db.broken == nil && !db.suspect
 	err := db.closeBolt()
+	if sound && err == nil {
+		if err := leaveProof(db.path); err != nil {
+			db.log.Debug("the lease file is walked at the next start", "err", err)
+		}
+	}
 	if db.lock != nil {
 		err = errors.Join(err, db.lock.Close())
 		db.lock = nil

@@ -253,6 +253,9 @@ func TestRefusedFiles(t *testing.T) {
 func TestVerificationThatFails(t *testing.T) {
 	path := newPath(t)
 	commitAndClose(t, path, leases(3, 1))
+	if err := os.Remove(proofOf(path)); err != nil { // with it nothing is to be verified
+		t.Fatal(err)
+	}
 	run := func(script string) func(context.Context, string) error {
 		return VerifyBy(func(ctx context.Context, _ string) *exec.Cmd { return exec.CommandContext(ctx, "sh", "-c", script) })
 	}
