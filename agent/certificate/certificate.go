@@ -118,7 +118,7 @@ func serves(c *x509.Certificate, addr netip.Addr, names []string, now time.Time)
 // Names are the names by which people may ask for this machine, in a domain or none.
 func Names(domain string) []string {
 	host, err := os.Hostname()
-	if err != nil || !hostShape.MatchString(host) || host == "localhost" {
+	if err != nil || len(host) > 253 || !hostShape.MatchString(host) || host == "localhost" {
 		return nil
 	}
 	names := []string{host}
@@ -128,8 +128,8 @@ func Names(domain string) []string {
 	return names
 }
 
-// hostShape is what a certificate takes as a name (RFC 1123 section 2.1).
-var hostShape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+// hostShape is what a certificate takes as a name (RFC 1123 section 2.1). A count in it would take every start milliseconds.
+var hostShape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 // selfSigned makes a certificate for an address of the LAN and further names, with
 // a new key if key is nil.
