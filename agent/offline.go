@@ -138,5 +138,7 @@ func NewBackups(paths part.Paths) partbackup.Backups {
 	return partbackup.Backups{
 		StateDir: paths.State,
 		Trees:    func(hold part.HoldFunc) []backup.Tree { return BackupTrees(paths, hold) },
+		// What was applied, the addresses and the ruleset that are in force before the agent runs.
+		Local: []string{"state/" + historyDir, "state/network", "state/firewall/ruleset.nft"},
 	}
 }

@@ -154,6 +154,15 @@ func TestRoundTrip(t *testing.T) {
 	if r.Begun() {
 		t.Error("the journal is still there")
 	}
+
+	r.Omit = []string{"state/configs", "state/secrets"}
+	if m, err = r.Stage(file, key); err == nil {
+		err = r.Finish(m)
+	}
+	got := grown(t, fresh)
+	if _, old := got["configs/1.yaml"]; err != nil || old || got["secrets.json"] != "{}" {
+		t.Errorf("without configs: %v, %v", got, err)
+	}
 }
 
 // A damaged or foreign archive, wherever it is damaged, changes nothing.

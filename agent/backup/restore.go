@@ -32,6 +32,9 @@ type Restore struct {
 	Trees []Tree
 	// Journal is a file that exists while Finish has begun and not ended.
 	Journal string
+	// Omit names entries, such as state/configs, that are not given back, with all that
+	// is below them. What is in their place goes aside as everything else does.
+	Omit []string
 }
 
 // journal says how far Finish is.
@@ -93,7 +96,7 @@ func (r Restore) stage(a *archive) error {
 			return err
 		}
 		u, wanted := unpackers[tree]
-		if !wanted {
+		if !wanted || r.omits(h.Name) {
 			continue
 		}
 		if err := u.unpack(rel, h, a.tar); err != nil {
@@ -106,6 +109,11 @@ func (r Restore) stage(a *archive) error {
 		}
 	}
 	return nil
+}
+
+// omits reports whether an entry of the archive is not given back.
+func (r Restore) omits(name string) bool {
+	return slices.ContainsFunc(r.Omit, func(o string) bool { return strings.HasPrefix(name+"/", o+"/") })
 }
 
 // in returns the trees that have one of the names.

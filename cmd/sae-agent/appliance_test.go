@@ -33,6 +33,7 @@ type appliance struct {
 	host    *labtest.Host
 	wan     *labtest.Host // the provider, at the other end of ens33
 	dir     string
+	addr    string   // on the LAN
 	env     []string // of the program, besides that of the test
 	process *labtest.Process
 }
@@ -74,7 +75,7 @@ func newAppliance(t *testing.T, config string, prepare ...func(*appliance)) *app
 // prepareAppliance lays out the lab.
 func prepareAppliance(t *testing.T, config string) *appliance {
 	l := labtest.New(t)
-	a := &appliance{t: t, lab: l, lan: l.Switch("lan"), host: l.Host("appliance"), dir: t.TempDir()}
+	a := &appliance{t: t, lab: l, lan: l.Switch("lan"), host: l.Host("appliance"), dir: t.TempDir(), addr: "192.168.1.1"}
 	provider := l.Host("provider")
 	a.wan = provider
 	l.Connect(a.host, "ens33", provider, "eth0")
@@ -137,7 +138,7 @@ func (a *appliance) start() {
 	a.t.Helper()
 	a.process = a.host.Start("env", a.command("run", "--config", a.path("config.yaml"), "--state-dir", a.path("state"), "--debug")...)
 	labtest.Eventually(a.t, func() error {
-		out, err := a.host.Command("curl", "-sS", "http://192.168.1.1:9303/healthz").CombinedOutput()
+		out, err := a.host.Command("curl", "-sS", "http://"+a.addr+":9303/healthz").CombinedOutput()
 		if err != nil || string(out) != "ok\n" {
 			return fmt.Errorf("not ready: %v: %s", err, out)
 		}

@@ -166,17 +166,22 @@ func printBackups(w io.Writer, all []backup.Listed) {
 
 func newBackupRestoreCommand() *cobra.Command {
 	var p places
-	var yes, goOn bool
+	var yes, goOn, elsewhere bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Give a backup back, on this machine or another one",
 		Long: `Give a backup back. All of it is unpacked and checked first; only then the
 services are stopped, the files put in place, and the services started again.
 What was there before is kept beside it, in folders named .restore-*/old, until
-the next restore. An interrupted restore is finished with '--continue'.`,
+the next restore. An interrupted restore is finished with '--continue'.
+
+On a machine with another LAN, say '--elsewhere': what the first machine had
+applied, its addresses and its firewall's rules are left out, and the daemon is not
+started. Edit the file for this machine, then start it.`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b := p.backups()
+			b.Elsewhere = elsewhere
 			if !b.Systemd {
 				if _, err := ask(cmd, control.GetBackupPlan, control.None{}); !errors.Is(err, control.ErrNoDaemon) {
 					return errors.New("the daemon runs: stop it first")
@@ -196,6 +201,7 @@ the next restore. An interrupted restore is finished with '--continue'.`,
 	p.flags(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&goOn, "continue", false, "finish a restore that was interrupted")
+	cmd.Flags().BoolVar(&elsewhere, "elsewhere", false, "for a machine with another LAN: the daemon begins with the file, which you edit first")
 	return cmd
 }
 
@@ -208,8 +214,11 @@ func restore(cmd *cobra.Command, b partbackup.Backups, file string, p places, ye
 	if err != nil {
 		return err
 	}
-	line := fmt.Sprintf("replace %s by those of %s of %s", strings.Join(m.Trees, ", "), m.Site, m.Created.Local().Format(time.DateTime))
-	return agree(cmd, []string{line}, yes, "", func() error {
+	lines := []string{fmt.Sprintf("replace %s by those of %s of %s", strings.Join(m.Trees, ", "), m.Site, m.Created.Local().Format(time.DateTime))}
+	if b.Elsewhere {
+		lines = append(lines, "leave the daemon stopped: edit "+p.config+" for this machine's LAN, then start it")
+	}
+	return agree(cmd, lines, yes, "", func() error {
 		if _, err := b.Stage(file, keys); err != nil {
 			return err
 		}

@@ -63,6 +63,29 @@ func TestBackupWipeRestore(t *testing.T) {
 	}
 }
 
+// On a machine with another LAN the daemon begins with the file, not with what the
+// first one had applied: that would be its addresses.
+func TestRestoreOnAnotherLAN(t *testing.T) {
+	t.Parallel()
+	a := newAppliance(t, siteConfig)
+	file, _, _ := strings.Cut(a.must("backup", "create", "--dir", a.path("backups")), "\n")
+	a.write("tmp/key", a.must("backup", "key", "--state-dir", a.path("state")))
+	secrets := a.read("state/secrets.json")
+	_ = a.process.Stop()
+	a.host.Run("ip", "address", "flush", "dev", "ens34")
+	a.host.Run("rm", "-r", a.path("state"), a.path("config.yaml"))
+	a.must("backup", "restore", "--elsewhere", "--yes", "--key", a.path("tmp/key"), "--state-dir", a.path("state"), "--config", a.path("config.yaml"), file)
+	a.moveLAN("192.168.1", "10.20.0")
+	a.addr = "10.20.0.1"
+	a.start()
+	if out := a.host.Run("ip", "address", "show", "ens34"); strings.Contains(out, "192.168.1.1") {
+		t.Errorf("it has the addresses of the first machine:\n%s", out)
+	}
+	if a.read("state/secrets.json") != secrets {
+		t.Error("the passwords differ")
+	}
+}
+
 // The daemon does not start on half of a state.
 func TestDaemonWaitsForAnInterruptedRestore(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -31,6 +32,11 @@ type Backups struct {
 	Run func(ctx context.Context, c runner.Command) (runner.Result, error)
 	// Systemd says that services are systemd's to stop and start.
 	Systemd bool
+	// Local names entries of an archive that are of use on the machine alone that made
+	// it. With Elsewhere they are not given back, and the agent is not started: it is to
+	// begin with the file, which is edited before.
+	Local     []string
+	Elsewhere bool
 	// fstab names what is to be mounted; empty: /etc/fstab.
 	fstab string
 }
@@ -147,7 +153,11 @@ func (b Backups) run(ctx context.Context, c runner.Command) error {
 }
 
 func (b Backups) restore() backup.Restore {
-	return backup.Restore{Trees: b.Trees(nil), Journal: filepath.Join(b.StateDir, journalFile)}
+	r := backup.Restore{Trees: b.Trees(nil), Journal: filepath.Join(b.StateDir, journalFile)}
+	if b.Elsewhere {
+		r.Omit = b.Local
+	}
+	return r
 }
 
 // Unfinished reports whether a restore was interrupted.
@@ -171,6 +181,9 @@ func (b Backups) Finish(ctx context.Context, m backup.Manifest) error {
 	if err == nil {
 		err = b.loadDatabase(ctx)
 	}
+	if b.Elsewhere {
+		stopped = slices.DeleteFunc(stopped, func(unit string) bool { return unit == agentUnit })
+	}
 	if len(stopped) > 0 {
 		start := append([]string{"systemctl", "start"}, stopped...)
 		err = errors.Join(err, b.run(ctx, runner.Command{Name: "sae-agent-restore-start", Argv: start}))
@@ -178,11 +191,13 @@ func (b Backups) Finish(ctx context.Context, m backup.Manifest) error {
 	return err
 }
 
+const agentUnit = "sae-agent.service"
+
 // stop stops the services and stacks that use the files, and returns the services
 // that ran.
 func (b Backups) stop(ctx context.Context) (services []string, err error) {
 	if b.Systemd {
-		for _, unit := range []string{"sae-agent.service", "freepbx.service", "asterisk.service"} {
+		for _, unit := range []string{agentUnit, "freepbx.service", "asterisk.service"} {
 			if b.run(ctx, runner.Command{Name: "sae-agent-restore-look", Argv: []string{"systemctl", "--quiet", "is-active", unit}}) == nil {
 				services = append(services, unit)
 			}
