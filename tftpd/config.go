@@ -63,7 +63,8 @@ type Request struct {
 	Client netip.AddrPort
 	Name   string // as the client sent it
 	// Stations are the MACs of the frames that it came in: one, unless another station
-	// sends in the client's name. Only with Config.Interface.
+	// sends in the client's name. Only with Config.Interface. For FileSource.Open, the one that the answer goes to is
+	// among them.
 	Stations []net.HardwareAddr
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/sae-agent/sae-agent/internal/heartbeat"
+	"github.com/sae-agent/sae-agent/internal/linksource"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +37,7 @@ type outgoing struct {
 // everybody would wait for them.
 type conn struct {
 	*net.UDPConn
+	raw     syscall.RawConn
 	batch   *ipv4.PacketConn
 	buffers sync.Pool    // of *sendBuffers
 	unsent  func(n int)  // told of packets that the kernel did not take
@@ -65,7 +67,11 @@ func listen(ctx context.Context, addr netip.AddrPort, ifname string, unsent func
 		return nil, fmt.Errorf("tftpd: listen: %w", err)
 	}
 	udp := pc.(*net.UDPConn)
-	return &conn{UDPConn: udp, batch: ipv4.NewPacketConn(udp), unsent: unsent}, nil
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("tftpd: listen: %w", err), udp.Close())
+	}
+	return &conn{UDPConn: udp, raw: raw, batch: ipv4.NewPacketConn(udp), unsent: unsent}, nil
 }
 
 // enlarge sets a buffer's size, or as much of it as we may.
@@ -105,6 +111,11 @@ func (c *conn) receive(ctx context.Context, beat *heartbeat.Loop, packets func([
 			return err
 		}
 	}
+}
+
+// neighbour returns the station that packets for an address go to.
+func (c *conn) neighbour(ifname string, addr netip.Addr) (linksource.MAC, error) {
+	return linksource.NeighbourBy(c.raw, ifname, addr)
 }
 
 // incoming is a packet of a client.

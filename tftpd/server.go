@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -256,7 +257,7 @@ func (d *dispatcher) request(client netip.AddrPort, p []byte) []byte {
 
 // mayAnswer reports whether an unknown client gets an answer: it speaks ARP, or not too many do not.
 func (d *dispatcher) mayAnswer(r Request) bool {
-	if mac, err := linksource.Neighbour(d.cfg.Interface, r.Client.Addr()); err == nil {
+	if mac, err := d.requests.neighbour(d.cfg.Interface, r.Client.Addr()); err == nil {
 		for _, m := range r.Stations {
 			if bytes.Equal(m, mac[:]) {
 				return true
@@ -264,6 +265,18 @@ func (d *dispatcher) mayAnswer(r Request) bool {
 		}
 	}
 	return d.strangers.Allow()
+}
+
+// withReceiver adds the station that the answer goes to now: who forges a frame in a client's name must take its ARP
+// entry over, too.
+func (d *dispatcher) withReceiver(r Request) Request {
+	if len(r.Stations) == 0 {
+		return r
+	}
+	if mac, err := d.requests.neighbour(d.cfg.Interface, r.Client.Addr()); err == nil {
+		r.Stations = append(slices.Clone(r.Stations), mac.HardwareAddr())
+	}
+	return r
 }
 
 // admit gives a request a place, and ends what its client had from the same port before.
@@ -326,7 +339,7 @@ func (d *dispatcher) begin(ctx context.Context, j *job, out []outgoing) []outgoi
 	if j.over.Load() {
 		return out
 	}
-	file, err := d.openFile(ctx, j.Request)
+	file, err := d.openFile(ctx, d.withReceiver(j.Request))
 	if err == nil && (file.Size < 0 || file.Size > smallFile) {
 		d.guard.hand(j, file)
 		return out

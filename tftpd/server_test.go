@@ -155,6 +155,8 @@ func labFiles(r tftpd.Request) (*tftpd.File, error) {
 		return content(phoneFile), nil
 	case "T42U.rom":
 		return &tftpd.File{ReadCloser: io.NopCloser(bytes.NewReader(firmware)), Size: int64(len(firmware))}, nil
+	case "stations":
+		return content(fmt.Sprint(r.Stations)), nil
 	case "secret.cfg":
 		return nil, fs.ErrPermission
 	case "panic.cfg":
@@ -263,6 +265,10 @@ func TestRequestTellsItsStation(t *testing.T) {
 	phone, server := appliance(t)
 	own := phone.MAC("eth0").String()
 	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")
+	// Who opens the file is also told to whom its answer goes.
+	if got := phone.Run("curl", "-sSf", "tftp://192.168.1.1/stations"); got != fmt.Sprintf("[%[1]s %[1]s]", own) {
+		t.Errorf("the stations of a request and of its answer: %s", got)
+	}
 	// The card of another machine with the same address, in the same socket.
 	phone.SetMAC("eth0", "02:00:00:00:00:66")
 	phone.Run("curl", "-sSf", "-o", "/run/got", "tftp://192.168.1.1/001565aabbcc.cfg")

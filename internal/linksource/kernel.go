@@ -78,18 +78,31 @@ const complete = 2
 // belongs to; but where it says another MAC than is expected, an answer would go to
 // somebody else. ErrUnknown means that there is no entry.
 func Neighbour(ifname string, addr netip.Addr) (MAC, error) {
-	if !addr.Is4() || len(ifname) >= len(arpRequest{}.device) {
-		return MAC{}, ErrUnknown
-	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return MAC{}, fmt.Errorf("linksource: %w", os.NewSyscallError("socket", err))
 	}
 	defer unix.Close(fd)
+	return neighbour(uintptr(fd), ifname, addr)
+}
+
+// NeighbourBy is Neighbour for who has an IPv4 socket: it takes one system call, not three.
+func NeighbourBy(c syscall.RawConn, ifname string, addr netip.Addr) (mac MAC, err error) {
+	cerr := c.Control(func(fd uintptr) { mac, err = neighbour(fd, ifname, addr) })
+	if cerr != nil {
+		return MAC{}, fmt.Errorf("linksource: %w", cerr)
+	}
+	return mac, err
+}
+
+func neighbour(fd uintptr, ifname string, addr netip.Addr) (MAC, error) {
 	var r arpRequest
+	if !addr.Is4() || len(ifname) >= len(r.device) {
+		return MAC{}, ErrUnknown
+	}
 	r.protocol.Family, r.protocol.Addr = unix.AF_INET, addr.As4()
 	copy(r.device[:], ifname)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGARP, uintptr(unsafe.Pointer(&r)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.SIOCGARP, uintptr(unsafe.Pointer(&r)))
 	switch {
 	case errno == unix.ENXIO || errno == unix.ENODEV || errno == 0 && r.flags&complete == 0:
 		return MAC{}, ErrUnknown

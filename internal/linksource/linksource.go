@@ -30,6 +30,8 @@ const (
 	// receiveBuffer is what the kernel keeps between two calls of Tap.Refresh. It is
 	// no smaller than the UDP socket's, which holds the same packets.
 	receiveBuffer = 16 << 20
+	// batchSize is how many frames one system call takes in.
+	batchSize = 64
 	// keep is how many senders a generation of a Tap holds.
 	keep = 16 << 10
 )
@@ -47,9 +49,10 @@ func (m MAC) HardwareAddr() net.HardwareAddr { return m[:] }
 // from its UDP socket, a Refresh brings its frame. Frames that no datagram follows
 // from (a firewall drops it) are forgotten in time.
 type Tap struct {
-	fd   int
-	buf  []byte
-	down bool // the card was set down, and no frame has come since
+	fd    int
+	in    *frames
+	calls int  // system calls that took frames in, so far
+	down  bool // the card was set down, and no frame has come since
 	// Senders seen, in two generations: the older one goes when the newer one is full.
 	newer, older map[netip.AddrPort][]MAC
 }
@@ -74,7 +77,7 @@ func Open(ifname string, port uint16) (*Tap, error) {
 		return nil, fmt.Errorf("linksource: packet socket on %s: %w", ifname, err)
 	}
 	return &Tap{
-		fd: fd, buf: make([]byte, snapLen),
+		fd: fd, in: newFrames(),
 		newer: make(map[netip.AddrPort][]MAC), older: make(map[netip.AddrPort][]MAC),
 	}, nil
 }
@@ -130,8 +133,9 @@ func datagramsTo(port uint16) []bpf.Instruction {
 // Refresh takes in the frames that have come since the last call. Its error means that
 // the card is gone.
 func (t *Tap) Refresh() error {
-	for range keep { // what goes on coming meanwhile is for the next call
-		n, err := unix.Read(t.fd, t.buf)
+	for range keep / batchSize { // what goes on coming meanwhile is for the next call
+		t.calls++
+		n, err := t.in.receive(t.fd)
 		switch {
 		case errors.Is(err, unix.EAGAIN) && t.down && !t.there():
 			return errors.New("linksource: the card is gone") // which the kernel does not say again
@@ -143,11 +147,16 @@ func (t *Tap) Refresh() error {
 			t.down = true
 			continue // it was set down, and its frames come again once it is up
 		case err != nil:
-			return fmt.Errorf("linksource: %w", os.NewSyscallError("read", err))
+			return fmt.Errorf("linksource: %w", os.NewSyscallError("recvmmsg", err))
 		}
 		t.down = false
-		if from, mac, ok := parseUDP(t.buf[:n]); ok {
-			t.note(from, mac)
+		for i := range n {
+			if from, mac, ok := parseUDP(t.in.frame(i)); ok {
+				t.note(from, mac)
+			}
+		}
+		if n < batchSize { // those were all
+			return nil
 		}
 	}
 	return nil

@@ -143,6 +143,31 @@ func TestTap(t *testing.T) {
 	expect(t, "who took its address", got, stationOf(thief))
 }
 
+// What is counted here is what a storm of phones costs: the requests that are read together take their frames in
+// together.
+func TestWorkOfATap(t *testing.T) {
+	server, phone, _ := lan(t)
+	r := listen(t, server)
+	for i := range batchSize + 1 {
+		send(phone, netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+uint16(i)), "x")
+	}
+	for range batchSize + 1 { // the frames are there, too
+		if _, _, err := r.conn.ReadFromUDPAddrPort(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := r.tap.calls
+	if err := r.tap.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if calls := r.tap.calls - before; calls != 2 {
+		t.Errorf("%d system calls for %d frames", calls, batchSize+1)
+	}
+	for i := range batchSize + 1 {
+		expect(t, "a request", r.tap.Take(netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+uint16(i))), stationOf(phone))
+	}
+}
+
 // Two stations that send in one's name are both told.
 func TestTapOfTwoStations(t *testing.T) {
 	server, phone, thief := lan(t)
@@ -275,7 +300,22 @@ func (w wrapped) NetConn() net.Conn { return w.Conn }
 func TestNeighbour(t *testing.T) {
 	server, phone, _ := lan(t)
 	ask := func(ifname string, addr string) (mac MAC, err error) {
-		server.Do(func() error { mac, err = Neighbour(ifname, netip.MustParseAddr(addr)); return nil })
+		server.Do(func() error {
+			mac, err = Neighbour(ifname, netip.MustParseAddr(addr))
+			conn, cerr := net.ListenUDP("udp4", nil)
+			if cerr != nil {
+				return cerr
+			}
+			defer conn.Close()
+			raw, cerr := conn.SyscallConn()
+			if cerr != nil {
+				return cerr
+			}
+			if m, e := NeighbourBy(raw, ifname, netip.MustParseAddr(addr)); m != mac || !errors.Is(e, err) {
+				t.Errorf("by a socket that is there: %v, %v; else %v, %v", m, e, mac, err)
+			}
+			return nil
+		})
 		return mac, err
 	}
 	if _, err := ask("ens34", "192.168.1.20"); !errors.Is(err, ErrUnknown) {

@@ -20,7 +20,7 @@ type tftpFiles struct{ part *Part }
 // Open implements tftpd.FileSource.
 func (t tftpFiles) Open(ctx context.Context, r tftpd.Request) (*tftpd.File, error) {
 	return t.part.OpenFile(ctx, phones.Request{
-		Client: r.Client.Addr(), Stations: t.part.Stations(r.Client.Addr(), r.Stations...), Name: r.Name, Transport: "tftp",
+		Client: r.Client.Addr(), Stations: r.Stations, Name: r.Name, Transport: "tftp",
 	})
 }
 
@@ -62,14 +62,11 @@ func (p *Part) OpenFile(ctx context.Context, r phones.Request) (*tftpd.File, err
 
 // Stations are the MACs that a request came from and that its answer goes to: a
 // station that forges one frame in a phone's name must take its ARP entry over, too.
-func (p *Part) Stations(client netip.Addr, from ...net.HardwareAddr) []net.HardwareAddr {
-	if len(from) == 0 {
-		return nil
-	}
+func (p *Part) Stations(client netip.Addr, from net.HardwareAddr) []net.HardwareAddr {
 	if to, err := linksource.Neighbour(p.host.Running().Config.LAN.Interface, client); err == nil {
-		return append(slices.Clone(from), to.HardwareAddr())
+		return []net.HardwareAddr{from, to.HardwareAddr()}
 	}
-	return from
+	return []net.HardwareAddr{from}
 }
 
 // belowURL removes the directory of the provisioning URL from a name: with
