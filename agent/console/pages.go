@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/language"
@@ -32,11 +33,12 @@ var catalogues embed.FS
 // languages are those of the pages; the first one is that of the templates.
 var languages = []string{"en", "fr"}
 
-// pages are the templates, for each language.
+// pages are the templates, for each language. They are parsed for the first who asks: that takes longer than all else at
+// a start, and memory that a daemon without viewers does not need.
 type pages struct {
 	version string                  // of the assets
 	calls   map[string]control.Info // that a form can be for
-	sets    map[string]map[string]*template.Template
+	sets    map[string]func() (map[string]*template.Template, error)
 	matcher language.Matcher
 }
 
@@ -45,21 +47,21 @@ func newPages() (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pages{version: version, calls: callsByID(), sets: make(map[string]map[string]*template.Template)}
+	p := &pages{version: version, calls: callsByID(), sets: make(map[string]func() (map[string]*template.Template, error))}
 	var tags []language.Tag
 	for _, lang := range languages {
 		tags = append(tags, language.MustParse(lang))
-		words, err := catalogue(lang)
-		if err != nil {
-			return nil, err
-		}
-		said, err := translate.New(lang)
-		if err != nil {
-			return nil, err
-		}
-		if p.sets[lang], err = parse(words, said); err != nil {
-			return nil, err
-		}
+		p.sets[lang] = sync.OnceValues(func() (map[string]*template.Template, error) {
+			words, err := catalogue(lang)
+			if err != nil {
+				return nil, err
+			}
+			said, err := translate.New(lang)
+			if err != nil {
+				return nil, err
+			}
+			return parse(words, said)
+		})
 	}
 	p.matcher = language.NewMatcher(tags)
 	return p, nil
@@ -118,7 +120,22 @@ func parse(words map[string]string, said *translate.Translator) (map[string]*tem
 	return out, nil
 }
 
-func (p *pages) has(name string) bool { return p.sets[languages[0]][name] != nil }
+func (p *pages) has(name string) bool {
+	_, err := fs.Stat(sources, "templates/"+name+".html")
+	return err == nil
+}
+
+// template returns a page in a language.
+func (p *pages) template(lang, name string) (*template.Template, error) {
+	set, err := p.sets[lang]()
+	if err != nil {
+		return nil, err
+	}
+	if set[name] == nil {
+		return nil, fmt.Errorf("console: there is no template %s", name)
+	}
+	return set[name], nil
+}
 
 // languageOf is the language of the pages that a browser asks for.
 func (p *pages) languageOf(r *http.Request) string {
@@ -229,7 +246,11 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who
 		}
 	}
 	var b bytes.Buffer
-	if err := s.pages.sets[lang][name].Execute(&b, v); err != nil {
+	t, err := s.pages.template(lang, name)
+	if err == nil {
+		err = t.Execute(&b, v)
+	}
+	if err != nil {
 		s.log.Error("a page cannot be shown", "page", name, "err", err)
 		http.Error(w, "this page cannot be shown, see the log", http.StatusInternalServerError)
 		return
