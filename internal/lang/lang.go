@@ -14,6 +14,15 @@ type Names []struct{ Tag, Name string }
 // Of returns the program's name for the language that comes closest to a tag: French for fr-BE. False when the program
 // does not speak the tag's language in any country.
 func (n Names) Of(tag string) (name string, ok bool) {
+	for _, l := range n { // as a rule, and a thousand times when as many phones boot
+		if l.Tag == tag {
+			return l.Name, true
+		}
+	}
+	return n.closest(tag)
+}
+
+func (n Names) closest(tag string) (name string, ok bool) {
 	want, err := language.Parse(tag)
 	if err != nil {
 		return "", false

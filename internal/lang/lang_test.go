@@ -17,6 +17,9 @@ func TestOf(t *testing.T) {
 		if got, _ := program.Of(l.Tag); got != l.Name {
 			t.Errorf("%q: %q, want %q", l.Tag, got, l.Name)
 		}
+		if got, _ := program.closest(l.Tag); got != l.Name {
+			t.Errorf("closest to %q: %q, want %q", l.Tag, got, l.Name)
+		}
 		if got, _ := program.Tag(l.Name); got != l.Tag {
 			t.Errorf("%q: %q, want %q", l.Name, got, l.Tag)
 		}

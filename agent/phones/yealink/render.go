@@ -222,8 +222,9 @@ func (s Site) resync(f *file) {
 }
 
 func (s Site) locale(f *file) {
-	f.set("lang.gui", menuLanguage(s.Language))
-	f.set("lang.wui", menuLanguage(s.Language))
+	menus := menuLanguage(s.Language)
+	f.set("lang.gui", menus)
+	f.set("lang.wui", menus)
 	for i, ntp := range s.NTP {
 		if i < 2 {
 			f.set(fmt.Sprintf("local_time.ntp_server%d", i+1), ntp.String())

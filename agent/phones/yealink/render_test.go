@@ -104,6 +104,16 @@ func TestRenderIsDeterministic(t *testing.T) {
 	}
 }
 
+// A file is written anew for each phone that asks, a thousand of them after a power cut.
+func TestWorkOfAPhoneFile(t *testing.T) {
+	site, p := testSite(t), testPhone(t, "T42U")
+	allocs := testing.AllocsPerRun(20, func() { Render(site, p) })
+	t.Logf("%.0f allocations", allocs)
+	if allocs > 600 { // 406, and more with the race detector
+		t.Errorf("%.0f allocations for a file", allocs)
+	}
+}
+
 func TestWithoutSecrets(t *testing.T) {
 	p := testPhone(t, "T42U")
 	p.WithoutSecrets = true
