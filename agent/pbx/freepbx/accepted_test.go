@@ -13,8 +13,7 @@ import (
 
 // Whatever name and secret 'sae-agent check' accepts reaches Asterisk whole, although FreePBX escapes nothing. All at once,
 // and nothing is left to do afterwards.
-func TestWhatIsAcceptedArrives(t *testing.T) {
-	p := newPBX(t)
+func testWhatIsAcceptedArrives(t *testing.T, p *pbxHere) {
 	want := pbxtest.Extensions(t, config.DriverFreePBX, 12)
 	if r := p.apply(false, want...); len(r.problems) > 0 {
 		t.Errorf("problems: %+v", r.problems)

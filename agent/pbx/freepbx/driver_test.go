@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/pbx"
-	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 var (
@@ -24,9 +23,41 @@ func differ(want, got result) string {
 	return cmp.Diff(want, got, cmp.AllowUnexported(result{}, problem{}))
 }
 
-// What the file says is what FreePBX and Asterisk have; and a second look does nothing.
-func TestCreateAndLeaveAlone(t *testing.T) {
+// TestFreePBX has one database and one Asterisk for all that is tried with them: both take long to come up. The last one
+// kills Asterisk.
+func TestFreePBX(t *testing.T) {
 	p := newPBX(t)
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *pbxHere)
+	}{
+		{"create, and leave alone", testCreateAndLeaveAlone},
+		{"change carries what an admin has set", testChangeCarriesWhatAnAdminHasSet},
+		{"what cannot be carried is left alone", testWhatCannotBeCarriedIsLeftAlone},
+		{"delete", testDelete},
+		{"fwconsole behaves badly", testFwconsoleBehavesBadly},
+		{"reload is verified", testReloadIsVerified},
+		{"reload fails", testReloadFails},
+		{"semicolon", testSemicolonIsLeftAlone},
+		{"settings", testSettings},
+		{"admins", testAdmins},
+		{"local network", testLocalNetwork},
+		{"gateway and files", testGatewayAndFiles},
+		{"what is accepted arrives", testWhatIsAcceptedArrives},
+		{"service", testServiceWithFreePBX},
+		{"failed reload keeps phones in", testFailedReloadKeepsPhonesIn},
+		{"nothing is done blindly", testNothingIsDoneBlindly},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p.t = t
+			p.reset()
+			c.test(t, p)
+		})
+	}
+}
+
+// What the file says is what FreePBX and Asterisk have; and a second look does nothing.
+func testCreateAndLeaveAlone(t *testing.T, p *pbxHere) {
 	r := p.apply(false, alice, bob)
 	if diff := differ(result{created: []string{"100", "101"}}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
@@ -56,8 +87,7 @@ func TestCreateAndLeaveAlone(t *testing.T) {
 }
 
 // An extension that an admin made gets the file's name and secret, and keeps all else.
-func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
-	p := newPBX(t)
+func testChangeCarriesWhatAnAdminHasSet(t *testing.T, p *pbxHere) {
 	p.handMade("100", "Old name")
 	before, _ := p.machine.Extras(t.Context())
 	was := p.found("100")
@@ -87,43 +117,16 @@ func TestChangeCarriesWhatAnAdminHasSet(t *testing.T) {
 	}
 }
 
-// reset makes it a FreePBX without extensions, and the driver one of a new machine.
-func (p *pbxHere) reset() {
-	p.t.Helper()
-	for _, table := range []string{"devices", "users", "sip"} {
-		p.exec("DELETE FROM " + table)
-	}
-	if err := os.WriteFile(filepath.Join(p.machine.Etc, "voicemail.conf"), []byte("[general]\nformat=wav\n[default]\n"), 0o644); err != nil {
-		p.t.Fatal(err)
-	}
-	p.asterisk.CLI("database deltree AMPUSER")
-	p.behave("")
-	self := &standin{db: p.db, dir: p.dir, etc: p.machine.Etc, asterisk: "true"}
-	if err := errors.Join(self.reload(), os.RemoveAll(p.record)); err != nil {
-		p.t.Fatal(err)
-	}
-	p.asterisk.CLI("module reload res_pjsip.so")
-	labtest.Eventually(p.t, func() error {
-		if list, err := p.ask(p.t.Context()); err != nil || len(list) > 0 {
-			return fmt.Errorf("endpoints: %v, %w", list, err)
-		}
-		return nil
-	})
-	p.restart()
-	p.calls()
-}
-
 // handMade makes an extension as an admin does in the web interface, with settings.
 func (p *pbxHere) handMade(number, name string) {
 	p.t.Helper()
-	self := &standin{db: p.db, dir: p.dir, etc: p.asterisk.Etc(), asterisk: "true"}
 	row := Columns{
 		"extension": number, "name": name, "description": name, "tech": "pjsip", "secret": "by-hand-12345678", "qualifyfreq": "15", "transport": "0.0.0.0-udp",
 		"emergency_cid": "+33123456789", "outboundcid": "Site <+33123>", "noanswer_dest": "app-blackhole,hangup,1", "ringtimer": "25",
 		"voicemail_enable": "yes", "voicemail": "default", "voicemail_vmpwd": "4711", "voicemail_email": "a@example.org", "voicemail_options": "attach=no|delete=no",
 		"voicemail_same_exten": "yes",
 	}
-	if err := self.importRow(row, false); err != nil {
+	if err := p.standin.importRow(row, false); err != nil {
 		p.t.Fatal(err)
 	}
 	for key, v := range map[string]string{"cidname": name, "cidnum": "900", "recording/priority": "20", "device": number} {
@@ -133,8 +136,7 @@ func (p *pbxHere) handMade(number, name string) {
 }
 
 // What an import cannot carry is not put at risk.
-func TestWhatCannotBeCarriedIsLeftAlone(t *testing.T) {
-	p := newPBX(t)
+func testWhatCannotBeCarriedIsLeftAlone(t *testing.T, p *pbxHere) {
 	p.handMade("100", "Old name")
 	p.apply(false) // nothing to do
 	p.asterisk.CLI("database put AMPUSER 100/screen memory")
@@ -149,8 +151,7 @@ func TestWhatCannotBeCarriedIsLeftAlone(t *testing.T) {
 }
 
 // Only extensions of ours are removed, and only when that is allowed.
-func TestDelete(t *testing.T) {
-	p := newPBX(t)
+func testDelete(t *testing.T, p *pbxHere) {
 	p.handMade("200", "By hand")
 	p.apply(false, alice, bob)
 	p.calls()
@@ -183,10 +184,9 @@ func TestDelete(t *testing.T) {
 }
 
 // However fwconsole behaves, what is reported is what there is.
-func TestFwconsoleBehavesBadly(t *testing.T) {
+func testFwconsoleBehavesBadly(t *testing.T, p *pbxHere) {
 	changed := alice
 	changed.Secret = "another-secret-5678"
-	p := newPBX(t)
 	for _, c := range []struct {
 		mode    string
 		changes bool // an extension that exists is to be changed
@@ -249,8 +249,7 @@ func TestFwconsoleBehavesBadly(t *testing.T) {
 }
 
 // A reload that does nothing, whatever it says, is told and tried again each time.
-func TestReloadIsVerified(t *testing.T) {
-	p := newPBX(t)
+func testReloadIsVerified(t *testing.T, p *pbxHere) {
 	p.behave(modeDeaf)
 	p.driver.patience = time.Second
 	if _, err := p.try(false, alice); err == nil || !strings.Contains(err.Error(), "does not run with 100") {
@@ -268,8 +267,7 @@ func TestReloadIsVerified(t *testing.T) {
 
 // A reload that fails is an error with FreePBX's own reason, also for the next daemon, until it works: FreePBX has the new
 // secret then, and Asterisk the old one.
-func TestReloadFails(t *testing.T) {
-	p := newPBX(t)
+func testReloadFails(t *testing.T, p *pbxHere) {
 	p.apply(false, alice)
 	changed := alice
 	changed.Secret, changed.Voicemail = "another-secret-5678", false
@@ -295,8 +293,7 @@ func TestReloadFails(t *testing.T) {
 }
 
 // What Asterisk would cut is left alone, and said.
-func TestSemicolonIsLeftAlone(t *testing.T) {
-	p := newPBX(t)
+func testSemicolonIsLeftAlone(t *testing.T, p *pbxHere) {
 	p.apply(false, alice)
 	for what, change := range map[string]func(*pbx.Extension){
 		"secret": func(e *pbx.Extension) { e.Secret = "abcd;Efgh1234" },
@@ -315,8 +312,7 @@ func TestSemicolonIsLeftAlone(t *testing.T) {
 }
 
 // A setting is set when FreePBX has it so.
-func TestSettings(t *testing.T) {
-	p := newPBX(t)
+func testSettings(t *testing.T, p *pbxHere) {
 	if err := p.machine.Set(t.Context(), "PHPTIMEZONE", "Europe/Paris"); err != nil {
 		t.Error(err)
 	}
@@ -330,8 +326,7 @@ func TestSettings(t *testing.T) {
 }
 
 // Without Asterisk or FreePBX nothing is touched.
-func TestNothingIsDoneBlindly(t *testing.T) {
-	p := newPBX(t)
+func testNothingIsDoneBlindly(t *testing.T, p *pbxHere) {
 	p.asterisk.Kill()
 	if r, err := p.try(true, alice); err == nil || r.changed() || p.calls() != "" {
 		t.Errorf("without Asterisk: %+v, %v", r, err)
@@ -350,8 +345,7 @@ func TestNothingIsDoneBlindly(t *testing.T) {
 }
 
 // The account that the driver reads with may do no more, and does not need more.
-func TestAdmins(t *testing.T) {
-	p := newPBX(t)
+func testAdmins(t *testing.T, p *pbxHere) {
 	if n, err := p.machine.Admins(t.Context()); n != 0 || err != nil {
 		t.Errorf("Admins() = %d, %v", n, err)
 	}
@@ -363,8 +357,7 @@ func TestAdmins(t *testing.T) {
 
 // The driver as package pbx drives it: files of ours beside FreePBX's, the gateway's
 // account, a plan that changes nothing, and no secret in what is told.
-func TestGatewayAndFiles(t *testing.T) {
-	p := newPBX(t)
+func testGatewayAndFiles(t *testing.T, p *pbxHere) {
 	want := pbx.Desired{
 		Extensions: []pbx.Extension{alice}, ManagerUser: "sae-agent", ManagerSecret: "correct-horse",
 		Gateway: &pbx.Gateway{
@@ -375,6 +368,7 @@ func TestGatewayAndFiles(t *testing.T) {
 	if err != nil || len(plan) != 2 || p.found("100").whole() {
 		t.Errorf("Plan() = %v, %v", plan, err)
 	}
+	p.machine.Asterisk = p.asterisk.Program() // the real one, for once
 	done, err := p.driver.Apply(t.Context(), want)
 	if err != nil || len(done) != 3 || strings.Contains(fmt.Sprint(done), "secret") {
 		t.Errorf("Apply() = %v, %v", done, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,20 +30,21 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	becomeStandin()
 	lab.Main(m, func() error { database.stop(); return goleak.Find() })
 }
 
 // pbxHere is a FreePBX: a real MariaDB, a real Asterisk, and stand-ins for fwconsole and
-// for the API.
+// for the API. It runs what the driver has run.
 type pbxHere struct {
 	t        *testing.T
 	host     *labtest.Host
 	asterisk *labtest.Asterisk
 	dir      string
+	sock     string  // of the database
 	db       *sql.DB // with all rights
 	machine  *Machine
 	driver   *Driver
+	standin  *standin
 	record   string
 	api      *apiStandin
 	ask      func(context.Context) (map[string]pbx.Account, error)
@@ -65,28 +67,27 @@ func newPBX(t *testing.T) *pbxHere {
 			t.Fatal(err)
 		}
 	}
-	sock := database.start(t)
-	p.db = p.open("root@unix(" + sock + ")/?multiStatements=true")
+	p.sock = database.start(t)
+	p.db = p.open("root@unix(" + p.sock + ")/?multiStatements=true")
+	// The driver's account may read and nothing else.
+	p.exec("CREATE DATABASE asterisk; CREATE USER freepbxuser@localhost IDENTIFIED BY 'it''s \"secret\"'; GRANT SELECT ON asterisk.* TO freepbxuser@localhost")
+	p.db.Close()
+	p.db = p.open("root@unix(" + p.sock + ")/asterisk?multiStatements=true")
 	tables, err := os.ReadFile("testdata/tables.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The driver's account may read and nothing else.
-	p.exec("DROP DATABASE IF EXISTS asterisk; CREATE DATABASE asterisk; CREATE OR REPLACE USER freepbxuser@localhost IDENTIFIED BY 'it''s \"secret\"'; GRANT SELECT ON asterisk.* TO freepbxuser@localhost; USE asterisk;" + string(tables))
-	p.db.Close()
-	p.db = p.open("root@unix(" + sock + ")/asterisk")
+	p.exec(string(tables))
 	p.api = &apiStandin{p: p}
 	web := httptest.NewServer(p.api)
 	t.Cleanup(web.Close)
 
-	p.machine = NewMachine(hostRunner{p.host}, t.TempDir())
-	p.machine.URL, p.machine.Account = web.URL, "nobody-here"
-	p.machine.Conf, p.machine.Etc = filepath.Join(p.dir, "freepbx.conf"), p.asterisk.Etc()
-	p.machine.Asterisk, p.machine.Fwconsole = p.asterisk.Program(), p.program(sock)
+	p.standin = &standin{db: p.db, dir: p.dir, etc: p.asterisk.Etc(), run: p.asterisk.Run(), out: io.Discard}
+	p.machine = NewMachine(p, t.TempDir())
+	p.machine.URL, p.machine.Account, p.machine.Etc = web.URL, "nobody-here", p.asterisk.Etc()
 	t.Cleanup(p.machine.client.CloseIdleConnections)
-	p.write("freepbx.conf", "<?php\n$amp_conf['AMPDBUSER'] = 'freepbxuser';\n$amp_conf['AMPDBPASS'] = 'it\\'s \"secret\"';\n"+
-		"$amp_conf['AMPDBHOST'] = 'localhost';\n$amp_conf['AMPDBSOCK'] = '"+sock+"';\n$amp_conf['AMPDBNAME'] = 'asterisk';\n")
 	p.record = filepath.Join(t.TempDir(), "freepbx.json")
+	p.credentials()
 	p.restart()
 	// Nobody is logged in to the manager interface before the driver has let us in.
 	if _, err := p.driver.Apply(t.Context(), pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse"}); !errors.Is(err, ami.ErrNotConnected) {
@@ -97,26 +98,45 @@ func newPBX(t *testing.T) *pbxHere {
 	return p
 }
 
+// credentials writes FreePBX's file with those of the database.
+func (p *pbxHere) credentials() {
+	p.machine.Conf = filepath.Join(p.dir, "freepbx.conf")
+	p.write("freepbx.conf", "<?php\n$amp_conf['AMPDBUSER'] = 'freepbxuser';\n$amp_conf['AMPDBPASS'] = 'it\\'s \"secret\"';\n"+
+		"$amp_conf['AMPDBHOST'] = 'localhost';\n$amp_conf['AMPDBSOCK'] = '"+p.sock+"';\n$amp_conf['AMPDBNAME'] = 'asterisk';\n")
+}
+
+// reset makes it a FreePBX without extensions, as its installation leaves it, and the driver one of a new machine.
+func (p *pbxHere) reset() {
+	p.t.Helper()
+	for _, table := range []string{"devices", "users", "sip", "ampusers"} {
+		p.exec("DELETE FROM " + table)
+	}
+	p.exec("DELETE FROM kvstore_Sipsettings WHERE `key` = 'localnets'; UPDATE freepbx_settings SET value = 'VoIP Server' WHERE keyword = 'FREEPBX_SYSTEM_IDENT'")
+	for _, family := range []string{"AMPUSER", "CW", "CustomPresence", "registrar"} {
+		p.asterisk.CLI("database deltree " + family)
+	}
+	p.credentials()
+	p.behave("")
+	p.booted, p.api.refuse, p.machine.api, p.machine.Asterisk = time.Time{}, false, credential{}, "asterisk"
+	err := os.WriteFile(filepath.Join(p.machine.Etc, "voicemail.conf"), []byte("[general]\nformat=wav\n[default]\n"), 0o644)
+	if err := errors.Join(err, p.standin.reload(), os.RemoveAll(p.record)); err != nil {
+		p.t.Fatal(err)
+	}
+	labtest.Eventually(p.t, func() error {
+		if list, err := p.ask(p.t.Context()); err != nil || len(list) > 0 {
+			return fmt.Errorf("endpoints: %v, %w", list, err)
+		}
+		return nil
+	})
+	p.restart()
+	p.calls()
+}
+
 // restart makes a new driver, as a new daemon does.
 func (p *pbxHere) restart() {
 	p.driver = New(Options{
 		System: p.machine, Accounts: p.ask, Started: func(context.Context) (time.Time, error) { return p.booted, nil }, Record: p.record, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
 	})
-}
-
-// program writes the fwconsole that is the test binary.
-func (p *pbxHere) program(sock string) string {
-	self, err := lab.Self()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	script := fmt.Sprintf("#!/bin/sh\nexport %s=1 STANDIN_DSN='root@unix(%s)/asterisk' STANDIN_DIR='%s' STANDIN_ETC='%s' STANDIN_ASTERISK='%s'\nexec %s \"$@\"\n",
-		standinMark, sock, p.dir, p.asterisk.Etc(), p.asterisk.Program(), self)
-	path := filepath.Join(p.dir, "fwconsole")
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
-		p.t.Fatal(err)
-	}
-	return path
 }
 
 func (p *pbxHere) write(name, content string) {
@@ -213,23 +233,39 @@ func (p *pbxHere) found(number string) Found {
 	return all[number]
 }
 
-// hostRunner runs commands on a host of the lab.
-type hostRunner struct{ host *labtest.Host }
-
-func (r hostRunner) Run(ctx context.Context, c runner.Command) (runner.Result, error) {
-	cmd := r.host.Host.Command(ctx, c.Argv[0], c.Argv[1:]...)
-	cmd.Stdin = bytes.NewReader(c.Stdin)
+// Run implements Runner: fwconsole is the stand-in, and Asterisk's console is asked without its program.
+func (p *pbxHere) Run(ctx context.Context, c runner.Command) (r runner.Result, err error) {
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if c.Stdout != nil {
-		cmd.Stdout = c.Stdout
+	switch c.Argv[0] {
+	case "fwconsole":
+		called := *p.standin
+		called.out = &stdout
+		r.Exit = called.command(c.Argv[1:], &stderr)
+	case "asterisk":
+		out, err := p.asterisk.Server.CLI(ctx, c.Argv[2])
+		if stdout.WriteString(out); err != nil {
+			fmt.Fprintln(&stderr, err)
+			r.Exit = 1
+		}
+	default:
+		r, err = run(ctx, c, &stdout, &stderr)
 	}
+	r.Stdout, r.Stderr = stdout.Bytes(), stderr.Bytes()
+	if c.Stdout != nil {
+		_, _ = c.Stdout.Write(r.Stdout)
+	}
+	return r, err
+}
+
+func run(ctx context.Context, c runner.Command, stdout, stderr io.Writer) (runner.Result, error) {
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), stdout, stderr
 	err := cmd.Run()
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		return runner.Result{}, err
 	}
-	return runner.Result{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, nil
+	return runner.Result{Exit: cmd.ProcessState.ExitCode()}, nil
 }
 
 // mariaDB is Debian's, on a socket of its own; one serves all tests, one after another.
@@ -308,7 +344,7 @@ func (a *apiStandin) gql(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(`{"errors":[{"message":"bad request"}]}`))
 		return
 	}
-	self, err := &standin{db: a.p.db}, errors.New("Extension does not exists.")
+	self, err := a.p.standin, errors.New("Extension does not exists.")
 	switch {
 	case strings.Contains(q.Query, "addSipNatLocalIp"):
 		err = nil // whatever happens

@@ -13,8 +13,7 @@ import (
 
 // An ordinary installation tells phones of the LAN its outside address, until the LAN is a local network and Asterisk was
 // started since.
-func TestLocalNetwork(t *testing.T) {
-	p := newPBX(t)
+func testLocalNetwork(t *testing.T, p *pbxHere) {
 	want := pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse", Extensions: []pbx.Extension{alice}, LAN: netip.MustParsePrefix("192.168.1.1/24")}
 	if in := p.driver.Inspect(t.Context(), want); len(in.Problems) != 1 || !strings.Contains(in.Problems[0].What, "tells phones 203.0.113.9") || in.RestartDue != "" {
 		t.Errorf("before: %+v", in)

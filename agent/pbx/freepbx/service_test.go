@@ -22,8 +22,7 @@ import (
 // The exchange's service with this driver, from an Asterisk that does not know us to
 // phones that register: what the file says reaches them, and what an admin has made
 // stays.
-func TestServiceWithFreePBX(t *testing.T) {
-	p := newPBX(t)
+func testServiceWithFreePBX(t *testing.T, p *pbxHere) {
 	p.handMade("200", "By hand")
 	want := pbx.Desired{Extensions: []pbx.Extension{alice, bob}, ManagerUser: "sae-agent", ManagerSecret: "another-secret-of-ours"}
 	s := p.service(want)
@@ -72,8 +71,7 @@ func TestServiceWithFreePBX(t *testing.T) {
 
 // A reload that fails, then works, never leaves a phone refused: what its file gets is what Asterisk takes at that moment,
 // for a daemon that was started meanwhile, too.
-func TestFailedReloadKeepsPhonesIn(t *testing.T) {
-	p := newPBX(t)
+func testFailedReloadKeepsPhonesIn(t *testing.T, p *pbxHere) {
 	want := pbx.Desired{Extensions: []pbx.Extension{alice}, ManagerUser: "sae-agent", ManagerSecret: "another-secret-of-ours"}
 	s, stop := p.runService(want)
 	p.inLine(s)

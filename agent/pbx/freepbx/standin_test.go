@@ -1,57 +1,52 @@
 package freepbx
 
 import (
+	"context"
 	"database/sql"
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/asterisk"
 )
 
-// standin is a stand-in for FreePBX's fwconsole, kept thin: it does to the real
-// database, to voicemail.conf and to a real Asterisk what FreePBX's source does
-// there. The test binary becomes it when its environment says so.
+// standin is a stand-in for FreePBX's fwconsole, kept thin: it does to the real database, to voicemail.conf and to a real
+// Asterisk what FreePBX's source does there, and what was seen of a real FreePBX.
 type standin struct {
-	db       *sql.DB
-	dir      string // mode, clients of the API, settings
-	etc      string // Asterisk's
-	asterisk string // program
+	db  *sql.DB
+	dir string // mode, clients of the API, settings
+	etc string // Asterisk's
+	run string // where Asterisk's socket is
+	out io.Writer
 }
 
 // How it can be told to behave, by a file named mode.
 const (
-	modeRefuse  = "refuse" // does nothing, says it failed, exit status 0
-	modeHalf    = "half"   // a device without its user, then exit status 0
-	modeCut     = "cut"    // removes what it is to replace, then dies
-	modeReset   = "reset"  // replaces, and forgets some of the columns
-	modeLie     = "lie"    // works, and has exit status 255
-	modeDeaf    = "deaf"   // imports, and its reload does nothing and has exit status 0
-	modeFail    = "fail"   // imports, and its reload fails: BADDESTABORT and a bad destination
-	standinMark = "FREEPBX_STANDIN"
+	modeRefuse = "refuse" // does nothing, says it failed, exit status 0
+	modeHalf   = "half"   // a device without its user, then exit status 0
+	modeCut    = "cut"    // removes what it is to replace, then dies
+	modeReset  = "reset"  // replaces, and forgets some of the columns
+	modeLie    = "lie"    // works, and has exit status 255
+	modeDeaf   = "deaf"   // imports, and its reload does nothing and has exit status 0
+	modeFail   = "fail"   // imports, and its reload fails: BADDESTABORT and a bad destination
 )
 
-// becomeStandin runs the stand-in and exits, in a process that is to be it.
-func becomeStandin() {
-	if os.Getenv(standinMark) == "" {
-		return
+// command is one of fwconsole's, in full. It returns the exit status.
+func (s *standin) command(args []string, stderr io.Writer) int {
+	err := s.do(args)
+	switch {
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return 1
+	case s.mode() == modeLie:
+		return 255
 	}
-	db, err := sql.Open("mysql", os.Getenv("STANDIN_DSN"))
-	if err == nil {
-		s := &standin{db, os.Getenv("STANDIN_DIR"), os.Getenv("STANDIN_ETC"), os.Getenv("STANDIN_ASTERISK")}
-		err = s.run(os.Args[1:])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if mode, _ := os.ReadFile(filepath.Join(os.Getenv("STANDIN_DIR"), "mode")); string(mode) == modeLie {
-		os.Exit(255)
-	}
-	os.Exit(0)
+	return 0
 }
 
 func (s *standin) mode() string {
@@ -68,7 +63,12 @@ func (s *standin) note(line string) error {
 	return errors.Join(err, f.Close())
 }
 
-func (s *standin) run(args []string) error {
+// asterisk runs a command of Asterisk's console.
+func (s *standin) asterisk(command string) (string, error) {
+	return asterisk.Console(context.Background(), s.run, command)
+}
+
+func (s *standin) do(args []string) error {
 	if err := s.note(args[0] + map[bool]string{true: " --replace"}[slices.Contains(args, "--replace")]); err != nil {
 		return err
 	}
@@ -76,15 +76,14 @@ func (s *standin) run(args []string) error {
 	case args[0] == "bulkimport":
 		return s.bulkimport(args[2], slices.Contains(args, "--replace"))
 	case args[0] == "reload" && s.mode() == modeFail:
-		fmt.Fprint(os.Stderr, failedReload)
-		os.Exit(1)
+		return errors.New(failedReload)
 	case args[0] == "reload":
 		return s.reload()
 	case args[0] == "setting":
 		return s.setting(args[1], args[2])
 	case args[0] == "api":
-		fmt.Println("PHP Warning:  Undefined array key \"HTTPS\" in Api.class.php")
-		fmt.Printf("{\"token_url\":\"http://%s/admin/api/api/token\",\"client_id\":\"id\",\"allowed_scopes\":\"gql\",\"client_secret\":\"%s\"}\n", args[3], apiSecret)
+		fmt.Fprintln(s.out, "PHP Warning:  Undefined array key \"HTTPS\" in Api.class.php")
+		fmt.Fprintf(s.out, "{\"token_url\":\"http://%s/admin/api/api/token\",\"client_id\":\"id\",\"allowed_scopes\":\"gql\",\"client_secret\":\"%s\"}\n", args[3], apiSecret)
 		return os.WriteFile(filepath.Join(s.dir, "client"), []byte(apiSecret), 0o600)
 	}
 	return fmt.Errorf("no such command: %s", args[0])
@@ -107,12 +106,12 @@ func (s *standin) setting(name, value string) error {
 	var old string
 	err := s.db.QueryRow("SELECT value FROM freepbx_settings WHERE keyword = ?", name).Scan(&old)
 	if errors.Is(err, sql.ErrNoRows) {
-		fmt.Printf("The setting %s was not found!\n", name)
+		fmt.Fprintf(s.out, "The setting %s was not found!\n", name)
 		return nil
 	}
-	fmt.Printf("Changing \"%s\" from [%s] to [%s]\n", name, old, value)
+	fmt.Fprintf(s.out, "Changing \"%s\" from [%s] to [%s]\n", name, old, value)
 	if s.mode() == modeRefuse {
-		fmt.Println("Invalid value")
+		fmt.Fprintln(s.out, "Invalid value")
 		return nil
 	}
 	_, err = s.db.Exec("UPDATE freepbx_settings SET value = ? WHERE keyword = ?", strings.TrimSpace(value), name)
@@ -124,14 +123,14 @@ const apiSecret = "api-client-secret"
 func (s *standin) bulkimport(path string, replace bool) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		fmt.Println("File does not exist") // as FreePBX: exit status 0
+		fmt.Fprintln(s.out, "File does not exist") // as FreePBX: exit status 0
 		return nil
 	}
 	if info.Mode().Perm() != 0o600 {
 		return fmt.Errorf("%s has mode %v: others read the secrets", path, info.Mode())
 	}
 	if s.mode() == modeRefuse {
-		fmt.Println("The import failed")
+		fmt.Fprintln(s.out, "The import failed")
 		return nil
 	}
 	f, err := os.Open(path)
@@ -143,14 +142,14 @@ func (s *standin) bulkimport(path string, replace bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("Importing bulk extensions")
+	fmt.Fprintln(s.out, "Importing bulk extensions")
 	for _, line := range lines[1:] {
 		row := make(Columns)
 		for i, name := range lines[0] {
 			row[strings.ToLower(name)] = line[i]
 		}
 		if err := s.importRow(row, replace); err != nil {
-			fmt.Println(err) // as FreePBX: the rest is left, and the exit status 0
+			fmt.Fprintln(s.out, err) // as FreePBX: the rest is left, and the exit status 0
 			return nil
 		}
 	}
@@ -256,7 +255,7 @@ func (s *standin) addUser(number string, row Columns) error {
 		}
 	}
 	if row["callwaiting"] == "disabled" {
-		_ = exec.Command(s.asterisk, "-rx", "database del CW "+number).Run()
+		_, _ = s.asterisk("database del CW " + number)
 	} else if err := s.put("CW", number, "ENABLED"); err != nil {
 		return err
 	}
@@ -264,11 +263,8 @@ func (s *standin) addUser(number string, row Columns) error {
 }
 
 func (s *standin) put(family, key, value string) error {
-	out, err := exec.Command(s.asterisk, "-rx", fmt.Sprintf("database put %s %s %q", family, key, value)).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
+	_, err := s.asterisk(fmt.Sprintf("database put %s %s %q", family, key, value))
+	return err
 }
 
 // voicemail writes the mailbox, or takes it away with its messages.
@@ -333,7 +329,8 @@ func (s *standin) reload() error {
 	if err := errors.Join(rows.Err(), os.WriteFile(filepath.Join(s.etc, "pjsip_standin.conf"), []byte(conf.String()), 0o644)); err != nil {
 		return err
 	}
-	return exec.Command(s.asterisk, "-rx", "module reload res_pjsip.so").Run()
+	_, err = s.asterisk("module reload res_pjsip.so")
+	return err
 }
 
 // transport says what sipsettings says of addresses.

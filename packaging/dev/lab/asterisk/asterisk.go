@@ -9,12 +9,14 @@
 package asterisk
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -100,6 +102,9 @@ func (s *Server) Program() string { return filepath.Join(s.dir, "bin", "asterisk
 // Etc is what the host sees as /etc/asterisk.
 func (s *Server) Etc() string { return filepath.Join(s.dir, "etc") }
 
+// Run is what the host sees as /run/asterisk.
+func (s *Server) Run() string { return filepath.Join(s.dir, "run") }
+
 // Log is where Asterisk has its log files.
 func (s *Server) Log() string { return filepath.Join(s.dir, "log") }
 
@@ -141,13 +146,44 @@ func (s *Server) WaitBooted(ctx context.Context) error {
 
 // CLI runs a command of Asterisk's console, such as "pjsip show contacts", and returns what it prints.
 func (s *Server) CLI(ctx context.Context, command string) (string, error) {
-	out, err := s.host.Command(ctx, s.Program(), "-rx", command).CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return string(out), fmt.Errorf("asterisk: %s: %w: %s", command, err, out)
-	}
-	return string(out), err
+	return Console(ctx, s.Run(), command)
 }
+
+// Console runs a command of the console of the Asterisk that has its socket in a directory. It does what asterisk -rx does,
+// which takes a hundred times as long, because that is a program of its own in a root directory of its own.
+func Console(ctx context.Context, dir, command string) (string, error) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return "", fmt.Errorf("asterisk: %w", err)
+	}
+	defer folder.Close()
+	// A socket's path has 107 bytes at most, and those of tests are long.
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/asterisk.ctl", folder.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("asterisk: does not run: %w", err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	_, err = fmt.Fprintf(conn, "cli quit after %s\x00", command)
+	data, readErr := io.ReadAll(conn)
+	if err := errors.Join(err, readErr); err != nil {
+		return "", fmt.Errorf("asterisk: %s: %w", command, cmp.Or(ctx.Err(), err))
+	}
+	_, text, answered := strings.Cut(string(data), "\n") // the first line says who answers
+	if !answered {
+		return "", fmt.Errorf("asterisk: %s: it has ended meanwhile", command)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if line[0] < verboseMark {
+			out.WriteString(line)
+		}
+	}
+	return out.String(), nil
+}
+
+// verboseMark and the bytes after it begin a line that is of the log, and not of an answer. No text in UTF-8 has them.
+const verboseMark = 0xf8
 
 // PID is the process that runs, whoever has started it, as seen inside the lab.
 func (s *Server) PID() (int, error) {
