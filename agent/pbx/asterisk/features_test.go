@@ -3,9 +3,12 @@ package asterisk
 import (
 	"context"
 	"errors"
+	"regexp"
 	"testing"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/sipcall"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // office is an exchange with three phones that call each other.
@@ -143,6 +146,17 @@ func TestFeatures(t *testing.T) {
 		}
 		o.talk(ctx, call, taken.Call)
 	})
+	run("pickup of whatever rings", func(t *testing.T, ctx context.Context) {
+		call := o.dial(ctx, o.alice, "101")
+		if _, err := o.bob.Ringing(ctx); err != nil {
+			t.Fatal(err)
+		}
+		taken := <-o.dial(ctx, o.carl, "*8")
+		if taken.err != nil {
+			t.Fatal(taken.err)
+		}
+		o.talk(ctx, call, taken.Call)
+	})
 	run("nothing to pick up", func(t *testing.T, ctx context.Context) {
 		if _, err := o.carl.Call(ctx, "**101"); err == nil || ctx.Err() != nil {
 			t.Errorf("picked up what does not ring: %v", err)
@@ -171,6 +185,35 @@ func TestFeatures(t *testing.T) {
 		}
 		o.hear(ctx, taken.Call, alice.Call)
 	})
+	run("park in the first free slot", func(t *testing.T, ctx context.Context) {
+		call := o.dial(ctx, o.alice, "101")
+		bob := o.answer(ctx, o.bob)
+		alice := <-call
+		if alice.err != nil {
+			t.Fatal(alice.err)
+		}
+		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil { // what is not connected yet cannot be transferred
+			t.Fatal(err)
+		}
+		if err := bob.Transfer(ctx, "70"); err != nil {
+			t.Fatal(err)
+		}
+		var slot string
+		labtest.Eventually(t, func() error {
+			out := o.server.CLI("parking show sae")
+			m := regexp.MustCompile(`Space\s*:\s*(7\d)`).FindStringSubmatch(out)
+			if m == nil {
+				return errors.New(out)
+			}
+			slot = m[1]
+			return nil
+		})
+		taken := <-o.dial(ctx, o.carl, slot)
+		if taken.err != nil {
+			t.Fatal(taken.err)
+		}
+		o.hear(ctx, taken.Call, alice.Call)
+	})
 	run("nothing is parked", func(t *testing.T, ctx context.Context) { o.service(ctx, o.carl, "72") })
 	run("forward", func(t *testing.T, ctx context.Context) {
 		o.service(ctx, o.bob, "*72102")
@@ -190,6 +233,18 @@ func TestFeatures(t *testing.T) {
 		in.Busy()
 		o.talk(ctx, call, o.answer(ctx, o.carl))
 		o.service(ctx, o.bob, "*91")
+	})
+	run("forward when nobody answers", func(t *testing.T, ctx context.Context) {
+		o.service(ctx, o.bob, "*52102")
+		if err := o.bob.Register(ctx, 0); err != nil { // his phone is off
+			t.Fatal(err)
+		}
+		call := o.dial(ctx, o.alice, "101")
+		o.talk(ctx, call, o.answer(ctx, o.carl))
+		if err := o.bob.Register(ctx, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		o.service(ctx, o.bob, "*53")
 	})
 	run("two who forward to each other", func(t *testing.T, ctx context.Context) {
 		o.service(ctx, o.bob, "*72102")
