@@ -77,6 +77,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 	w.exchange = exchange.New(h, exchange.Deps{
 		Certificate: w.certificate.PEM, RoomHeader: stacks.RoomHeader,
 		PhonesOf: w.phonesOf, Keeps: func(r pbx.Registration) bool { return w.provisioning.Serves(r) },
+		Changes: func() []control.ExtensionChange { return w.provisioning.Changes() },
 		OnRegistered: func(ctx context.Context, r pbx.Registration) {
 			w.provisioning.Registered(ctx, r.Remote.Addr(), r.Extension)
 		},

@@ -108,6 +108,17 @@ type PBXStatus struct {
 	// Waiting are extensions whose new secret waits for the end of a call.
 	Waiting []string   `json:"waiting,omitempty"`
 	Story   []PBXEvent `json:"story"` // what has happened to it, newest last
+	// Changes are the last new secrets that have reached a phone, newest last.
+	Changes []ExtensionChange `json:"changes,omitempty"`
+}
+
+// ExtensionChange is a new secret on its way from the exchange to a phone.
+type ExtensionChange struct {
+	Number string    `json:"number"`
+	MAC    string    `json:"mac"`
+	At     time.Time `json:"at"` // when the phone was asked to fetch its file, or had done so
+	// Took is the time from the exchange's change until then, in nanoseconds: so long the phone could not have registered.
+	Took time.Duration `json:"took"`
 }
 
 // PBXEvent is one thing that has happened to the exchange.

@@ -238,6 +238,7 @@ func allParts() map[string]aPart {
 				return exchange.New(h, exchange.Deps{
 					Certificate: func() (string, string, error) { return "", "", nil }, PhonesOf: func() func(string) []exchange.Phone { return nil },
 					OnRegistered: func(context.Context, pbx.Registration) {}, OnRefused: func(pbx.SecurityEvent) {}, OnChange: func() {},
+					Changes: func() []control.ExtensionChange { return nil },
 				})
 			},
 			works: func(_ part.Part, st control.Status) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx/ami"
@@ -99,6 +100,7 @@ func (s *Service) applyOnce(ctx context.Context) error {
 		before := s.state.Outcome.InLine
 		s.mu.Unlock()
 		o.InLine = inLine(before, want, running)
+		s.noteChanged(before, o, began)
 		s.remember(func(r *record) {
 			r.Secrets = secretsOf(o.InLine)
 			r.Expel = changedSecrets(r.Expel, secretsOf(before), r.Secrets)
@@ -140,6 +142,29 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 		s.deps.OnChange()
 	}
 	return err
+}
+
+// noteChanged notes whose secret an attempt that began then has changed.
+func (s *Service) noteChanged(before *Desired, o Outcome, began time.Time) {
+	numbers := changedSecrets(nil, secretsOf(before), secretsOf(o.InLine))
+	if len(numbers) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := maps.Clone(s.state.Changed)
+	if changed == nil {
+		changed = make(map[string]time.Time)
+	}
+	for _, n := range numbers {
+		changed[n] = began
+	}
+	for _, c := range o.Changes {
+		if n, ok := strings.CutPrefix(c.What, "extension "); ok && !c.Since.IsZero() && slices.Contains(numbers, n) {
+			changed[n] = c.Since
+		}
+	}
+	s.state.Changed = changed
 }
 
 // readBack asks Asterisk what it runs with. Where we were connected before the change, or are refused, the answer is

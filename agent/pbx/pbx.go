@@ -99,6 +99,8 @@ type Change struct {
 	How  string // such as "name Bob -> Robert" or "secret"; may be empty
 	// Waits says that it is not done now: a confirmation is pending.
 	Waits bool
+	// Since is since when the exchange may run with it; zero: since Apply was called.
+	Since time.Time
 }
 
 func (c Change) String() string {

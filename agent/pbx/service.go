@@ -94,6 +94,9 @@ type State struct {
 	Looked  time.Time // zero: never
 	Outcome Outcome
 	Paused  time.Time // until when it is left alone; zero: it is not
+	// Changed is since when the exchange may take the secret that it takes, by extension; only those whose secret has changed
+	// since we run. Until its phone has the new one, too, it could not register.
+	Changed map[string]time.Time
 	// Refused is the last attempt that was refused, by account; only accounts that exist.
 	Refused map[string]SecurityEvent
 }

@@ -48,6 +48,9 @@ status is 0 when it is well, else 1.`,
 	}
 }
 
+// changesShown is how many of the last changes are printed; --json has more.
+const changesShown = 5
+
 func printPBX(w io.Writer, st control.PBXStatus, now time.Time) {
 	reader{}.exchange(w, st)
 	if !st.Since.IsZero() {
@@ -71,6 +74,9 @@ func printPBX(w io.Writer, st control.PBXStatus, now time.Time) {
 		if row[1] != "" {
 			fmt.Fprintf(w, "%-14s %s\n", row[0], row[1])
 		}
+	}
+	for _, c := range st.Changes[max(0, len(st.Changes)-changesShown):] {
+		fmt.Fprintf(w, "extension %s: changed in %.1f s (%s, %s)\n", c.Number, c.Took.Seconds(), c.MAC, ago(now, c.At))
 	}
 	for i, e := range st.Story {
 		if i == 0 {

@@ -53,6 +53,8 @@ type Deps struct {
 	Certificate func() (cert, key string, err error)
 	RoomHeader  string
 	PhonesOf    func() func(number string) []Phone
+	// Changes are the last new secrets that have reached a phone.
+	Changes func() []control.ExtensionChange
 	// Keeps reports whether a device is a phone that gets the extension's new secret from us.
 	Keeps        func(pbx.Registration) bool
 	OnRegistered func(context.Context, pbx.Registration)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
 	"github.com/sae-agent/sae-agent/agent/pbx"
+	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 // accounts lists a desired exchange's accounts with their secrets.
@@ -20,6 +21,19 @@ func accounts(d pbx.Desired) map[string]string {
 		out["gateway"] = d.Gateway.Number + " " + d.Gateway.Secret.Reveal() + " " + d.Gateway.AccessNumber
 	}
 	return out
+}
+
+// What the driver finds out about the exchange is in the status, and with that in doctor.
+func TestWhatTheDriverSaysIsShown(t *testing.T) {
+	silent := problem.Problem{ID: problem.FreePBXAddress, Severity: problem.Error, What: "the exchange tells phones 203.0.113.9"}
+	got := outcomeProblems(pbx.Outcome{RestartDue: "*97 is dead", Problems: []problem.Problem{silent}, Err: pbx.ErrPaused})
+	var ids []problem.ID
+	for _, p := range got {
+		ids = append(ids, p.ID)
+	}
+	if diff := cmp.Diff([]problem.ID{problem.FreePBXAddress, problem.PBXRestartDue, problem.PBXPaused}, ids); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestDesiredExchange(t *testing.T) {

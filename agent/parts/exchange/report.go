@@ -79,6 +79,7 @@ func (p *Part) status() control.PBXStatus {
 	for _, u := range st.Outcome.Unserved {
 		out.Unserved = append(out.Unserved, u.Number)
 	}
+	out.Changes = p.deps.Changes()
 	for _, e := range h.Story {
 		out.Story = append(out.Story, control.PBXEvent(e))
 	}

@@ -3,8 +3,10 @@ package provisioning
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +17,12 @@ import (
 
 const (
 	resyncEvery = 2 * time.Second
-	// resyncPause spreads the fetches of many phones.
-	resyncPause = 20 * time.Millisecond
+	// resyncPause spreads the fetches of many phones: 1,000 are asked within some seconds.
+	resyncPause = 5 * time.Millisecond
+	// gapTime is how long a phone may be without the secret that the exchange takes already, before that is a warning.
+	gapTime = 10 * time.Second
+	// changesShown is how many changes are remembered for who asks.
+	changesShown = 100
 	// resyncTime is how long a phone whose file has changed is waited for, to be registered and not in a call. It
 	// fetches its file at its next start anyway.
 	resyncTime = time.Hour
@@ -28,11 +34,15 @@ const (
 type resyncs struct {
 	mu   sync.Mutex           // guards the following
 	due  map[string]time.Time // since when, by MAC
+	away map[string]time.Time // those that were not registered when it was their turn, by MAC, with their time in due
 	wake signal.Signal        // there are new ones
+
+	noted   map[string]time.Time      // changes of the exchange whose end at a phone is known, by MAC
+	changes []control.ExtensionChange // the latest last
 }
 
 func newResyncs() *resyncs {
-	return &resyncs{due: make(map[string]time.Time), wake: signal.New()}
+	return &resyncs{due: make(map[string]time.Time), away: make(map[string]time.Time), wake: signal.New(), noted: make(map[string]time.Time)}
 }
 
 // add notes phones whose files have changed just now.
@@ -56,6 +66,7 @@ func (r *resyncs) list(now time.Time) map[string]time.Time {
 	for mac, since := range r.due {
 		if now.Sub(since) > resyncTime {
 			delete(r.due, mac)
+			delete(r.away, mac)
 			continue
 		}
 		out[mac] = since
@@ -69,7 +80,50 @@ func (r *resyncs) done(mac string, since time.Time) {
 	defer r.mu.Unlock()
 	if r.due[mac].Equal(since) {
 		delete(r.due, mac)
+		delete(r.away, mac)
 	}
+}
+
+// isAway notes that a phone that is due is not registered: it is not the change that keeps it from telephoning.
+func (r *resyncs) isAway(mac string, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away[mac] = since
+}
+
+// note keeps how long it took from a change of the exchange until a phone was asked to follow, or had followed by itself.
+// It reports false for a change that is known already, and for a phone that was away.
+func (r *resyncs) note(mac, extension string, since, changed, end time.Time) (c control.ExtensionChange, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changed.IsZero() || r.noted[mac].Equal(changed) || r.away[mac].Equal(since) {
+		return c, false
+	}
+	r.noted[mac] = changed
+	c = control.ExtensionChange{Number: extension, MAC: mac, At: end, Took: end.Sub(changed)}
+	r.changes = append(r.changes, c)
+	r.changes = r.changes[max(0, len(r.changes)-changesShown):]
+	return c, true
+}
+
+// Changes are the last changes of secrets that have reached a phone, the latest last.
+func (p *Part) Changes() []control.ExtensionChange {
+	p.resyncs.mu.Lock()
+	defer p.resyncs.mu.Unlock()
+	return slices.Clone(p.resyncs.changes)
+}
+
+// noteChange says how long a phone could not have registered after the exchange had taken a new secret.
+func (p *Part) noteChange(mac, extension string, since, changed, end time.Time) {
+	c, ok := p.resyncs.note(mac, extension, since, changed, end)
+	if !ok {
+		return
+	}
+	level := slog.LevelInfo
+	if c.Took > gapTime {
+		level = slog.LevelWarn // it could not register so long
+	}
+	p.log.Log(context.Background(), level, "extension changed at the exchange and its phone", "extension", extension, "mac", mac, "took", c.Took.Round(time.Millisecond))
 }
 
 // followResyncs tells phones that their files have changed, until ctx ends.
@@ -95,7 +149,7 @@ func (p *Part) askChanged(ctx context.Context) {
 	if !watched {
 		return
 	}
-	due, lines := p.resyncs.list(time.Now()), exchange.Lines
+	due, lines, changed := p.resyncs.list(time.Now()), exchange.Lines, exchange.Changed
 	for _, v := range p.List() {
 		mac := v.MAC.String()
 		since, ok := due[mac]
@@ -103,9 +157,13 @@ func (p *Part) askChanged(ctx context.Context) {
 		case !ok:
 			continue
 		case v.LastFetch.After(since): // by itself
+			p.noteChange(mac, v.Extension, since, changed[v.Extension], v.LastFetch)
 			p.resyncs.done(mac, since)
 			continue
-		case v.State != StateRegistered || lines[v.Extension].InCall:
+		case v.State != StateRegistered:
+			p.resyncs.isAway(mac, since)
+			continue
+		case lines[v.Extension].InCall:
 			continue
 		}
 		if err := p.deps.Exchange.Resync(ctx, v.Extension); err != nil {
@@ -113,6 +171,7 @@ func (p *Part) askChanged(ctx context.Context) {
 			continue // tried again
 		}
 		p.log.Info("asked a phone to fetch its file, which has changed", "mac", mac, "extension", v.Extension)
+		p.noteChange(mac, v.Extension, since, changed[v.Extension], time.Now())
 		p.resyncs.done(mac, since)
 		if !pause.For(ctx, resyncPause) {
 			return

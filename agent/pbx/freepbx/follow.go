@@ -23,6 +23,7 @@ func (w *work) follow(ctx context.Context) error {
 		}
 		w.log.Warn("Asterisk does not run with what FreePBX has, reloading", "extensions", behind)
 	}
+	w.reload = w.opts.Now()
 	output, err := w.opts.System.Reload(ctx)
 	if err != nil {
 		w.log.Warn("FreePBX's reload has failed", "err", err, "printed", output)

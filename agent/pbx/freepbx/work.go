@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/pbx"
 )
@@ -20,13 +21,14 @@ type work struct {
 	rec    state
 	before map[string]Found
 	result result
+	reload time.Time // when it was begun; zero: there was none
 }
 
 // told puts a result into the words of package pbx.
 func (w *work) told(r result) (changes []pbx.Change, err error) {
 	add := func(op pbx.Op, waits bool, numbers []string) {
 		for _, n := range numbers {
-			c := pbx.Change{Op: op, What: "extension " + n, Waits: waits}
+			c := pbx.Change{Op: op, What: "extension " + n, Waits: waits, Since: w.reload}
 			if op == pbx.Modify {
 				c.How = strings.Join(differences(w.want[n], w.before[n]), ", ")
 			}
