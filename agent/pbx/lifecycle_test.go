@@ -125,9 +125,13 @@ func TestFormerSecret(t *testing.T) {
 	}
 	want := desired(2)
 	want.Extensions[0].Secret = "another-secret-of-100"
+	began := time.Now()
 	x.Want(want)
 	if o, err := x.Settle(t.Context()); err != nil || o.Err != nil {
 		t.Fatalf("%+v, %v", o, err)
+	}
+	if changed := x.State().Changed; changed["100"].Before(began) || len(changed) != 1 {
+		t.Errorf("since when the exchange has other secrets: %v", changed)
 	}
 	contacts := x.server.CLI("pjsip show contacts")
 	for d, there := range map[*device]bool{removed: false, phone: true, other: true} {

@@ -176,6 +176,13 @@ func testDelete(t *testing.T, p *pbxHere) {
 	if got, err := p.ask(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, sorted(got)) != "" {
 		t.Errorf("Asterisk has %v, %v", got, err)
 	}
+	// What FreePBX leaves of it does not bring it back.
+	if left := p.asterisk.CLI("database show CustomPresence/100"); !strings.Contains(left, "available") {
+		t.Errorf("the stand-in removes more than FreePBX: %s", left)
+	}
+	if r := p.apply(true, bob); r.changed() || p.calls() != "" {
+		t.Errorf("what is left of an extension is taken for one: %+v", r)
+	}
 	// An admin makes it again: it is not ours any more.
 	p.handMade("100", "Admin's")
 	if r := p.apply(true, bob); r.changed() || !p.found("100").whole() {
@@ -383,7 +390,7 @@ func testGatewayAndFiles(t *testing.T, p *pbxHere) {
 		"dialplan show 8000@from-internal":     "sae-room,s,1(sae303Hangup)",
 		"dialplan show 80001234@from-internal": "FILTER(0-9,${EXTEN:4})",
 		"dialplan show +100@sae-gateway":       "Goto(sae-gateway,${EXTEN:1},1)",
-		"dialplan show 100@sae-gateway":        "Hangup()",
+		"dialplan show 100@sae-gateway":        "Dial(PJSIP/",
 		"dialplan show s@sae-room":             "PJSIP/1000,60,b(sae-room-header^s^1(${ARG1}))",
 		"dialplan show s@sae-room-header":      "PJSIP_HEADER(add,X-Room-Name)",
 		"dialplan show 0033123456@sae-gateway": "There is no existence of",

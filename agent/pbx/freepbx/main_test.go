@@ -50,6 +50,11 @@ type pbxHere struct {
 	ask      func(context.Context) (map[string]pbx.Account, error)
 	clock    time.Time
 	booted   time.Time // when Asterisk was started, by the same clock
+
+	mu      sync.Mutex // guards the following
+	refuses bool       // after the next reload the manager interface refuses the service once, as was seen
+	refused int        // log-ins that are still to be refused
+	managed []net.Conn // the service's connections to the manager interface
 }
 
 func newPBX(t *testing.T) *pbxHere {
@@ -59,7 +64,7 @@ func newPBX(t *testing.T) *pbxHere {
 		"pjsip.conf":          "#include pjsip_standin.conf\n",
 		"manager.conf":        "[general]\nenabled=yes\nbindaddr=127.0.0.1\n#include manager_custom.conf\n",
 		"manager_custom.conf": "; the admin's own line", "extensions_custom.conf": "",
-		"extensions.conf": "[from-internal]\ninclude => from-internal-custom\ninclude => ext-local\n[ext-local]\nexten => 100,1,Hangup()\n#include extensions_custom.conf\n",
+		"extensions.conf": "[from-internal]\ninclude => from-internal-custom\ninclude => ext-local\n[ext-local]\nexten => _1XX,1,Dial(PJSIP/${EXTEN})\n#include extensions_custom.conf\n",
 		"voicemail.conf":  "[general]\nformat=wav49|wav\n[default]\n", "pjsip_standin.conf": "[transport]\ntype=transport\nprotocol=udp\nbind=127.0.0.1\n",
 	})
 	for _, name := range []string{"manager_custom.conf", "extensions_custom.conf"} { // as FreePBX's are
@@ -111,7 +116,7 @@ func (p *pbxHere) reset() {
 	for _, table := range []string{"devices", "users", "sip", "ampusers"} {
 		p.exec("DELETE FROM " + table)
 	}
-	p.exec("DELETE FROM kvstore_Sipsettings WHERE `key` = 'localnets'; UPDATE freepbx_settings SET value = 'VoIP Server' WHERE keyword = 'FREEPBX_SYSTEM_IDENT'")
+	p.exec("DELETE FROM kvstore_Sipsettings WHERE `key` = 'localnets'; UPDATE kvstore_Sipsettings SET val = '203.0.113.9' WHERE `key` = 'externip'; UPDATE freepbx_settings SET value = 'VoIP Server' WHERE keyword = 'FREEPBX_SYSTEM_IDENT'")
 	for _, family := range []string{"AMPUSER", "CW", "CustomPresence", "registrar"} {
 		p.asterisk.CLI("database deltree " + family)
 	}
@@ -241,6 +246,9 @@ func (p *pbxHere) Run(ctx context.Context, c runner.Command) (r runner.Result, e
 		called := *p.standin
 		called.out = &stdout
 		r.Exit = called.command(c.Argv[1:], &stderr)
+		if c.Argv[1] == "reload" && r.Exit == 0 {
+			p.reloaded()
+		}
 	case "asterisk":
 		out, err := p.asterisk.Server.CLI(ctx, c.Argv[2])
 		if stdout.WriteString(out); err != nil {
@@ -255,6 +263,57 @@ func (p *pbxHere) Run(ctx context.Context, c runner.Command) (r runner.Result, e
 		_, _ = c.Stdout.Write(r.Stdout)
 	}
 	return r, err
+}
+
+// reloaded ends the service's connections to the manager interface where the next one is to be refused.
+func (p *pbxHere) reloaded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.refuses {
+		return
+	}
+	p.refuses = false
+	p.refused++
+	for _, conn := range p.managed {
+		_ = conn.Close()
+	}
+	p.managed = nil
+}
+
+// refuseAfterReload has the manager interface refuse the service once after the next reload that works.
+func (p *pbxHere) refuseAfterReload() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = true
+}
+
+// manage watches a connection of the service to the manager interface.
+func (p *pbxHere) manage(conn net.Conn) net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.managed = append(p.managed, conn)
+	return &refusing{conn, p}
+}
+
+// refusing spoils the proof of a log-in that is to be refused.
+type refusing struct {
+	net.Conn
+	p *pbxHere
+}
+
+func (r *refusing) Write(b []byte) (int, error) {
+	const key = "\r\nKey: "
+	r.p.mu.Lock()
+	spoil := r.p.refused > 0 && bytes.Contains(b, []byte(key))
+	if spoil {
+		r.p.refused--
+	}
+	r.p.mu.Unlock()
+	if !spoil {
+		return r.Conn.Write(b)
+	}
+	_, err := r.Conn.Write(bytes.Replace(b, []byte(key), []byte(key+"0"), 1))
+	return len(b), err
 }
 
 func run(ctx context.Context, c runner.Command, stdout, stderr io.Writer) (runner.Result, error) {

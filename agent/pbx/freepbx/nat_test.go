@@ -1,6 +1,8 @@
 package freepbx
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,13 +16,16 @@ import (
 // An ordinary installation tells phones of the LAN its outside address, until the LAN is a local network and Asterisk was
 // started since.
 func testLocalNetwork(t *testing.T, p *pbxHere) {
-	want := pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse", Extensions: []pbx.Extension{alice}, LAN: netip.MustParsePrefix("192.168.1.1/24")}
+	want := pbx.Desired{ManagerUser: "sae-agent", ManagerSecret: "correct-horse", Extensions: []pbx.Extension{alice, bob}, LAN: netip.MustParsePrefix("192.168.1.1/24")}
 	if in := p.driver.Inspect(t.Context(), want); len(in.Problems) != 1 || !strings.Contains(in.Problems[0].What, "tells phones 203.0.113.9") || in.RestartDue != "" {
 		t.Errorf("before: %+v", in)
 	}
 	p.api.refuse = true
 	if _, err := p.driver.Apply(t.Context(), want); err == nil || !strings.Contains(err.Error(), "add 192.168.1.0/24 under Settings, Asterisk SIP Settings") {
 		t.Errorf("FreePBX says that it was done, and it was not: %v", err)
+	}
+	if told := p.toldAddress(); told != "203.0.113.9" {
+		t.Errorf("a phone in a call is told %s", told)
 	}
 	p.api.refuse = false
 	p.calls()
@@ -46,6 +51,28 @@ func testLocalNetwork(t *testing.T, p *pbxHere) {
 	if in := p.driver.Inspect(t.Context(), want); len(in.Problems) != 1 {
 		t.Errorf("an admin's list: %+v", in)
 	}
+}
+
+// toldAddress is where a phone that calls another is told to send its voice.
+func (p *pbxHere) toldAddress() string {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	from, to := p.phone("100", alice.Secret.Reveal(), 440), p.phone("101", bob.Secret.Reveal(), 1000)
+	if err := errors.Join(from.Register(ctx, time.Minute), to.Register(ctx, time.Minute)); err != nil {
+		p.t.Fatal(err)
+	}
+	go func() {
+		if in, err := to.Ringing(ctx); err == nil {
+			_, _ = in.Answer(ctx)
+		}
+	}()
+	call, err := from.Call(ctx, "101")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer call.HangUp(ctx)
+	return call.Media().String()
 }
 
 func TestNATTrouble(t *testing.T) {

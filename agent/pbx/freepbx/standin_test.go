@@ -259,6 +259,9 @@ func (s *standin) addUser(number string, row Columns) error {
 	} else if err := s.put("CW", number, "ENABLED"); err != nil {
 		return err
 	}
+	if err := s.put("CustomPresence", number, "available"); err != nil {
+		return err
+	}
 	return s.voicemail(number, row)
 }
 
@@ -294,10 +297,15 @@ func (s *standin) voicemail(number string, row Columns) error {
 	return os.WriteFile(path, []byte(strings.Join(keep, "\n")+"\n"), 0o644)
 }
 
-// remove is what the API's deleteExtension does.
+// remove is what the API's deleteExtension does. It leaves /CustomPresence in Asterisk's database.
 func (s *standin) remove(number string) error {
 	for _, q := range []string{"DELETE FROM devices WHERE id = ?", "DELETE FROM sip WHERE id = ?", "DELETE FROM users WHERE extension = ?"} {
 		if _, err := s.db.Exec(q, number); err != nil {
+			return err
+		}
+	}
+	for _, family := range []string{"AMPUSER/" + number, "CW/" + number} {
+		if _, err := s.asterisk("database deltree " + family); err != nil {
 			return err
 		}
 	}
@@ -321,7 +329,7 @@ func (s *standin) reload() error {
 			return err
 		}
 		// Nothing is escaped: a ";" begins a comment.
-		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=all\nauth=%[1]s-auth\naors=%[1]s\ncallerid=%[3]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret, callerid)
+		fmt.Fprintf(&conf, "[%[1]s]\ntype=endpoint\ncontext=from-internal\nallow=alaw\ndirect_media=no\nauth=%[1]s-auth\naors=%[1]s\ncallerid=%[3]s\n[%[1]s-auth]\ntype=auth\nusername=%[1]s\npassword=%[2]s\n[%[1]s]\ntype=aor\nmax_contacts=5\n", id, secret, callerid)
 	}
 	if err := s.transport(&conf); err != nil {
 		return err
