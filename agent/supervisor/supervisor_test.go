@@ -450,6 +450,7 @@ func TestFirstUnitsGoBeforeOthers(t *testing.T) {
 				}), first)
 				defer stop()
 				time.Sleep(2 * firstTime)
+				synctest.Wait()
 				if after != c.want {
 					t.Errorf("the other one was started after %v, want %v", after, c.want)
 				}
