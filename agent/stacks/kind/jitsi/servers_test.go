@@ -42,8 +42,11 @@ http {
         server_name NAME;
         ssl_certificate DIR/web/keys/cert.crt;
         ssl_certificate_key DIR/web/keys/cert.key;
+        location = / {
+            return 200;
+        }
         location = /http-bind {
-            proxy_pass http://127.0.0.1:5280/http-bind;
+            proxy_pass http://xmpp.meet.jitsi:5280/http-bind;
             proxy_set_header Host meet.jitsi;
         }
     }
@@ -101,12 +104,20 @@ func TestRealServersTakeTheProject(t *testing.T) {
 		host.Run("setpriv", as("prosodyctl", "--config", lua, "register", name, "auth.meet.jitsi", value(services["prosody"].Environment[variable]))...)
 	}
 	host.Start("setpriv", as("prosody", "--config", lua, "-F")...)
+	for _, alias := range services["prosody"].Networks["meet"].Aliases { // by which the page's container finds it
+		host.Run("sh", "-c", `echo "127.0.0.1 $0" >>/etc/hosts`, alias)
+	}
 	// As the images' account: it must be able to read the key.
 	conf := filepath.Join(dir, "nginx.conf")
 	host.Run("setpriv", as("nginx", "-t", "-c", conf)...)
 	host.Start("setpriv", as("nginx", "-c", conf)...)
 	for name, variable := range accounts { // as the account's own container is told
 		labtest.Eventually(t, func() error { return logIn(host, name, value(services[name].Environment[variable])) })
+	}
+	if test := services["web"].Healthcheck.Test; test[0] != "CMD" {
+		t.Errorf("the page's check is %q", test)
+	} else {
+		host.Run(test[1], test[2:]...)
 	}
 	if err := logIn(host, "jvb", "another"); err == nil {
 		t.Error("any password does")

@@ -116,7 +116,9 @@ type Read struct {
 		Ports       []struct {
 			HostIP string `json:"host_ip"`
 		}
-		Volumes []struct{ Source, Target string }
+		Volumes     []struct{ Source, Target string }
+		Networks    map[string]struct{ Aliases []string }
+		Healthcheck struct{ Test []string }
 	}
 }
 
