@@ -202,6 +202,12 @@ func (a *appliance) named(name, mac, hostname string) phone {
 	return phone{h, a.t}
 }
 
+// address is what it leases.
+func (p phone) address() string {
+	addr, _, _ := strings.Cut(strings.Fields(p.Run("ip", "-4", "-o", "address", "show", "eth0"))[3], "/")
+	return addr
+}
+
 // tftp gets a file; the second result is what the client says when it fails.
 func (p phone) tftp(name string) (content, failure string) {
 	out, _ := p.Command("tftp", "-m", "octet", "192.168.1.1", "-c", "get", name, "/run/got").CombinedOutput() // the status means nothing

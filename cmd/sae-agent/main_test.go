@@ -292,8 +292,7 @@ func TestSecretsOnce(t *testing.T) {
 	if file, _ := alice.tftp("001565000001.cfg"); !strings.Contains(file, "needle-secret-alice") {
 		t.Fatalf("before: %s", file)
 	}
-	addr := strings.Fields(alice.Run("ip", "-4", "-o", "address", "show", "eth0"))[3]
-	addr, _, _ = strings.Cut(addr, "/")
+	addr := alice.address()
 	accepted := "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP " + addr + ";branch=z9hG4bK1\r\nFrom: <sip:100@192.168.1.1>;tag=1\r\n" +
 		"To: <sip:100@192.168.1.1>;tag=2\r\nCall-ID: a\r\nCSeq: 2 REGISTER\r\nContact: <sip:100@" + addr + ">;expires=600\r\nContent-Length: 0\r\n\r\n"
 	labtest.Eventually(t, func() error {
