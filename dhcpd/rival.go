@@ -139,9 +139,7 @@ func (s *Server) watchRivals(ctx context.Context, c *searchConn) error {
 			case done := <-s.requests:
 				waiting, again = append(waiting, done), true
 			case <-s.suspect.C():
-				if at := lastHint.Add(hintEvery); at.Before(due) {
-					due, lastHint = at, maxTime(at, time.Now())
-				}
+				due, lastHint = afterHint(time.Now(), due, lastHint)
 			case <-next.C:
 				again = true
 			}
@@ -150,11 +148,17 @@ func (s *Server) watchRivals(ctx context.Context, c *searchConn) error {
 	}
 }
 
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// afterHint returns when to search next because of a hint, and what is its time then: at once, or hintEvery after the
+// last search of this kind; no later than was due anyway.
+func afterHint(now, due, last time.Time) (next, hint time.Time) {
+	at := last.Add(hintEvery)
+	if at.Before(now) {
+		at = now
 	}
-	return b
+	if !at.Before(due) {
+		return due, last
+	}
+	return at, at
 }
 
 // pause is the time from the beginning of a search to the next one's.

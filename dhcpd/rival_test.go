@@ -409,7 +409,9 @@ func TestTwoThatBothServed(t *testing.T) {
 	b.host.Addr("ens34", "192.168.1.3/24")
 	b.host.Up("ens34")
 	relays := []dhcpd.Relay{{Addr: ip("192.168.1.91")}, {Addr: ip("192.168.1.93")}}
-	cfgA, cfgB := careful(), careful()
+	cfgA := careful()
+	cfgA.RangeLast = ip("192.168.1.130") // so few that each has looked for all of them ahead, when nobody had them
+	cfgB := cfgA
 	cfgB.ServerID = ip("192.168.1.3")
 	cfgA.Relays, cfgB.Relays = relays, relays
 	a.served("one")
@@ -423,22 +425,22 @@ func TestTwoThatBothServed(t *testing.T) {
 		}
 		s.mustServe("beside the other")
 	}
-	holder := a.client("phone", "02:00:00:00:00:77")
-	out := holder.Run("dhclient", "-v", "-1", "-lf", "/var/lib/dhclient.leases", "-pf", "/run/dhclient.pid", "eth0")
-	l, ok := a.lease(hw("02:00:00:00:00:77"))
-	if !ok {
-		l, ok = b.lease(hw("02:00:00:00:00:77"))
-	}
-	if !ok {
-		t.Fatalf("nobody has leased it an address:\n%s", out)
-	}
+	agents := make([]*relay, 2)
 	for i, server := range []string{"192.168.1.1", "192.168.1.3"} {
-		own := relays[i].Addr.String()
-		h := a.client("relay"+own, "")
-		h.Addr("eth0", own+"/24")
-		got := newRelay(t, h, own, server).ask(clientMAC(i), dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(l.Addr.AsSlice())))
-		if got == nil || got.YourIPAddr.Equal(l.Addr.AsSlice()) {
-			t.Errorf("%s offers the address that a client of the other has: %v", server, got)
+		h := a.client(fmt.Sprint("relay", i), "")
+		h.Addr("eth0", relays[i].Addr.String()+"/24")
+		agents[i] = newRelay(t, h, relays[i].Addr.String(), server)
+	}
+	for i, agent := range agents { // each gives an address out, and the other hears nothing of it
+		if agent.boot(i, 1, 1) != 1 {
+			t.Fatal("no lease")
+		}
+		for addr := range agent.given {
+			a.client(fmt.Sprint("phone", i), clientMAC(i).String()).Addr("eth0", addr.String()+"/24")
+			got := agents[1-i].ask(clientMAC(7+i), dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(addr.AsSlice())))
+			if got == nil || got.YourIPAddr.Equal(addr.AsSlice()) {
+				t.Errorf("the address that a client of the other has is offered: %v", got)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
@@ -48,6 +49,50 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 				t.Errorf("%d, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// What was overheard has others searched for at once, and not more than once a minute however much is overheard.
+func TestHintsAreLimited(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var searched int
+	var last time.Time
+	next := func(due time.Time) time.Time { return due.Add(aloneEvery) }
+	for due := next(now); now.Before(time.Unix(1e9+600, 0)); now = now.Add(time.Second / 10) {
+		due, last = afterHint(now, due, last)
+		if searched == 0 && due.After(now) {
+			t.Fatal("the first hint does not start a search at once")
+		}
+		if !due.After(now) {
+			searched++
+			due = next(now)
+		}
+	}
+	if searched != 10 {
+		t.Errorf("%d searches in ten minutes of hints, want one a minute", searched)
+	}
+	if due, _ := afterHint(now, now.Add(time.Second), now); !due.Equal(now.Add(time.Second)) {
+		t.Errorf("a hint puts a search off to %v", due)
+	}
+}
+
+// A rival is shown with the port where the network saw its machine as a client (option 82).
+func TestRivalIsShownWithItsPort(t *testing.T) {
+	s, err := New(tinyConfig(), nil, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.notePort(message(t, dave, discover, dhcpv4.WithGeneric(dhcpv4.OptionRelayAgentInformation, []byte{1, 2, 0, 7})))
+	for _, m := range []mac{dave, carol} {
+		s.rivalAnswered(answer{serverID: netip.AddrFrom4([4]byte{192, 168, 1, m[5]}), from: m.hw()})
+	}
+	var got []string
+	for _, r := range s.Status().Rivals {
+		got = append(got, r.String())
+	}
+	want := []string{"192.168.1.3 (02:00:00:00:00:03)", "192.168.1.4 (02:00:00:00:00:04, at port 01020007)"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

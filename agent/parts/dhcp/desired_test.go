@@ -1,13 +1,19 @@
 package dhcp
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/dhcpd"
 )
 
@@ -66,6 +72,56 @@ func TestDesiredDHCP(t *testing.T) {
 		if got := show(d.Options)[code]; got != want {
 			t.Errorf("option %d: %q, want %q", code, got, want)
 		}
+	}
+}
+
+// What the file says of other servers, relays, and second MACs of phones reaches the server.
+func TestDesiredNeighbours(t *testing.T) {
+	c := parttest.Config(t, "  voice_vlan: 20", `  force: true
+  peers: [192.168.1.2]
+  relays: [{address: 192.168.1.3}, {address: 10.20.0.1, subnet: 10.20.0.0/24, range: 10.20.0.100-10.20.0.200}]`,
+		`extension: "100"}]`, `extension: "100", also: ["80:5e:c0:00:00:01"]}]`)
+	d := Desired(c, Facts{})
+	want := []dhcpd.Relay{{Addr: addrs("192.168.1.3")[0]}, {
+		Addr: addrs("10.20.0.1")[0], Subnet: netip.MustParsePrefix("10.20.0.0/24"), RangeFirst: addrs("10.20.0.100")[0], RangeLast: addrs("10.20.0.200")[0],
+	}}
+	if !slices.Equal(d.Relays, want) || !slices.Equal(d.Peers, addrs("192.168.1.2")) || !d.Force {
+		t.Errorf("relays %v, peers %v, force %v", d.Relays, d.Peers, d.Force)
+	}
+	if got := fmt.Sprint(d.Known); got != "[00:15:65:00:00:01 80:5e:c0:00:00:01]" {
+		t.Errorf("known: %s", got)
+	}
+	if d.Disguise == nil || d.Disguise.Class != "yealink" || d.Disguise.OUI != [3]byte{0x00, 0x15, 0x65} {
+		t.Errorf("the search looks like %+v", d.Disguise)
+	}
+}
+
+// What others on the LAN do is shown in the words that the server has for it, as bad as it is.
+func TestProblems(t *testing.T) {
+	rival := []string{"192.168.1.9 (02:00:00:00:00:09, at port 01020007)"}
+	for name, c := range map[string]struct {
+		st       control.DHCPStatus
+		id       problem.ID
+		severity problem.Severity
+		what     string
+	}{
+		"serving":            {control.DHCPStatus{Serving: true}, "", "", ""},
+		"beside an intruder": {control.DHCPStatus{Serving: true, Rivals: rival}, problem.DHCPRival, problem.Error, rival[0]},
+		"a newcomer":         {control.DHCPStatus{Rivals: rival, Reason: "another DHCP server answers"}, problem.DHCPNotServing, problem.Error, "another DHCP server answers"},
+		"searching at first": {control.DHCPStatus{Starting: true}, "", "", ""},
+		"one that is silent": {control.DHCPStatus{Serving: true, Foreign: []string{"192.168.1.77 (chosen by x)"}}, problem.DHCPForeign, problem.Warning, "192.168.1.77"},
+		"a stray relay":      {control.DHCPStatus{Serving: true, Relays: []string{"192.168.1.8 (x)"}}, problem.DHCPRelayUnknown, problem.Warning, "192.168.1.8"},
+		"nearly full":        {control.DHCPStatus{Serving: true, PoolSize: 100, PoolUsed: 95}, problem.DHCPPoolFull, problem.Warning, "95 of 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := problems(true, c.st)
+			if c.id == "" && len(got) == 0 {
+				return
+			}
+			if len(got) != 1 || got[0].ID != c.id || got[0].Severity != c.severity || !strings.Contains(got[0].What, c.what) || got[0].Fix == "" && c.id != problem.DHCPNotServing {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
 

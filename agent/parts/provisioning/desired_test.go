@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,19 @@ func TestDesiredPhones(t *testing.T) {
 	if p.Site.AdminPassword != "made-admin" || p.Site.Server.String() != "192.168.1.1" || p.Site.Port != 5060 || p.Site.ResyncBegin != "02:00" ||
 		p.Site.PhonebookURL != "http://192.168.1.1:9303/phonebook.xml" || len(p.Site.NTP) != 1 || p.Site.Zone.String() != "Europe/Paris" {
 		t.Errorf("site: %+v", p.Site)
+	}
+}
+
+// Which stations count besides a phone's own.
+func TestDesiredStations(t *testing.T) {
+	c := parttest.Config(t, "lan: {", "provisioning: {via: [\"02:00:00:00:00:77\"]}\nlan: {",
+		`extension: "100"}]`, `extension: "100", also: ["80:5e:c0:00:00:01"]}]`)
+	p := Desired(c, nil, Facts{})
+	if got := fmt.Sprint(p.Phones[0].Also, p.Via, p.NoLeases); got != "[80:5e:c0:00:00:01] [02:00:00:00:00:77] false" {
+		t.Error(got)
+	}
+	if p := Desired(parttest.Config(t, "dhcp:\n", "dhcp:\n  enabled: false\n"), nil, Facts{}); !p.NoLeases {
+		t.Error("another server gives the addresses, and leases are asked for")
 	}
 }
 
