@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,58 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	if got := unknownCommands("`sae-agent fly` and `sae-agent phones list`, sudo sae-agent apply --soon\n"); len(got) != 2 {
 		t.Errorf("found %q, want fly and --soon", got)
 	}
+}
+
+// A test that a page names exists, in each of the folders that stand before it.
+func TestDocumentedTestsExist(t *testing.T) {
+	tests, tested := foldersOfTests(t)
+	span := regexp.MustCompile("`([a-z][a-z0-9/-]*)`|`(Test[A-Z][A-Za-z0-9]*)`|[;|]|(?m)^$")
+	for _, page := range documents(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var folders []string
+		for _, m := range span.FindAllStringSubmatch(string(text), -1) {
+			folder, name := m[1], m[2]
+			missing := func(f string) bool { return !slices.Contains(tests[name], f) }
+			switch {
+			case name != "" && (tests[name] == nil || slices.ContainsFunc(folders, missing)):
+				t.Errorf("%s names %s of %q, which is in %q", page, name, folders, tests[name])
+			case name != "":
+			case folder == "":
+				folders = nil
+			case tested[folder]:
+				folders = append(folders, folder)
+			}
+		}
+	}
+}
+
+// foldersOfTests returns in which folders there is a test of each name, and which folders have any.
+func foldersOfTests(t *testing.T) (tests map[string][]string, tested map[string]bool) {
+	t.Helper()
+	tests, tested = make(map[string][]string), make(map[string]bool)
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := fs.WalkDir(os.DirFS(repository), ".", func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && (path == "build" || path == ".git") {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(repository, path))
+		folder := filepath.Dir(path)
+		tested[folder] = true
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			tests[string(m[1])] = append(tests[string(m[1])], folder)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tests, tested
 }
 
 // command is a command line of sae-agent: words, and flags with their values.
