@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -65,12 +66,24 @@ func TestAddressIsTakenAlready(t *testing.T) {
 
 func TestCardGoesDown(t *testing.T) {
 	s := newSite(t)
-	time.AfterFunc(300*time.Millisecond, func() {
+	var server net.PacketConn
+	s.server.Do(func() (err error) {
+		server, err = net.ListenPacket("udp4", ":67")
+		return err
+	})
+	defer server.Close()
+	var down sync.WaitGroup
+	down.Go(func() {
+		if _, _, err := server.ReadFrom(make([]byte, 1500)); err != nil { // a phone asks, so phonesim is at work
+			t.Error(err)
+		}
 		if err := s.phones.Host.Down("eth0"); err != nil {
 			t.Error(err)
 		}
 	})
 	status, out, errs := s.phonesim()
+	_ = server.SetReadDeadline(time.Now()) // if it has ended by itself
+	down.Wait()
 	if status != exitFailed || !strings.Contains(errs, "phonesim: eth0 went down") {
 		t.Errorf("exit status %d\n%s%s", status, out, errs)
 	}
