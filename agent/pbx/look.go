@@ -27,6 +27,7 @@ func (l Line) Registered() bool { return len(l.Registrations) > 0 }
 type scene struct {
 	lines map[string]Line // every endpoint, ours or not
 	calls int
+	now   []Call
 	at    time.Time
 }
 
@@ -51,7 +52,15 @@ func lookAt(ctx context.Context, m asker, now time.Time) (scene, error) {
 		return scene{}, err
 	}
 	s := scene{lines: make(map[string]Line, len(endpoints)), at: now}
-	s.calls, _ = strconv.Atoi(core.Get("CoreCurrentCalls"))
+	channels, _ := strconv.Atoi(core.Get("CoreCurrentCalls")) // which are what Asterisk counts there
+	if channels > 0 {
+		list, err := m.List(ctx, ami.NewAction("CoreShowChannels"))
+		if err != nil {
+			return scene{}, err
+		}
+		s.now = callsNow(list, now)
+		s.calls = len(s.now)
+	}
 	for _, e := range endpoints {
 		state := e.Get("DeviceState")
 		s.lines[e.Get("ObjectName")] = Line{State: state, InCall: inCall(state)}

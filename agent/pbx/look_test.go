@@ -28,7 +28,8 @@ func (a told) List(_ context.Context, x ami.Action) ([]ami.Message, error) { ret
 
 func TestLook(t *testing.T) {
 	s, err := lookAt(t.Context(), told{
-		"CoreStatus": {{{Key: "CoreCurrentCalls", Value: "3"}}},
+		"CoreStatus":       {{{Key: "CoreCurrentCalls", Value: "5"}}},
+		"CoreShowChannels": channelsOfThree(),
 		"PJSIPShowEndpoints": {
 			{{Key: "ObjectName", Value: "100"}, {Key: "DeviceState", Value: "In use"}},
 			{{Key: "ObjectName", Value: "101"}, {Key: "DeviceState", Value: "Unavailable"}},
@@ -46,7 +47,11 @@ func TestLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := scene{at: start, calls: 3, lines: map[string]Line{
+	want := scene{at: start, calls: 3, now: []Call{
+		{From: "0123456789", To: "200", Began: start.Add(-3723 * time.Second)},
+		{From: "101", To: "*97", Began: start.Add(-9 * time.Second), Up: true},
+		{From: "100", To: "102", Began: start.Add(-7 * time.Second), Up: true},
+	}, lines: map[string]Line{
 		"101": {State: "Unavailable"},
 		"100": {State: "In use", InCall: true, Registrations: []Registration{
 			{

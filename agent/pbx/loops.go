@@ -255,7 +255,7 @@ func (s *Service) lookOnce(ctx context.Context) {
 	s.mu.Lock()
 	before := s.state
 	used := s.record.Registered
-	s.state.Lines, s.state.Calls, s.state.Looked = now.lines, now.calls, now.at
+	s.state.Lines, s.state.Calls, s.state.Current, s.state.Looked = now.lines, now.calls, now.now, now.at
 	ours, lent := s.want.accounts(), s.want.lent()
 	s.mu.Unlock()
 	changed := before.Calls != now.calls

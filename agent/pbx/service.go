@@ -91,6 +91,7 @@ type State struct {
 	Health  Health
 	Lines   map[string]Line // by account; of the last look
 	Calls   int
+	Current []Call    // the calls of the last look, the oldest first
 	Looked  time.Time // zero: never
 	Outcome Outcome
 	Paused  time.Time // until when it is left alone; zero: it is not
@@ -240,6 +241,9 @@ func (s *Service) State() State {
 	}
 	return out
 }
+
+// Lately returns the calls that have ended since this program was started, the newest last.
+func (s *Service) Lately() []Call { return s.calls.lately() }
 
 // Resync asks every device of an extension to fetch its configuration again, without a reboot (Yealink: NOTIFY with
 // check-sync). Whether it does is seen only where it fetches.
