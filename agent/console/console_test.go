@@ -96,6 +96,7 @@ func handlers(d *calls, text string) []control.Handler {
 			return phone, nil
 		}),
 		answer(d, control.ListExtensions, []control.Extension{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}),
+		answer(d, control.ListCalls, control.Calls{Now: []control.PhoneCall{{From: text, FromName: text, To: text, State: "ringing", Began: at}}, Lately: []control.PhoneCall{{From: text, To: text, ToName: text, State: "answered", Began: at, Ended: at, Talked: time.Minute}}}),
 		answer(d, control.GetPBX, control.PBXStatus{Driver: "asterisk", State: "running", Why: text, Story: []control.PBXEvent{{At: at, What: text}}}),
 		answer(d, control.ListLeases, []control.Lease{{Address: "192.168.1.20", MAC: phone.MAC, Hostname: text, Class: text, State: "active", Expires: at}}),
 		answer(d, control.GetFirewall, control.Firewall{Active: true, Rules: text}),

@@ -40,6 +40,7 @@ var allPages = []page{
 	{"/{$}", "overview", "Overview", control.Viewer, overview},
 	{"/phones", "phones", "Phones", control.Viewer, phones},
 	{"/phones/{mac}", "phone", "", control.Viewer, phone},
+	{"/calls", "calls", "Calls", control.Viewer, phoneCalls},
 	{"/extensions", "extensions", "Extensions", control.Viewer, extensions},
 	{"/network", "network", "Network", control.Viewer, network},
 	{"/firewall", "firewall", "Firewall", control.Viewer, firewall},
@@ -124,6 +125,21 @@ func phones(a asker) (any, error) {
 	out.Found = len(out.Phones)
 	out.Phones, out.Page, out.Pages = cut(out.Phones, q.Get("page"))
 	out.Free = freeExtensions(a, all)
+	return out, nil
+}
+
+// callsPage is the calls that go on, and those that have ended.
+type callsPage struct {
+	control.Calls
+	Away string
+}
+
+func phoneCalls(a asker) (any, error) {
+	var out callsPage
+	var err error
+	if out.Calls, err = get(a, control.ListCalls, control.None{}); err != nil {
+		out.Away = err.Error()
+	}
 	return out, nil
 }
 

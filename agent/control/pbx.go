@@ -11,6 +11,10 @@ var (
 		ID: "listExtensions", Method: http.MethodGet, Path: "/extensions", Role: Viewer,
 		Summary: "The extensions of the configuration that runs, as the exchange has them",
 	}
+	ListCalls = Operation[None, Calls]{
+		ID: "listCalls", Method: http.MethodGet, Path: "/calls", Role: Viewer,
+		Summary: "The calls that go on, and those that have ended since the daemon was started",
+	}
 	GetPBX = Operation[None, PBXStatus]{
 		ID: "getPBX", Method: http.MethodGet, Path: "/pbx", Role: Viewer,
 		Summary: "How the exchange is and what has happened to it",
@@ -38,7 +42,7 @@ var (
 )
 
 func pbxOperations() []Declaration {
-	return []Declaration{ListExtensions, GetPBX, RestartPBX, PausePBX, ResumePBX, ShowSecret, RotateSecrets}
+	return []Declaration{ListExtensions, ListCalls, GetPBX, RestartPBX, PausePBX, ResumePBX, ShowSecret, RotateSecrets}
 }
 
 // SecretRequest names the extension whose secret is shown.
@@ -87,6 +91,24 @@ type Registration struct {
 	Reach     string        `json:"reach"` // reachable, unreachable or unknown
 	RoundTrip time.Duration `json:"round_trip_ns,omitempty"`
 	Expires   time.Time     `json:"expires,omitzero"`
+}
+
+// Calls are those of the exchange.
+type Calls struct {
+	Now    []PhoneCall `json:"now"`    // the oldest first
+	Lately []PhoneCall `json:"lately"` // the last 200 that have ended, the newest first
+}
+
+// PhoneCall is a call between two numbers. Names are those of the file.
+type PhoneCall struct {
+	From     string        `json:"from"`
+	FromName string        `json:"from_name,omitempty"`
+	To       string        `json:"to"`
+	ToName   string        `json:"to_name,omitempty"`
+	State    string        `json:"state"` // ringing, talking, answered or unanswered
+	Began    time.Time     `json:"began"`
+	Ended    time.Time     `json:"ended,omitzero"`
+	Talked   time.Duration `json:"talked_ns,omitempty"` // once it has ended
 }
 
 // PBXStatus is how the exchange is.

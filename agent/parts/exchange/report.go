@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/problem"
@@ -25,6 +26,7 @@ const (
 func (p *Part) Operations() []control.Handler {
 	return []control.Handler{
 		control.Handle(control.ListExtensions, p.list),
+		control.Handle(control.ListCalls, p.calls),
 		control.Handle(control.GetPBX, func(context.Context, control.None) (control.PBXStatus, error) { return p.status(), nil }),
 		control.Handle(control.RestartPBX, p.restart),
 		control.Handle(control.PausePBX, p.pause),
@@ -64,6 +66,39 @@ func (p *Part) list(context.Context, control.None) ([]control.Extension, error) 
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+func (p *Part) calls(context.Context, control.None) (out control.Calls, err error) {
+	r := p.running.Load()
+	if r == nil {
+		return out, errNotWatched()
+	}
+	return callsOf(r.State().Current, r.Lately(), p.host.Running().Config), nil
+}
+
+// callsOf names who takes part in calls.
+func callsOf(now, lately []pbx.Call, cfg *config.Config) control.Calls {
+	out := control.Calls{Now: []control.PhoneCall{}, Lately: []control.PhoneCall{}}
+	call := func(c pbx.Call, up, down string) control.PhoneCall {
+		x := control.PhoneCall{
+			From: c.From, FromName: cfg.Extension(c.From).Name, To: c.To, ToName: cfg.Extension(c.To).Name,
+			State: down, Began: c.Began, Ended: c.Ended,
+		}
+		if c.Up {
+			x.State = up
+		}
+		if !c.Answered.IsZero() && !c.Ended.IsZero() {
+			x.Talked = c.Ended.Sub(c.Answered)
+		}
+		return x
+	}
+	for _, c := range now {
+		out.Now = append(out.Now, call(c, "talking", "ringing"))
+	}
+	for _, c := range slices.Backward(lately) {
+		out.Lately = append(out.Lately, call(c, "answered", "unanswered"))
+	}
+	return out
 }
 
 func (p *Part) status() control.PBXStatus {
