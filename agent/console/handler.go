@@ -46,6 +46,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /invite/{secret}", s.acceptInvitation)
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("POST /password", s.member(s.setPassword))
+	mux.HandleFunc("POST /language", s.member(s.setLanguage))
 	mux.HandleFunc("GET /second-factor", s.member(s.secondFactorPage))
 	mux.HandleFunc("POST /second-factor", s.member(s.setSecondFactor))
 	mux.HandleFunc("POST /configuration", s.member(s.change))
@@ -191,8 +192,9 @@ func (s *Server) account(r *http.Request) (a account.Account, id string, ok bool
 
 // visit is a request of somebody who is logged in.
 type visit struct {
-	caller  control.Caller
-	session string
+	caller   control.Caller
+	session  string
+	language string // that the account wants; empty: the browser's
 }
 
 // member calls next for who is logged in, and sends others to the login.
@@ -211,7 +213,7 @@ func (s *Server) member(next func(http.ResponseWriter, *http.Request, visit)) ht
 			return
 		}
 		from, _ := remote(r)
-		next(w, r, visit{control.Caller{Name: a.Name, Role: a.Role, Address: from.String()}, id})
+		next(w, r, visit{control.Caller{Name: a.Name, Role: a.Role, Address: from.String()}, id, a.Language})
 	}
 }
 
@@ -332,6 +334,23 @@ func (s *Server) setPassword(w http.ResponseWriter, r *http.Request, v visit) {
 	s.log.Info("password changed", "by", a.Name, "address", v.caller.Address)
 	s.begin(w, r, a)
 	http.Redirect(w, r, "/settings", http.StatusSeeOther)
+}
+
+// setLanguage has pages in another language from now on, in whichever browser.
+func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request, v visit) {
+	if !parseForm(w, r) {
+		return
+	}
+	lang := r.PostFormValue("language")
+	if !slices.Contains(languages, lang) {
+		s.showError(w, r, v, &control.Error{Code: http.StatusBadRequest, Message: "there are no pages in that language"})
+		return
+	}
+	if err := s.src.Accounts.SetLanguage(v.caller.Name, lang); err != nil {
+		s.showError(w, r, v, err)
+		return
+	}
+	http.Redirect(w, r, local(r.PostFormValue(backField)), http.StatusSeeOther)
 }
 
 func parseForm(w http.ResponseWriter, r *http.Request) bool {

@@ -33,6 +33,9 @@ var catalogues embed.FS
 // languages are those of the pages; the first one is that of the templates.
 var languages = []string{"en", "fr"}
 
+// tongue is a language, by its own name.
+type tongue struct{ Code, Name string }
+
 // pages are the templates, for each language. They are parsed for the first who asks: that takes longer than all else at
 // a start, and memory that a daemon without viewers does not need.
 type pages struct {
@@ -137,8 +140,11 @@ func (p *pages) template(lang, name string) (*template.Template, error) {
 	return set[name], nil
 }
 
-// languageOf is the language of the pages that a browser asks for.
-func (p *pages) languageOf(r *http.Request) string {
+// languageOf is the language that an account wants, or else the one that a browser asks for.
+func (p *pages) languageOf(r *http.Request, who visit) string {
+	if slices.Contains(languages, who.language) {
+		return who.language
+	}
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	_, i, _ := p.matcher.Match(wanted...)
 	return languages[i]
@@ -162,6 +168,7 @@ func funcs(words map[string]string, said *translate.Translator) template.FuncMap
 		"time":    func(at time.Time) string { return at.Local().Format(time.DateTime) },
 		"iso":     func(at time.Time) string { return at.Format(time.RFC3339) },
 		"seconds": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+		"whole":   func(d time.Duration) string { return d.Round(time.Second).String() },
 		"lower":   strings.ToLower,
 		"class":   func(state any) string { return strings.ReplaceAll(strings.ToLower(fmt.Sprint(state)), " ", "-") },
 		"qr":      qrCode,
@@ -217,6 +224,7 @@ func newForm(id, label, back string, pairs ...string) form {
 // view is what every page shows.
 type view struct {
 	Lang, Page, URL, Version, Assets, Notice string
+	Back                                     string // where to go after something that every page has
 	Me                                       control.Caller
 	Nav                                      []link
 	Data                                     any
@@ -234,10 +242,13 @@ func (v view) May(id string) bool {
 }
 
 func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who visit, code int, data any) {
-	lang := s.pages.languageOf(r)
+	lang := s.pages.languageOf(r, who)
 	v := view{
 		Lang: lang, Page: name, URL: r.URL.RequestURI(), Version: s.src.Version, Assets: "/static/" + s.pages.version,
 		Me: who.caller, Data: data, calls: s.pages.calls,
+	}
+	if v.Back = "/"; r.Method == http.MethodGet {
+		v.Back = v.URL
 	}
 	if who.session != "" {
 		v.Nav = navigation(who.caller)
@@ -259,6 +270,16 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who
 	w.Header().Set("Vary", "Accept-Language, Cookie")
 	w.WriteHeader(code)
 	_, _ = w.Write(b.Bytes())
+}
+
+// Languages are the others that there are pages in.
+func (v view) Languages() (out []tongue) {
+	for _, lang := range languages {
+		if lang != v.Lang {
+			out = append(out, tongue{lang, map[string]string{"en": "English", "fr": "Français"}[lang]})
+		}
+	}
+	return out
 }
 
 // navigation lists the pages that somebody may see.

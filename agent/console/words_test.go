@@ -26,9 +26,20 @@ func usedWords(t *testing.T) map[string]bool {
 			used[m[1]+m[2]] = true
 		}
 	}
+	for _, r := range remedies() {
+		used[r.label] = true
+	}
+	for _, l := range places() {
+		used[l.Title] = true
+	}
 	for _, p := range allPages {
 		if p.title != "" {
 			used[p.title] = true
+		}
+	}
+	for _, op := range callsByID() {
+		if op.Order != "" { // said once it is done
+			used[op.Order] = true
 		}
 	}
 	for _, word := range []string{"never", "%d s ago", "%d min ago", "%d h ago", "%d days ago", string(control.Viewer), string(control.Operator), string(control.Admin)} {

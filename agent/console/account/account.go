@@ -70,6 +70,8 @@ type Account struct {
 	// is the time step of the code that was used last.
 	TOTP     string `json:"totp,omitempty"`
 	TOTPStep int64  `json:"totp_step,omitempty"`
+	// Language is that of the pages, where somebody has chosen one; empty: the browser's.
+	Language string `json:"language,omitempty"`
 }
 
 type file struct {
@@ -218,7 +220,7 @@ func (s *Store) Accept(ctx context.Context, secret, password string) (Account, e
 		now := s.now()
 		made = Account{Account: control.Account{Name: inv.Name, Role: inv.Role, Created: now, LastUsed: now}, Hash: hash, Epoch: newEpoch()}
 		if i := find(f.Accounts, inv.Name); i >= 0 {
-			made.Created = f.Accounts[i].Created
+			made.Created, made.Language = f.Accounts[i].Created, f.Accounts[i].Language
 		}
 		f.Invitations = without(f.Invitations, inv.Name)
 		f.Accounts, err = put(f.Accounts, made)
@@ -293,6 +295,18 @@ func (s *Store) SetPassword(ctx context.Context, name, old, code, password, from
 		return Account{}, err
 	}
 	return s.edit(name, a.Epoch, func(a *Account) { a.Hash, a.Epoch = hash, newEpoch() })
+}
+
+// SetLanguage keeps the language that somebody wants pages in.
+func (s *Store) SetLanguage(name, lang string) error {
+	return s.change(func(f *file) error {
+		i := find(f.Accounts, name)
+		if i < 0 {
+			return ErrNoSuch
+		}
+		f.Accounts[i].Language = lang
+		return nil
+	})
 }
 
 // Remove removes an account and an invitation of a name.
