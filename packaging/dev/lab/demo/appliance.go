@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +91,50 @@ func healthy(ctx context.Context, client *http.Client, addr netip.AddrPort) erro
 		return errors.New(strings.TrimSpace(string(body)))
 	}
 	return nil
+}
+
+// openConsole leads the machine's loopback to the console, and prints an invitation by which a browser gets in.
+func (a *appliance) openConsole(ctx context.Context, program string) (closeIt func(), err error) {
+	link, err := a.invite(ctx, program)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(cmp.Or(link.Port(), "443"), 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(lab.Inherited(1))
+	if err != nil {
+		return nil, fmt.Errorf("take over the listener: %w", err)
+	}
+	// Browsers are answered by the name that they ask for: the console must see its own loopback.
+	go a.forward(ctx, l, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)))
+	link.Host = l.Addr().String()
+	fmt.Printf("Console https://%s, first login by this link (the browser warns of a certificate that it does not know):\n  %s\n", link.Host, link)
+	return func() { _ = l.Close() }, nil
+}
+
+// invite makes an invitation for the console, which may begin to serve a little later than the rest.
+func (a *appliance) invite(ctx context.Context, program string) (*url.URL, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	for {
+		out, err := a.host.Command(ctx, program, "--runtime-dir", a.runtime, "--json", "console", "invite", "demo", "--role", "admin").CombinedOutput()
+		var answer struct {
+			URL string `json:"url"`
+		}
+		if err == nil {
+			err = json.Unmarshal(out, &answer)
+		}
+		if err == nil {
+			return url.Parse(answer.URL)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no invitation: %w\n%s%s", err, out, a.logTail())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // dial connects from within the appliance.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,6 +96,24 @@ exec ` + programs + `/phonesim "$@"`,
 	t.Run("it stays up until interrupted", func(t *testing.T) { stayUntilInterrupted(t, demo("-phones", "2")) })
 }
 
+// checkInvitation opens the link that the demo shows, as a browser on this machine.
+func checkInvitation(t *testing.T, link string) {
+	t.Helper()
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, // a person is warned of it
+	}}
+	resp, err := client.Get(link)
+	if err != nil {
+		t.Errorf("the invitation %q: %v", link, err)
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "demo") {
+		t.Errorf("the invitation %s: %v %s\n%s", link, err, resp.Status, body)
+	}
+}
+
 // checkStory runs the command that the demo shows: one phone's story, in order.
 func checkStory(t *testing.T, command []string) {
 	t.Helper()
@@ -133,12 +152,15 @@ func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	url, story, output := "", []string(nil), new(strings.Builder)
+	url, invitation, story, output := "", "", []string(nil), new(strings.Builder)
 	last := regexp.MustCompile(`Ctrl-C`)
 	metrics := regexp.MustCompile(`http://\S+/metrics`)
 	for lines := bufio.NewScanner(io.TeeReader(stdout, output)); lines.Scan(); {
 		if m := metrics.FindString(lines.Text()); m != "" {
 			url = m
+		}
+		if m := regexp.MustCompile(`https://127\.0\.0\.1:\d+/invite/\S+`).FindString(lines.Text()); m != "" {
+			invitation = m
 		}
 		if command, ok := strings.CutPrefix(lines.Text(), "A phone's story "); ok {
 			story = strings.Fields(command)
@@ -157,6 +179,7 @@ func stayUntilInterrupted(t *testing.T, cmd *exec.Cmd) {
 	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "sae_") {
 		t.Errorf("metrics: %v %s\n%s", err, resp.Status, body)
 	}
+	checkInvitation(t, invitation)
 	checkStory(t, story)
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)

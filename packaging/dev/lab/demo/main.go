@@ -33,7 +33,7 @@ func main() {
 	flag.StringVar(&o.programs, "programs", besideMe(), "directory of the programs sae-agent and phonesim")
 	flag.StringVar(&o.asterisk, "asterisk", filepath.Join(besideMe(), "_asterisk"), "root directory of Asterisk, of packaging/dev/asterisk/image")
 	flag.Parse()
-	if err := lab.Enter(listen); err != nil {
+	if err := lab.Enter(listen("127.0.0.1:9303"), listen("127.0.0.1:9443")); err != nil {
 		fail(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -56,16 +56,18 @@ func besideMe() string {
 	return filepath.Dir(exe)
 }
 
-// listen opens a socket on the machine's loopback, where a browser can ask for metrics.
-func listen() (*os.File, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:9303")
-	if errors.Is(err, syscall.EADDRINUSE) {
-		l, err = net.Listen("tcp4", "127.0.0.1:0")
+// listen opens a socket on the machine's loopback, where a browser can ask for metrics or for the console.
+func listen(address string) func() (*os.File, error) {
+	return func() (*os.File, error) {
+		l, err := net.Listen("tcp4", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			l, err = net.Listen("tcp4", "127.0.0.1:0")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return l.(*net.TCPListener).File()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return l.(*net.TCPListener).File()
 }
 
 // run shows the demo; it returns nil when ctx ends it, or when every phone is registered and was heard by another.
@@ -107,6 +109,13 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	if err := a.waitReady(ctx, s.metrics()); err != nil {
 		return unlessCancelled(ctx, err)
+	}
+	if !o.once {
+		closeConsole, err := a.openConsole(ctx, filepath.Join(o.programs, "sae-agent"))
+		if err != nil {
+			return unlessCancelled(ctx, err)
+		}
+		defer closeConsole()
 	}
 	booted := boot(ctx, n.phones, filepath.Join(o.programs, "phonesim"), filepath.Join(dir, "inventory.json"))
 	if ctx.Err() != nil {
