@@ -241,6 +241,14 @@ func TestExchange(t *testing.T) {
 			}
 			return nil
 		})
+		labtest.Eventually(t, func() error { // and how long that took is told
+			took := regexp.MustCompile(`(?m)^extension 100: changed in \d+\.\d s \(` + aliceMAC).FindString(x.must("pbx", "status"))
+			if took == "" || !strings.Contains(x.process.Output(), "extension changed at the exchange and its phone") {
+				return errors.New("nothing says how long the change took")
+			}
+			t.Log(took)
+			return nil
+		})
 		x.waitRegistered(aliceMAC)
 		x.must("phones", "resync", "--all")
 	})
