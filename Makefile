@@ -45,6 +45,12 @@ test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on a
 	packaging/dev/vm/image build/_vm
 	$(GO) test -tags vm -v -count=1 -timeout 60m ./packaging/dev/vm
 
+.PHONY: screenshots
+screenshots: root deps-test build asterisk-image  ## take the pictures of docs/console.md, in a real browser
+	mkdir -p docs/console && rm -f docs/console/*.png
+	SAE_SCREENSHOTS=$(CURDIR)/docs/console $(GO) test -count=1 -run '^TestBrowser$$' ./cmd/sae-agent
+	@[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" docs/console
+
 .PHONY: lint
 lint: deps-build  ## gofmt, go vet, staticcheck
 	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && \

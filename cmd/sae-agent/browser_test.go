@@ -10,9 +10,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,51 +30,24 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/cmd/phonesim/sim"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
-
-// screenshotsEnv names a directory into which TestBrowser puts pictures of the pages.
-const screenshotsEnv = "SAE_SCREENSHOTS"
 
 // attack is what a hostile device calls itself. It is in pages as a text and never runs.
 const attack = `<img src=x onerror=window.owned=1>`
 
-// accessible returns what of a page people with a screen reader, a keyboard or weak eyes could not use: after the success
-// criteria 1.1.1, 1.3.1, 1.4.3, 2.4.2, 3.1.1 and 4.1.2 of WCAG 2.2, level AA.
-const accessible = `(() => {
-	const wrong = [], all = s => [...document.querySelectorAll(s)], say = (e, what) => wrong.push(what + ": " + e.outerHTML.slice(0, 120));
-	if (!document.documentElement.lang || !document.title) wrong.push("no language or title");
-	if (all("h1").length !== 1 || all("main").length !== 1) wrong.push("not one h1 and one main");
-	let level = 0;
-	for (const h of all("h1, h2, h3, h4")) { const n = +h.tagName[1]; if (n > level + 1) say(h, "a heading is left out before"); level = n; }
-	const ids = all("[id]").map(e => e.id);
-	for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) wrong.push("the ID " + id + " is there twice");
-	for (const e of all("[aria-labelledby]")) if (!document.getElementById(e.getAttribute("aria-labelledby"))) say(e, "its label is not there");
-	for (const e of all("img")) if (!e.hasAttribute("alt")) say(e, "no alt");
-	for (const e of all("input:not([type=hidden]), select, textarea"))
-		if (!e.getAttribute("aria-label") && ![...e.labels].some(l => l.innerText.trim())) say(e, "no label");
-	for (const e of all("button, a[href], summary")) if (!(e.textContent.trim() || e.getAttribute("aria-label") || e.querySelector("img[alt]:not([alt=''])"))) say(e, "no name");
-	for (const e of all("table")) if (!e.querySelector("th[scope]")) say(e, "no headings");
-	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-	const rgb = c => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
-	const light = c => { const [r, g, b] = [...c].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-	const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; } return rgb("canvas"); };
-	for (const e of all("body *")) {
-		if (![...e.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim()) || !e.checkVisibility() || e.closest(".skip, option")) continue;
-		const style = getComputedStyle(e), size = parseFloat(style.fontSize), large = size >= 24 || size >= 18.66 && +style.fontWeight >= 700;
-		const [a, b] = [light(rgb(style.color)), light(behind(e))].sort((x, y) => y - x);
-		if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) say(e, "contrast " + ((a + 0.05) / (b + 0.05)).toFixed(2));
-	}
-	return wrong.join("\n");
-})()`
+// violations returns what axe-core finds on a page against WCAG 2.2, level AA, and against what is good practice.
+const violations = `axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"]})
+	.then(found => found.violations.map(v => v.id + ": " + v.help + "\n" + v.nodes.map(n => "\t" + n.html.slice(0, 200) + "\n\t" + n.failureSummary).join("\n")).join("\n"))`
 
 // browserPages are all pages of the navigation.
-var browserPages = []string{"/", "/phones", "/extensions", "/network", "/firewall", "/stacks", "/configuration", "/backups", "/logs", "/settings"}
+var browserPages = []string{"/", "/phones", "/calls", "/extensions", "/network", "/firewall", "/stacks", "/configuration", "/backups", "/logs", "/settings"}
 
 // A person does with a real browser what docs/console.md promises.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	a := newAppliance(t, strings.Replace(siteConfig, "firewall: {enabled: false}", "firewall: {enabled: true}", 1))
+	a, pbx := withExchange(t)
 	invite := func(name, role string) (base, path string) {
 		var link control.InvitationLink
 		labtest.Eventually(t, func() error {
@@ -95,6 +69,7 @@ func TestBrowser(t *testing.T) {
 	alice.visit("/phones") // without a login
 	alice.waitText("h1", "Log in")
 	alice.visit(link)
+	alice.accessible("invitation")
 	alice.picture("invitation", 1000, "light")
 	alice.fill("[name=password]", "correct horse battery")
 	alice.fill("[name=again]", "correct horse battery")
@@ -104,34 +79,59 @@ func TestBrowser(t *testing.T) {
 	alice.waitText("h1", "Log in")
 	alice.visit("/phones")
 	alice.waitText("h1", "Log in")
+	alice.accessible("login")
 	alice.picture("login", 1000, "light")
 	alice.fill("[name=name]", "alice")
 	alice.fill("[name=password]", "correct horse battery")
 	alice.click("main button")
 	alice.waitText("h1", "Phones") // where one wanted to go
 
-	// A phone is plugged in: it appears on the page that is open.
+	// Phones are plugged in: they appear on the page that is open.
 	alice.eval(`window.sameDocument = true`, nil)
 	stranger := a.named("stranger", strangerMAC, attack)
-	row := `tr:has([name=mac][value="` + strangerMAC + `"])`
-	alice.waitText(row, strangerMAC)
+	desks := a.lab.Host("desks")
+	a.lan.Plug(desks, "eth0")
+	desks.Up("eth0")
+	_, unplug := powerOn(t, desks, newcomers(t, "")...)
+	for _, mac := range append(newcomerMACs, strangerMAC) {
+		alice.waitText(rowOf(mac), mac)
+	}
 	if alice.text("String(window.sameDocument)") != "true" {
 		t.Error("the page was loaded again, it should have followed by itself")
 	}
 	stranger.tftp("001565000099.cfg") // refused: it waits for its approval
-	alice.pictures("phones")
-	alice.fill(row+" [name=extension]", "105")
-	alice.fill(row+" [name=name]", "Dora")
-	alice.fill(row+" [name=model]", "T54W")
-	alice.click(row + " button")
-	alice.waitText(".notice", "approve")
-	alice.waitText("#live", "Dora")
+	alice.picture("phones", 1000, "light")
+	alice.picture("phones", 390, "light")
+
+	// They are named, and once they ask again, they are registered at the exchange.
+	for i, mac := range newcomerMACs {
+		alice.approve(mac, strconv.Itoa(201+i), []string{"Hana", "Ines", "Jules", "Karim", "Lena"}[i])
+	}
+	alice.approve(strangerMAC, "105", "Dora")
 	labtest.Eventually(t, func() error {
 		if file, failure := stranger.tftp("001565000099.cfg"); !strings.Contains(file, "105") {
 			return errorOf("the phone's file: " + file + failure)
 		}
 		return nil
 	})
+	unplug()
+	fleet, _ := powerOn(t, desks, newcomers(t, "201")...)
+	for _, r := range fleet.Results() {
+		if r.State != sim.Registered {
+			t.Errorf("a phone that was approved: %+v", r)
+		}
+		alice.waitText("#live tr:has(a[href='/phones/"+r.MAC+"'])", "registered")
+	}
+	pbx.CLI("channel originate PJSIP/201 extension 202@sae")
+	alice.visit("/calls")
+	alice.waitText("#now ~ table", "talking")
+	alice.picture("calls", 1000, "light")
+	pbx.CLI("channel request hangup all")
+	alice.waitText("#lately ~ table", "answered")
+	if out := a.must("calls"); !strings.Contains(out, "202 Ines") || !strings.Contains(out, "answered") {
+		t.Errorf("sae-agent calls says:\n%s", out)
+	}
+	pbx.CLI("channel originate PJSIP/203 extension 204@sae")
 
 	// The file is edited wrongly, then rightly.
 	alice.visit("/configuration")
@@ -172,30 +172,36 @@ func TestBrowser(t *testing.T) {
 		if alice.text("String(window.owned)") != "undefined" {
 			t.Errorf("%s runs a text of a device", path)
 		}
-		name := strings.ReplaceAll(strings.Trim(path, "/"), "/", "-")
-		switch {
-		case name == "":
-			name = "overview"
-		case strings.HasPrefix(name, "phones"):
-			name = "phone"
+		if path != "/phones" && path != "/calls" { // which have theirs already
+			alice.picture(pictureOf(path), 1000, "light")
 		}
-		if path != "/phones" {
-			alice.pictures(name)
-		}
-		for _, scheme := range []string{"light", "dark"} {
-			for _, lang := range []string{"en", "fr"} {
-				alice.prefer(lang, scheme)
-				alice.visit(path)
-				if got := alice.text("document.documentElement.lang"); got != lang {
-					t.Errorf("%s is in %q, not in %q", path, got, lang)
-				}
-				if wrong := alice.text(accessible); wrong != "" {
-					t.Errorf("%s (%s, %s) is not accessible:\n%s", path, lang, scheme, wrong)
-				}
+		for lang, scheme := range map[string]string{"en": "light", "fr": "dark"} {
+			alice.prefer(lang, scheme)
+			alice.visit(path)
+			if got := alice.text("document.documentElement.lang"); got != lang {
+				t.Errorf("%s is in %q, not in %q", path, got, lang)
 			}
+			alice.accessible(path + " (" + lang + ", " + scheme + ")")
 		}
 		alice.prefer("en", "light")
 	}
+
+	// What is wrong is ended by a button, in the language that somebody has chosen.
+	a.must("pbx", "pause", "10m")
+	alice.visit("/")
+	alice.waitText(".problems", "pbx-paused")
+	alice.picture("overview", 1000, "light")
+	alice.picture("overview", 1000, "dark")
+	alice.click("footer [name=language]")
+	alice.waitText(".problems", "Terminer la pause")
+	alice.click(`form[action="/do/resumePBX"] button`)
+	alice.waitText(".notice", "fin de la pause")
+	alice.until(`!document.body.innerText.includes("pbx-paused")`)
+	if out := a.must("console", "orders"); !strings.Contains(out, "resume pbx") {
+		t.Errorf("who has ended the pause is not said:\n%s", out)
+	}
+	alice.click("footer [name=language]")
+	alice.waitText("h2", "At a glance")
 
 	// Another site's form is not obeyed.
 	alice.leave(`data:text/html,<form method=post action="` + base + `/do/removePhone"><input name=mac value="` + bobMAC + `"><button>win</button></form>`)
@@ -228,10 +234,45 @@ func TestBrowser(t *testing.T) {
 	victor.quiet()
 }
 
+// newcomerMACs are phones that nobody has heard of.
+var newcomerMACs = []string{"00:15:65:00:01:01", "00:15:65:00:01:02", "00:15:65:00:01:03", "00:15:65:00:01:04", "00:15:65:00:01:05"}
+
+// newcomers are those phones, which expect numbers from the first on; or nothing.
+func newcomers(t *testing.T, first string) (phones []sim.Phone) {
+	t.Helper()
+	for i, mac := range newcomerMACs {
+		p := sim.Phone{MAC: hardware(t, mac), Model: "T54W"}
+		if n, err := strconv.Atoi(first); err == nil {
+			p.Extension = strconv.Itoa(n + i)
+		}
+		phones = append(phones, p)
+	}
+	return phones
+}
+
+// rowOf selects the row of a phone that waits for its approval.
+func rowOf(mac string) string { return `tr:has([name=mac][value="` + mac + `"])` }
+
+// approve gives a phone that waits its number and name.
+func (w *tab) approve(mac, number, name string) {
+	w.t.Helper()
+	row := rowOf(mac)
+	w.fill(row+" [name=extension]", number)
+	w.fill(row+" [name=name]", name)
+	if w.text(`String(document.querySelector(`+quote(row+" [name=model]")+`))`) != "null" {
+		w.fill(row+" [name=model]", "T54W")
+	}
+	w.click(row + " button")
+	w.until(`document.readyState === "complete" && !document.querySelector(` + quote(row) + `)`)
+	w.waitText(".notice", "approve")
+	w.waitText("#live", name)
+}
+
 // chromium is Debian's browser on a host of the lab.
 type chromium struct {
 	t        *testing.T
 	ctx      context.Context
+	axe      string // the source of axe-core
 	pictures string // the directory for them; empty: none are wanted
 	machine  string // the directory that is /etc/sae-agent on pictures
 }
@@ -248,14 +289,36 @@ func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium 
 	if found == nil {
 		t.Fatalf("no address of the browser's tools in:\n%s", p.Output())
 	}
-	ctx, cancel := chromedp.NewRemoteAllocator(t.Context(), "ws://"+tunnel(t, h, found[1])+found[2], chromedp.NoModifyURL)
+	here := tunnel(t, h, found[1])
+	ctx, cancel := chromedp.NewRemoteAllocator(t.Context(), "ws://"+here+found[2], chromedp.NoModifyURL)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	if err := chromedp.Run(ctx); err != nil {
+	c := &chromium{t: t, ctx: ctx, pictures: os.Getenv(screenshotsEnv)}
+	if err := chromedp.Run(ctx, chromedp.Evaluate(axeLiteral(t, here), &c.axe)); err != nil {
 		t.Fatal(err)
 	}
-	return &chromium{t: t, ctx: ctx, pictures: os.Getenv(screenshotsEnv)}
+	return c
+}
+
+// axeLiteral is the source of axe-core as a literal of JavaScript. Debian has no package of it; its Chromium brings
+// it within Lighthouse, and hands that out where its developer tools are asked for.
+func axeLiteral(t *testing.T, address string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + address + "/devtools/third_party/lighthouse/lighthouse-dt-bundle.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	bundle, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal := regexp.MustCompile("`/\\*! axe v[0-9](?:[^`\\\\]|\\\\(?s:.))*`").Find(bundle)
+	if literal == nil {
+		t.Fatalf("no axe-core in what Chromium answers with: %s, %d bytes", resp.Status, len(bundle))
+	}
+	return string(literal)
 }
 
 // keyHash is a certificate's key as Chromium's options name it.
@@ -477,6 +540,15 @@ func (w *tab) waitText(selector, text string) {
 	w.until(`[...document.querySelectorAll(` + quote(selector) + `)].some(e => e.innerText.includes(` + quote(text) + `))`)
 }
 
+// accessible fails the test for what people with a screen reader, a keyboard or weak eyes could not use on a page.
+func (w *tab) accessible(name string) {
+	w.t.Helper()
+	w.eval(w.axe, nil)
+	if found := w.text(violations); found != "" {
+		w.t.Errorf("%s is not accessible:\n%s", name, found)
+	}
+}
+
 // retype selects a text of the configuration and types another one in its place.
 func (w *tab) retype(old, text string) {
 	w.t.Helper()
@@ -487,44 +559,4 @@ func (w *tab) retype(old, text string) {
 		w.t.Fatalf("no %q in the file", old)
 	}
 	w.do(chromedp.KeyEvent(text))
-}
-
-// pictures are those of a page: light, dark, and as wide as a telephone.
-func (w *tab) pictures(name string) {
-	w.t.Helper()
-	w.picture(name, 1000, "light")
-	w.picture(name, 1000, "dark")
-	w.picture(name, 390, "light")
-}
-
-// picture puts what is shown into a file, when pictures are wanted.
-func (w *tab) picture(name string, width int64, scheme string) {
-	w.t.Helper()
-	if w.chromium.pictures == "" {
-		return
-	}
-	var data []byte
-	var height int64
-	w.prefer("en", scheme)
-	w.eval(`(() => { for (const t = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); t.nextNode();)
-		t.currentNode.nodeValue = t.currentNode.nodeValue.replaceAll(`+quote(w.machine)+`, "/etc/sae-agent"); })()`, nil)
-	w.do(emulation.SetDeviceMetricsOverride(width, 700, 1, width < 500),
-		chromedp.Evaluate(`document.documentElement.scrollHeight`, &height),
-		chromedp.ActionFunc(func(ctx context.Context) (err error) {
-			data, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).
-				WithClip(&page.Viewport{Width: float64(width), Height: float64(min(max(height, 300), 1400)), Scale: 1}).Do(ctx)
-			return err
-		}),
-		emulation.ClearDeviceMetricsOverride())
-	w.prefer("en", "light")
-	suffix := ""
-	if scheme == "dark" {
-		suffix = "-dark"
-	}
-	if width < 500 {
-		suffix = "-narrow"
-	}
-	if err := os.WriteFile(filepath.Join(w.chromium.pictures, name+suffix+".png"), data, 0o644); err != nil {
-		w.t.Fatal(err)
-	}
 }

@@ -47,31 +47,44 @@ func (a *appliance) desk(name, mac, extension string) {
 	h := a.lab.Host(name)
 	a.lan.Plug(h, "eth0")
 	h.Up("eth0")
-	hw, err := net.ParseMAC(mac)
-	if err != nil {
-		a.t.Fatal(err)
+	fleet, _ := powerOn(a.t, h, sim.Phone{MAC: hardware(a.t, mac), Model: "T42U", Extension: extension})
+	if r := fleet.Results()[0]; r.State != sim.Registered {
+		a.t.Fatalf("the phone of %s: %+v", extension, r)
 	}
-	var fleet *sim.Fleet
+}
+
+// powerOn powers phones on that are behind one card of a host and stay on, until off is called or the test ends. It
+// returns when each has come as far as it can.
+func powerOn(t *testing.T, h *labtest.Host, phones ...sim.Phone) (fleet *sim.Fleet, off func()) {
+	t.Helper()
+	var err error
 	h.Do(func() error {
-		fleet, err = sim.New([]sim.Phone{{MAC: hw, Model: "T42U", Extension: extension}},
-			sim.Options{Interface: "eth0", Register: true, Stay: true, Timeout: 2 * time.Minute})
+		fleet, err = sim.New(phones, sim.Options{Interface: "eth0", Register: true, Stay: true, Timeout: 2 * time.Minute})
 		return err
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := fleet.Run(ctx); err != nil {
-			a.t.Error(err)
+			t.Error(err)
 		}
 	})
-	a.t.Cleanup(func() {
+	off = func() {
 		stop()
 		running.Wait()
-	})
-	<-fleet.Rested()
-	if r := fleet.Results()[0]; r.State != sim.Registered {
-		a.t.Fatalf("the phone of %s: %+v", extension, r)
 	}
+	t.Cleanup(off)
+	<-fleet.Rested()
+	return fleet, off
+}
+
+func hardware(t *testing.T, mac string) net.HardwareAddr {
+	t.Helper()
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hw
 }
 
 // soft plugs a softphone's machine in.
