@@ -9,19 +9,7 @@ import (
 // PlanOpenings lists for people what would change of who may reach what: a line for
 // each way that closes (-) or opens (+). Plan has the rules themselves.
 func PlanOpenings(from, to Config) []string {
-	before, after := from.openings(), to.openings()
-	var out []string
-	for _, o := range before {
-		if !slices.Contains(after, o) {
-			out = append(out, "- "+o)
-		}
-	}
-	for _, o := range after {
-		if !slices.Contains(before, o) {
-			out = append(out, "+ "+o)
-		}
-	}
-	return out
+	return difference("", from.openings(), to.openings())
 }
 
 // Where a way begins and ends, in people's words.

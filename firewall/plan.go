@@ -16,16 +16,21 @@ func Plan(from, to Config) []string {
 	}
 	var out []string
 	for _, name := range chainNames(before, after) {
-		was, is := before.lines(name), after.lines(name)
-		for _, l := range was {
-			if !slices.Contains(is, l) {
-				out = append(out, "- "+name+": "+l)
-			}
+		out = append(out, difference(name+": ", before.lines(name), after.lines(name))...)
+	}
+	return out
+}
+
+// difference lists what goes (-) and what comes (+), each with a text before it.
+func difference(label string, was, is []string) (out []string) {
+	for _, l := range was {
+		if !slices.Contains(is, l) {
+			out = append(out, "- "+label+l)
 		}
-		for _, l := range is {
-			if !slices.Contains(was, l) {
-				out = append(out, "+ "+name+": "+l)
-			}
+	}
+	for _, l := range is {
+		if !slices.Contains(was, l) {
+			out = append(out, "+ "+label+l)
 		}
 	}
 	return out
