@@ -51,12 +51,7 @@ func table(w io.Writer, head []string, rows [][]string) {
 }
 
 // ago says how long ago t was; "never" when it was not.
-func ago(now, t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return short(now.Sub(t)) + " ago"
-}
+func ago(now, t time.Time) string { return reader{}.ago(now, t) }
 
 // until says how long it is until t.
 func until(now, t time.Time) string {

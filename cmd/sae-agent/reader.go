@@ -14,8 +14,8 @@ import (
 // reader is the person who reads what a command prints.
 type reader struct {
 	*translate.Translator
-	paint             // of the terminal they read on
-	rows, columns int // of that terminal; 0: it is none
+	paint     // of the terminal they read on
+	rows  int // of that terminal; 0: it is none
 }
 
 // addLanguage gives a command the flag that readerOf reads.
@@ -49,7 +49,7 @@ func locale(getenv func(string) string) string {
 // on has the reader read on w.
 func (r reader) on(w io.Writer) reader {
 	r.paint = painter(w)
-	r.columns, r.rows, _ = terminal(w)
+	_, r.rows, _ = terminal(w)
 	return r
 }
 
