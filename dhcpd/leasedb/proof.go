@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,11 +23,7 @@ func leaveProof(path string) error {
 	if err != nil {
 		return err
 	}
-	tmp := proofOf(path) + ".new"
-	if err := os.WriteFile(tmp, sum, fileMode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, proofOf(path))
+	return renameio.WriteFile(proofOf(path), sum, fileMode)
 }
 
 // takeProof reports whether the file is what it was when it was closed. It can be asked once.
