@@ -32,6 +32,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 	"github.com/sae-agent/sae-agent/agent/problem"
+	"github.com/sae-agent/sae-agent/agent/translate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -782,7 +783,7 @@ func TestSentencesOfTheDaemon(t *testing.T) {
 
 // Every word of the pages is in every catalogue.
 func TestCatalogues(t *testing.T) {
-	for _, lang := range languages[1:] {
+	for _, lang := range translate.Languages()[1:] {
 		words, err := catalogue(lang)
 		if err != nil {
 			t.Fatal(err)

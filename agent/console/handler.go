@@ -16,6 +16,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/console/account"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/translate"
 )
 
 const (
@@ -342,7 +343,7 @@ func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request, v visit) {
 		return
 	}
 	lang := r.PostFormValue("language")
-	if !slices.Contains(languages, lang) {
+	if !slices.Contains(translate.Languages(), lang) {
 		s.showError(w, r, v, &control.Error{Code: http.StatusBadRequest, Message: "there are no pages in that language"})
 		return
 	}

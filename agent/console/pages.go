@@ -30,9 +30,6 @@ var sources embed.FS
 //go:embed lang
 var catalogues embed.FS
 
-// languages are those of the pages; the first one is that of the templates.
-var languages = []string{"en", "fr"}
-
 // tongue is a language, by its own name.
 type tongue struct{ Code, Name string }
 
@@ -52,7 +49,7 @@ func newPages() (*pages, error) {
 	}
 	p := &pages{version: version, calls: callsByID(), sets: make(map[string]func() (map[string]*template.Template, error))}
 	var tags []language.Tag
-	for _, lang := range languages {
+	for _, lang := range translate.Languages() {
 		tags = append(tags, language.MustParse(lang))
 		p.sets[lang] = sync.OnceValues(func() (map[string]*template.Template, error) {
 			words, err := catalogue(lang)
@@ -85,7 +82,7 @@ func assetsVersion() (string, error) {
 
 // catalogue reads the words of a language, by the English ones.
 func catalogue(lang string) (words map[string]string, err error) {
-	if lang == languages[0] {
+	if lang == translate.Languages()[0] {
 		return nil, nil
 	}
 	data, err := catalogues.ReadFile("lang/" + lang + ".json")
@@ -142,12 +139,12 @@ func (p *pages) template(lang, name string) (*template.Template, error) {
 
 // languageOf is the language that an account wants, or else the one that a browser asks for.
 func (p *pages) languageOf(r *http.Request, who visit) string {
-	if slices.Contains(languages, who.language) {
+	if slices.Contains(translate.Languages(), who.language) {
 		return who.language
 	}
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	_, i, _ := p.matcher.Match(wanted...)
-	return languages[i]
+	return translate.Languages()[i]
 }
 
 // funcs are what templates call: t for the pages' own words, say for what the daemon says.
@@ -274,7 +271,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, who
 
 // Languages are the others that there are pages in.
 func (v view) Languages() (out []tongue) {
-	for _, lang := range languages {
+	for _, lang := range translate.Languages() {
 		if lang != v.Lang {
 			out = append(out, tongue{lang, map[string]string{"en": "English", "fr": "Français"}[lang]})
 		}

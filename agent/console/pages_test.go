@@ -1,6 +1,10 @@
 package console
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sae-agent/sae-agent/agent/translate"
+)
 
 // A daemon whose pages nobody asks for has none in its memory; but all of them are sound.
 func TestWorkOfPagesThatNobodyAsksFor(t *testing.T) {
@@ -18,7 +22,7 @@ func TestWorkOfPagesThatNobodyAsksFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, lang := range languages {
+	for _, lang := range translate.Languages() {
 		if _, err := p.template(lang, "overview"); err != nil {
 			t.Errorf("%s: %v", lang, err)
 		}
