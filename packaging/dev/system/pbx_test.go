@@ -75,7 +75,8 @@ func TestPBXInstall(t *testing.T) {
 	m.sh("rm /run/go-on /run/do-nothing")
 
 	// The command is killed half way; the installer goes on, and so do the phones.
-	if out, err := m.try("timeout -s KILL 5 " + command); err == nil || !strings.Contains(out, "Starting installation.") {
+	const half = command + ` > /run/half 2>&1 & timeout 60 sh -c 'until grep -q "Starting installation\." /run/half; do sleep 0.1; done'; kill -KILL $!; wait $!; status=$?; cat /run/half; exit $status`
+	if out, err := m.try(half); err == nil || !strings.Contains(out, "Starting installation.") {
 		t.Errorf("half way: %v\n%s", err, out)
 	}
 	m.sh("systemctl is-active sae-agent-pbx-install")
