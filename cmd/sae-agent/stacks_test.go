@@ -127,7 +127,7 @@ stacks:
 	})
 	t.Run("the WAN reaches no container", s.checkWAN)
 	t.Run("crash in the middle of an update", s.crashInUpdate)
-	t.Run("backup, wipe, restore", s.backUpWipeRestore)
+	t.Run("restored elsewhere", s.restoreElsewhere)
 	t.Run("down", func(t *testing.T) {
 		if out := s.must("stacks", "down", "jitsi"); !strings.Contains(out, "Stopped") {
 			t.Errorf("down: %s", out)
@@ -206,33 +206,6 @@ func (s *stackSite) crashInUpdate(t *testing.T) {
 		if len(history) != i+1 || history[i].Outcome != map[string]string{"backing up": "abandoned", "switching": "rolled back"}[phase] {
 			t.Errorf("killed while %s: history %+v", phase, history)
 		}
-	}
-}
-
-// backUpWipeRestore loses all containers and all that the agent has, as with a broken disk, and gets both stacks back.
-func (s *stackSite) backUpWipeRestore(t *testing.T) {
-	healthy := map[string]string{"jitsi": "healthy", "nextcloud": "healthy"}
-	s.sql("CREATE TABLE saved (word VARCHAR(20)); INSERT INTO saved VALUES ('intact')")
-	s.write("state/stacks/nextcloud/data/saved", "intact")
-	file, _, _ := strings.Cut(s.must("backup", "create", "--dir", s.path("backups")), "\n")
-	s.write("tmp/key", s.must("backup", "key", "--state-dir", s.path("state")))
-	s.states(healthy)
-
-	_ = s.process.Stop()
-	s.Docker(append([]string{"rm", "--force"}, strings.Fields(s.Docker("ps", "--all", "--quiet"))...)...)
-	for _, lost := range []string{"state", "config.yaml"} {
-		if err := os.RemoveAll(s.path(lost)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.must("backup", "restore", "--yes", "--key", s.path("tmp/key"), "--state-dir", s.path("state"), "--config", s.path("config.yaml"), file)
-	s.start()
-	s.states(healthy)
-	if got := s.sql("SELECT word FROM saved"); got != "intact" {
-		t.Errorf("the database says %q", got)
-	}
-	if got := s.read("state/stacks/nextcloud/data/saved"); got != "intact" {
-		t.Errorf("the file says %q", got)
 	}
 }
 
