@@ -45,6 +45,11 @@ test-vm: root deps-test-vm build apt-repo  ## install, reboot and power cut on a
 	packaging/dev/vm/image build/_vm
 	$(GO) test -tags vm -v -count=1 -timeout 60m ./packaging/dev/vm
 
+.PHONY: test-jitsi
+test-jitsi: root deps-test docker-images  ## Debian's nginx and prosody with the templates of Jitsi's images, from GitHub
+	packaging/dev/docker/jitsi build/_jitsi
+	$(GO) test -tags templates -v -count=1 -run TestRealServers ./agent/stacks/kind/jitsi
+
 .PHONY: screenshots
 screenshots: root deps-test build asterisk-image  ## take the pictures of docs/console.md, in a real browser
 	mkdir -p docs/console && rm -f docs/console/*.png
