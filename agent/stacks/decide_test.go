@@ -502,3 +502,23 @@ func TestBrokenPullGoesOn(t *testing.T) {
 		t.Errorf("Left() = %v", got)
 	}
 }
+
+// The first passwords are for a page that there is: before that they are neither shown
+// nor taken for shown.
+func TestNoPasswordsBeforeThereIsALogin(t *testing.T) {
+	cfg := labConfig(t)
+	cfg.Kinds = []kind.Kind{nextcloudConfig()}
+	s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		if got, err := s.FirstLogins("nextcloud", again); !errors.Is(err, ErrNoLogin) || got != nil {
+			t.Errorf("before it is up: %+v, %v", got, err)
+		}
+	}
+	s.stacks["nextcloud"].note(func(st *Status) { st.State = Healthy })
+	if got, err := s.FirstLogins("nextcloud", false); err != nil || len(got) != 2 {
+		t.Errorf("when it is up: %+v, %v", got, err)
+	}
+}

@@ -17,8 +17,9 @@ import (
 const (
 	// reconcileEvery finds what no event tells: room on the disk, a renewed certificate.
 	reconcileEvery = 30 * time.Second
-	// How long a stack that cannot be brought up is left alone, at first and at most.
-	firstDelay, maxDelay = 5 * time.Second, 5 * time.Minute
+	// firstDelay is how long a stack that cannot be brought up is left alone at first;
+	// each time twice as long, up to Options.MaxDelay.
+	firstDelay = 5 * time.Second
 	// steadyAfter is how long a stack must be well for its next failure to begin at firstDelay.
 	steadyAfter = 5 * time.Minute
 )
@@ -32,10 +33,11 @@ type stack struct {
 	due   signal.Signal // a new look is
 	fixed atomic.Uint64 // times that it was brought back
 
-	mu     sync.Mutex // guards the following
-	cfg    Config
-	status Status
-	extras map[string]extra
+	mu           sync.Mutex // guards the following
+	cfg          Config
+	reconfigured bool // since the last look
+	status       Status
+	extras       map[string]extra
 
 	// For who holds work.
 	delay     time.Duration
@@ -60,7 +62,7 @@ func (s *stack) project() string { return "sae-" + s.name }
 
 func (s *stack) configure(cfg Config) {
 	s.mu.Lock()
-	s.cfg = cfg
+	s.cfg, s.reconfigured = cfg, true
 	s.mu.Unlock()
 	s.wake()
 }
@@ -231,7 +233,7 @@ func (s *stack) failed(p *Problem) {
 		s.delay = 0
 	}
 	s.wellSince = time.Time{}
-	s.delay = min(max(2*s.delay, firstDelay), maxDelay)
+	s.delay = min(max(2*s.delay, firstDelay), s.opts.MaxDelay)
 	s.note(func(st *Status) {
 		st.State, st.Problem, st.NextTry = Blocked, p, now.Add(s.delay)
 		if p.Code == Unhealthy || p.Code == Failed {
@@ -279,7 +281,7 @@ func (s *stack) reconcileOnce(ctx context.Context, now bool) error {
 	if !s.enabled() || s.store.get().Stopped[s.name] {
 		return s.takeDown(ctx)
 	}
-	if !now && time.Now().Before(s.current().NextTry) && s.sameTrouble(ctx) {
+	if !s.takeReconfigured() && !now && time.Now().Before(s.current().NextTry) && s.sameTrouble(ctx) {
 		return nil
 	}
 	if err := s.usable(ctx); err != nil {
@@ -289,6 +291,16 @@ func (s *stack) reconcileOnce(ctx context.Context, now bool) error {
 		return err
 	}
 	return s.ensureUp(ctx)
+}
+
+// takeReconfigured reports whether the configuration has changed since the last look:
+// that may be what was needed, and nobody waits for the time after a failure to pass.
+func (s *stack) takeReconfigured() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.reconfigured
+	s.reconfigured = false
+	return was
 }
 
 // sameTrouble reports whether a look shows what the last one did: an event may

@@ -78,6 +78,9 @@ type Options struct {
 	// Proving is how long an application may take to be ready after an update, once
 	// its containers are healthy; 0: defaultProving.
 	Proving time.Duration
+	// MaxDelay is how long a stack that cannot be brought up is left alone at most;
+	// 0: defaultMaxDelay.
+	MaxDelay time.Duration
 	// RestartDocker restarts Docker, and all containers with it. Nil: that is left to
 	// the operator.
 	RestartDocker func(context.Context) error
@@ -89,6 +92,7 @@ type Options struct {
 const (
 	defaultPatience = 20 * time.Minute
 	defaultProving  = 2 * time.Minute
+	defaultMaxDelay = 5 * time.Minute
 )
 
 // Service keeps the stacks. Its methods may be called from any goroutine.
@@ -146,6 +150,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Proving == 0 {
 		o.Proving = defaultProving
+	}
+	if o.MaxDelay == 0 {
+		o.MaxDelay = defaultMaxDelay
 	}
 	if o.Now == nil {
 		o.Now = time.Now

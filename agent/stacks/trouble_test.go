@@ -1,13 +1,19 @@
 package stacks
 
 import (
+	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 )
 
@@ -52,5 +58,49 @@ func TestTrouble(t *testing.T) {
 	_ = taken.Close()
 	if err := s.service.Up(t.Context(), "nextcloud"); err != nil { // at once, not when the pause is over
 		t.Error(err)
+	}
+}
+
+func TestLeftAloneLongerEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{}, Options{Names: names(), Dir: t.TempDir(), MaxDelay: 15 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []time.Duration
+		for range 4 {
+			s.stacks["jitsi"].failed(problem(Failed, "", "it does not work"))
+			got = append(got, time.Until(s.stacks["jitsi"].current().NextTry))
+		}
+		if want := []time.Duration{5 * time.Second, 10 * time.Second, 15 * time.Second, 15 * time.Second}; !slices.Equal(got, want) {
+			t.Errorf("left alone for %v, want %v", got, want)
+		}
+	})
+}
+
+// A change of the configuration may be what was needed: it is tried at once, whatever
+// is left of the time after a failure.
+func TestNewConfigurationIsTriedAtOnce(t *testing.T) {
+	cfg := labConfig(t)
+	cfg.Kinds = []kind.Kind{jitsiConfig()}
+	s, err := New(cfg, Options{Names: names(), Dir: t.TempDir(), Socket: filepath.Join(t.TempDir(), "d.sock"), Runner: fakeRunner{"": runner.Result{}}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := s.stacks["jitsi"]
+	_ = st.reconcile(t.Context(), true) // there is no Docker
+	for range 10 {
+		st.failed(problem(PortTaken, "", "the port is taken"))
+	}
+	look := func() Code {
+		_ = st.reconcile(t.Context(), false)
+		return st.current().Problem.Code
+	}
+	if got := look(); got != PortTaken {
+		t.Errorf("it was tried again before its time: %s", got)
+	}
+	s.Apply(cfg)
+	if got := look(); got == PortTaken {
+		t.Error("with a new configuration it was not tried")
 	}
 }
