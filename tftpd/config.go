@@ -1,13 +1,14 @@
 // Package tftpd is a read-only TFTP server (RFC 1350, 2347, 2348, 2349).
 //
-// Large files are sent by pin/tftp. In front of it stands a guard on a socket of
-// our own: it takes only well-formed read requests from the networks
+// A guard on a socket of our own takes only well-formed read requests from the networks
 // that are allowed, opens the file before a transfer begins, so that errors have
 // their right codes, answers a repeated request once and bounds the transfers of
 // each client and of all.
 //
-// Small files, which all configurations are, are sent from memory on one socket for
-// all clients: a thousand phones that start together ask for four files each.
+// Files are sent on one socket for all clients: a thousand phones that start together
+// ask for four files each, and then for firmware. Small files are sent from memory, large
+// ones are read ahead. What has to be converted while it is sent (a large file in
+// netascii) or has no known size is sent by pin/tftp, behind the same guard.
 //
 // The package knows nothing of phones: what a name means is its FileSource's to say.
 package tftpd

@@ -1,6 +1,7 @@
 package tftpd_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -121,9 +122,11 @@ func TestRepetitionIsAnswered(t *testing.T) {
 
 // Who never acknowledges anything is given up after three packets, however often others are tried.
 func TestSilentClientIsGivenUpEarly(t *testing.T) {
-	for name, size := range map[string]int{"small": 1, "large": 100_000} {
+	for name, size := range map[string]int64{"small": 1, "large": 100_000, "unknown": -1} {
 		t.Run(name, func(t *testing.T) {
-			s, seen := start(t, tftpd.Config{Timeout: 10 * time.Millisecond, Retries: 1000}, files(map[string]string{"a": strings.Repeat("x", size)}))
+			s, seen := start(t, tftpd.Config{Timeout: 10 * time.Millisecond, Retries: 1000}, source(func(tftpd.Request) (*tftpd.File, error) {
+				return &tftpd.File{ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat("x", 100_000))), Size: size}, nil
+			}))
 			p := newPeer(t, s)
 			p.request("a")
 			seen.wait(t, tftpd.Failed, 1)
@@ -261,15 +264,63 @@ func TestNoDescriptorsLeft(t *testing.T) {
 
 // A file that fails in the middle is told to the client, and ends its transfer.
 func TestUnreadableFile(t *testing.T) {
-	s, seen := start(t, tftpd.Config{Timeout: time.Hour}, source(func(tftpd.Request) (*tftpd.File, error) {
-		r := io.MultiReader(strings.NewReader(strings.Repeat("x", 512)), failing{})
-		return &tftpd.File{ReadCloser: io.NopCloser(r), Size: 100_000}, nil
+	for name, size := range map[string]int64{"large": 100_000, "unknown": -1} {
+		t.Run(name, func(t *testing.T) {
+			s, seen := start(t, tftpd.Config{Timeout: time.Hour}, source(func(tftpd.Request) (*tftpd.File, error) {
+				r := io.MultiReader(strings.NewReader(strings.Repeat("x", 512)), failing{})
+				return &tftpd.File{ReadCloser: io.NopCloser(r), Size: size}, nil
+			}))
+			p := newPeer(t, s)
+			p.request("a")
+			p.ack(p.expect(data1), 1)
+			p.expect("\x00\x05")
+			seen.wait(t, tftpd.Failed, 1)
+		})
+	}
+}
+
+// A client waits for a slow disk, and is sent nothing again meanwhile; who comes after it does not wait.
+func TestSlowDisk(t *testing.T) {
+	slow, disk := io.Pipe()
+	s, seen := start(t, tftpd.Config{Timeout: 10 * time.Millisecond}, source(func(r tftpd.Request) (*tftpd.File, error) {
+		if r.Name != "slow" {
+			return content("y"), nil
+		}
+		return &tftpd.File{ReadCloser: slow, Size: 100_000}, nil
 	}))
-	p := newPeer(t, s)
-	p.request("a")
-	p.ack(p.expect(data1), 1)
-	p.expect("\x00\x05")
-	seen.wait(t, tftpd.Failed, 1)
+	part := bytes.Repeat([]byte("x"), 16<<10)
+	p, other := newPeer(t, s), newPeer(t, s)
+	p.request("slow")
+	if _, err := disk.Write(part); err != nil {
+		t.Fatal(err)
+	}
+	for block := byte(1); block <= 32; block++ {
+		p.ackWhenComes(block)
+	}
+	other.request("fast")
+	other.ack(other.expect(data1+"y"), 1)
+	seen.wait(t, tftpd.Served, 1)
+	if _, err := disk.Write(part[:100]); err != nil {
+		t.Fatal(err)
+	}
+	_ = disk.Close()
+	p.ackWhenComes(33)
+	seen.wait(t, tftpd.Served, 2)
+}
+
+// ackWhenComes acknowledges a block; one that came before may come again.
+func (p *peer) ackWhenComes(block byte) {
+	p.t.Helper()
+	for {
+		data, from := p.receive(10 * time.Second)
+		if len(data) < 4 || data[1] != 3 {
+			p.t.Fatalf("got %.20q, want block %d", data, block)
+		}
+		if data[3] == block {
+			p.ack(from, block)
+			return
+		}
+	}
 }
 
 type failing struct{}

@@ -113,12 +113,13 @@ func (s *Server) Run(ctx context.Context) error {
 		eg.Go(func() error { return d.serveJobs(ctx) })
 	}
 	eg.Go(func() error { return d.transfers.receive(running, &d.transfersAlive, d.answers) })
-	eg.Go(func() error { return d.sender.repeat(running, d.transfers.send) })
+	eg.Go(func() error { return d.sender.repeat(running) })
 	var large sync.WaitGroup
 	large.Go(func() { servePin(pin, d.guard) })
 	<-ctx.Done()
 	_ = d.requests.Close()
 	d.shutDown(pin, large.Wait)
+	d.sender.readers.Wait()
 	stop()
 	_ = d.transfers.Close()
 	err = eg.Wait()
@@ -161,7 +162,10 @@ func (s *Server) open(ctx context.Context) (*dispatcher, error) {
 			return nil, errors.Join(fmt.Errorf("tftpd: %w", err), requests.Close(), transfers.Close())
 		}
 	}
-	d.sender = newSender(s.cfg, d.finish)
+	d.sender = &sender{
+		timeout: s.cfg.Timeout, retries: s.cfg.Retries, send: transfers.send, finished: d.finish, rescue: s.rescue,
+		active: make(map[netip.AddrPort]*delivery),
+	}
 	d.guard = newGuard(s.cfg, func(p []byte, to netip.AddrPort) { transfers.send([]outgoing{{p, to}}) }, d.finish)
 	return d, nil
 }
@@ -340,7 +344,7 @@ func (d *dispatcher) begin(ctx context.Context, j *job, out []outgoing) []outgoi
 		return out
 	}
 	file, err := d.openFile(ctx, d.withReceiver(j.Request))
-	if err == nil && (file.Size < 0 || file.Size > smallFile) {
+	if err == nil && (file.Size < 0 || file.Size > smallFile && j.request.mode != "octet") {
 		d.guard.hand(j, file)
 		return out
 	}
@@ -359,9 +363,8 @@ func (d *dispatcher) begin(ctx context.Context, j *job, out []outgoing) []outgoi
 	return append(out, outgoing{first, j.Client})
 }
 
-// deliver gives a small file to the sender.
+// deliver gives a file to the sender.
 func (d *dispatcher) deliver(j *job, file *File) (first []byte, err error) {
-	defer file.Close()
 	defer d.rescue(j.Request, &err)
 	return d.sender.start(j, file, d.largest)
 }
@@ -398,7 +401,7 @@ func (d *dispatcher) answers(batch []incoming) error {
 	return nil
 }
 
-// transfer sends one large file. pin/tftp calls it in a goroutine of its own.
+// transfer sends one file that is converted, or of unknown size. pin/tftp calls it in a goroutine of its own.
 func (d *dispatcher) transfer(ctx context.Context, rf io.ReaderFrom) (err error) {
 	out := rf.(tftp.OutgoingTransfer)
 	remote := out.RemoteAddr()

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"net/netip"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 )
 
 // memoryFile is a source with one file, of four blocks.
@@ -63,5 +66,85 @@ func TestWorkOfAFile(t *testing.T) {
 	t.Logf("%.1f allocations a file", allocs)
 	if allocs > 14 && !raceEnabled {
 		t.Errorf("%.1f allocations a file", allocs)
+	}
+}
+
+// readsOf counts how often a file is read.
+type readsOf struct {
+	io.Reader
+	reads *atomic.Int64
+}
+
+func (r readsOf) Read(p []byte) (int, error) {
+	r.reads.Add(1)
+	return r.Reader.Read(p)
+}
+
+func (readsOf) Close() error { return nil }
+
+// A block of firmware costs one system call to send it and the memory of its packet; the file is read many blocks at
+// a time.
+func TestWorkOfFirmware(t *testing.T) {
+	const blockSize, blocks = 1428, 2000
+	var reads atomic.Int64
+	ended := make(chan int64, 1)
+	sent := make(chan []byte, 1) // from the reader, when a part is still to be read
+	s := &sender{
+		send:     func(out []outgoing) { sent <- out[0].data },
+		finished: func(_ *job, bytes int64, _ error) { ended <- bytes },
+		rescue:   func(Request, *error) {},
+		active:   make(map[netip.AddrPort]*delivery),
+	}
+	client := netip.MustParseAddrPort("127.0.0.1:20000")
+	content := bytes.Repeat([]byte("firmware"), blockSize*blocks/8)
+	fetch := func() {
+		j := &job{Request: Request{Client: client}, request: readRequest{mode: "octet", options: []option{{"blksize", "1428"}}}}
+		file := &File{ReadCloser: readsOf{bytes.NewReader(content), &reads}, Size: int64(len(content))}
+		packet, err := s.start(j, file, blockSize)
+		if err != nil || packet[1] != opOACK {
+			t.Fatalf("%q, %v", packet, err)
+		}
+		ack, got := []byte{0, opAck, 0, 0}, 0
+		for n := 0; ; n++ {
+			binary.BigEndian.PutUint16(ack[2:], uint16(n))
+			packet, _ = s.answer(client, ack)
+			if packet == nil && n == blocks+1 {
+				break
+			}
+			if packet == nil {
+				packet = <-sent
+			}
+			if got += len(packet) - 4; binary.BigEndian.Uint16(packet[2:]) != uint16(n+1) {
+				t.Fatalf("after %d blocks came %.4q", n, packet)
+			}
+		}
+		if size := <-ended; size != int64(len(content)) || got != len(content) {
+			t.Fatalf("%d bytes were sent, %d came, of %d", size, got, len(content))
+		}
+		s.readers.Wait()
+	}
+	fetch()
+	if most := int64(blocks*blockSize/partSize) * 5 / 4; reads.Load() > most {
+		t.Errorf("a file of %d blocks is read %d times, more than %d", blocks, reads.Load(), most)
+	}
+	allocs := testing.AllocsPerRun(10, fetch) / blocks
+	t.Logf("%.2f allocations a block, %d reads", allocs, reads.Load()/12)
+	if allocs > 1.5 && !raceEnabled {
+		t.Errorf("%.2f allocations a block", allocs)
+	}
+}
+
+// A file that comes a byte at a time comes whole; of one that breaks off, whole blocks do.
+func TestReadPart(t *testing.T) {
+	for _, size := range []int{0, 1, 1024, 1025, 2047, 2048} {
+		content := bytes.Repeat([]byte("x"), size)
+		p := readPart(iotest.OneByteReader(bytes.NewReader(content)), make([]byte, 2048), 1024)
+		if len(p.data) != size || (p.err == io.EOF) != (size < 2048) {
+			t.Errorf("%d bytes: %d, %v", size, len(p.data), p.err)
+		}
+	}
+	broken := io.MultiReader(bytes.NewReader(make([]byte, 1100)), iotest.ErrReader(io.ErrClosedPipe))
+	if p := readPart(broken, make([]byte, 2048), 1024); len(p.data) != 1024 || p.err != io.ErrClosedPipe {
+		t.Errorf("%d bytes, %v", len(p.data), p.err)
 	}
 }
