@@ -36,8 +36,9 @@ func TestPeers(t *testing.T) {
 			}
 			b := &runner{options: options{dir: t.TempDir(), short: true}, self: self, results: results{}}
 			err = b.with(t.Context(), c, 300, func(ctx context.Context, s *site, up started) error {
-				if up.offered.Before(up.at) {
-					t.Errorf("offered at %v, started at %v", up.offered, up.at)
+				up, err := s.restart(ctx, up)
+				if err != nil || up.took <= 0 {
+					t.Errorf("started again after %v: %v", up.took, err)
 				}
 				r, err := s.load(ctx, dhcpload.Config{Clients: s.leases, Count: 300, Duration: 20 * time.Second})
 				if err != nil {

@@ -47,15 +47,26 @@ func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err e
 	if err != nil {
 		return 0, err
 	}
-	if err := server.Start(ctx); err != nil {
-		return 0, err
-	}
 	daemon, err := s.startWithExchange(ctx, server)
 	if err != nil {
 		return 0, err
 	}
+	// With our files there before it starts, it need not be started anew for its voice mail while we measure.
+	written := func() bool {
+		text, err := os.ReadFile(filepath.Join(server.Etc(), "extensions.conf")) // the last one
+		return err == nil && strings.Contains(string(text), "sae-extensions.conf")
+	}
+	if err := await(ctx, written); err != nil {
+		return 0, fmt.Errorf("sae-agent writes no files for Asterisk: %w: %s", err, daemon.Output())
+	}
+	if err := server.Start(ctx); err != nil {
+		return 0, err
+	}
 	if err := s.operator(ctx, daemon, "pbx", "status"); err != nil {
 		return 0, fmt.Errorf("the exchange is not well: %w", err)
+	}
+	if err := s.operator(ctx, daemon, "apply"); err != nil {
+		return 0, fmt.Errorf("the exchange does not follow: %w", err)
 	}
 	if _, err := s.write("config.yaml", exchangeConfig(manyExtensions)); err != nil {
 		return 0, err

@@ -14,7 +14,6 @@ import (
 
 	"github.com/sae-agent/sae-agent/dhcpd"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
-	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 // stormPhones is how many phones are powered on at the same instant.
@@ -64,10 +63,10 @@ func writeFleetFiles(root string, fleet []phone) error {
 	return nil
 }
 
-// startAgent runs sae-agent with every part that needs no exchange. Phones are
+// prepareAgent runs sae-agent with every part that needs no exchange. Phones are
 // configured for the storm only: with leases present, the clients are Yealinks that
 // nobody has named.
-func startAgent(ctx context.Context, s *site) ([]*lab.Process, error) {
+func prepareAgent(ctx context.Context, s *site) ([]*exec.Cmd, error) {
 	var c strings.Builder
 	fmt.Fprintf(&c, `site: {name: bench, timezone: Europe/Paris, language: English}
 wan: {interface: %s, method: static, address: 198.51.100.2/24, gateway: 198.51.100.1, dns: [198.51.100.1]}
@@ -97,9 +96,8 @@ firewall: {enabled: true}
 		return nil, err
 	}
 	agent := filepath.Join(s.build, "sae-agent")
-	processes, err := one(s.server.StartCommand(s.server.Command(ctx, agent, "run", "--config", conf,
-		"--state-dir", filepath.Join(s.dir, "state"), "--runtime-dir", filepath.Join(s.dir, "run"))))
-	return processes, err
+	return []*exec.Cmd{s.server.Command(ctx, agent, "run", "--config", conf,
+		"--state-dir", filepath.Join(s.dir, "state"), "--runtime-dir", filepath.Join(s.dir, "run"))}, nil
 }
 
 // writeLeases fills the lease file with what the clients hold already, as the
@@ -140,8 +138,10 @@ func (s *site) phonesim(ctx context.Context) (r stormResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	out, err := s.phones.Command(ctx, filepath.Join(s.build, "phonesim"), "--interface", phoneLink, "--inventory", inventory,
-		"--storm", "--json", "--timeout", stormPatience.String()).Output()
+	cmd := s.phones.Command(ctx, filepath.Join(s.build, "phonesim"), "--interface", phoneLink, "--inventory", inventory,
+		"--storm", "--json", "--timeout", stormPatience.String())
+	out, err := cmd.Output()
+	s.noteClients(cmd)
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) { // 1: some phones failed, and the table says so
 		return r, fmt.Errorf("phonesim: %w%s", err, stderrOf(err))

@@ -35,6 +35,7 @@ type options struct {
 	only     string
 	markdown string
 	profile  string
+	loads    string
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only servers whose name contains this, separated by commas")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report as Markdown to this file, too")
 	flag.StringVar(&o.profile, "profile", "", "instead write CPU and allocation profiles of each load of sae-agent into this folder (make profile)")
+	flag.StringVar(&o.loads, "loads", "", "profile only loads whose name contains this, separated by commas")
 	flag.Parse()
 	if err := lab.Enter(); err != nil {
 		exit(err)
@@ -101,19 +103,23 @@ func bench(ctx context.Context, o options) error {
 }
 
 func chosen(only string) []contender {
-	if only == "" {
-		return contenders
-	}
 	var out []contender
 	for _, c := range contenders {
-		for name := range strings.SplitSeq(only, ",") {
-			if strings.Contains(c.name, name) {
-				out = append(out, c)
-				break
-			}
+		if matches(c.name, only) {
+			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// matches reports whether name contains one of the words that commas separate.
+func matches(name, words string) bool {
+	for word := range strings.SplitSeq(words, ",") {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func runChild(name, config string) error {

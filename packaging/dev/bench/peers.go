@@ -5,17 +5,17 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/sae-agent/sae-agent/packaging/dev/lab"
 )
 
 // contender is one way to serve phones: a DHCP and a TFTP server.
 type contender struct {
-	name  string
-	start func(context.Context, *site) ([]*lab.Process, error) // DHCP first, with s.leases leases present
+	name string
+	// prepare writes what the programs need, with s.leases leases, and returns them: DHCP first.
+	prepare func(context.Context, *site) ([]*exec.Cmd, error)
 	// versions are commands that print what is measured.
 	versions [][]string
 }
@@ -31,20 +31,20 @@ type contender struct {
 //     completes no exchange at any rate), and room for all leases and transfers.
 //   - kea: nothing. Leases go to its memfile, which it does not sync to disk.
 var contenders = []contender{
-	{name: "sae-agent", start: startAgent, versions: [][]string{{"sae-agent", "version"}}},
-	{name: "kea + tftpd-hpa", start: both(startKea, startTFTPD), versions: [][]string{{"kea-dhcp4", "-v"}, {"in.tftpd", "-V"}}},
-	{name: "isc-dhcpd + tftpd-hpa", start: both(startISC, startTFTPD), versions: [][]string{{"dhcpd", "--version"}}},
-	{name: "dnsmasq", start: startDnsmasq, versions: [][]string{{"dnsmasq", "-v"}}},
+	{name: "sae-agent", prepare: prepareAgent, versions: [][]string{{"sae-agent", "version"}}},
+	{name: "kea + tftpd-hpa", prepare: both(prepareKea, prepareTFTPD), versions: [][]string{{"kea-dhcp4", "-v"}, {"in.tftpd", "-V"}}},
+	{name: "isc-dhcpd + tftpd-hpa", prepare: both(prepareISC, prepareTFTPD), versions: [][]string{{"dhcpd", "--version"}}},
+	{name: "dnsmasq", prepare: prepareDnsmasq, versions: [][]string{{"dnsmasq", "-v"}}},
 }
 
-func both(starts ...func(context.Context, *site) ([]*lab.Process, error)) func(context.Context, *site) ([]*lab.Process, error) {
-	return func(ctx context.Context, s *site) (all []*lab.Process, err error) {
-		for _, start := range starts {
-			p, err := start(ctx, s)
+func both(prepares ...func(context.Context, *site) ([]*exec.Cmd, error)) func(context.Context, *site) ([]*exec.Cmd, error) {
+	return func(ctx context.Context, s *site) (all []*exec.Cmd, err error) {
+		for _, prepare := range prepares {
+			c, err := prepare(ctx, s)
 			if err != nil {
-				return all, err
+				return nil, err
 			}
-			all = append(all, p...)
+			all = append(all, c...)
 		}
 		return all, nil
 	}
@@ -53,7 +53,7 @@ func both(starts ...func(context.Context, *site) ([]*lab.Process, error)) func(c
 // option66 is what every server tells the phones.
 var option66 = "tftp://" + serverAddr.String()
 
-func startKea(ctx context.Context, s *site) ([]*lab.Process, error) {
+func prepareKea(ctx context.Context, s *site) ([]*exec.Cmd, error) {
 	leases := filepath.Join(s.dir, "kea.csv")
 	err := writeLines(leases, func(w *bufio.Writer) {
 		fmt.Fprintln(w, "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context")
@@ -82,10 +82,10 @@ func startKea(ctx context.Context, s *site) ([]*lab.Process, error) {
 	}
 	cmd := s.server.Command(ctx, "kea-dhcp4", "-c", conf)
 	cmd.Env = append(cmd.Env, "KEA_LOCKFILE_DIR="+s.dir, "KEA_PIDFILE_DIR="+s.dir)
-	return one(s.server.StartCommand(cmd))
+	return []*exec.Cmd{cmd}, nil
 }
 
-func startISC(ctx context.Context, s *site) ([]*lab.Process, error) {
+func prepareISC(ctx context.Context, s *site) ([]*exec.Cmd, error) {
 	leases := filepath.Join(s.dir, "dhcpd.leases")
 	err := writeLines(leases, func(w *bufio.Writer) {
 		const form = "4 2006/01/02 15:04:05" // the day of the week is not looked at
@@ -110,10 +110,10 @@ subnet %[2]s netmask 255.255.0.0 {
 	if err != nil {
 		return nil, err
 	}
-	return one(start(ctx, s, "dhcpd", "-4", "-f", "-q", "-cf", conf, "-lf", leases, "-pf", filepath.Join(s.dir, "dhcpd.pid"), lanLink))
+	return []*exec.Cmd{s.server.Command(ctx, "dhcpd", "-4", "-f", "-q", "-cf", conf, "-lf", leases, "-pf", filepath.Join(s.dir, "dhcpd.pid"), lanLink)}, nil
 }
 
-func startDnsmasq(ctx context.Context, s *site) ([]*lab.Process, error) {
+func prepareDnsmasq(ctx context.Context, s *site) ([]*exec.Cmd, error) {
 	leases := filepath.Join(s.dir, "dnsmasq.leases")
 	err := writeLines(leases, func(w *bufio.Writer) {
 		expire := time.Now().Add(leaseTime).Unix()
@@ -125,24 +125,17 @@ func startDnsmasq(ctx context.Context, s *site) ([]*lab.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return one(start(ctx, s, "dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--pid-file",
+	return []*exec.Cmd{s.server.Command(ctx, "dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--pid-file",
 		"--port=0", "--log-facility=/dev/null", "--quiet-dhcp", "--quiet-tftp",
 		"--interface="+lanLink, "--bind-interfaces", "--no-ping",
 		fmt.Sprintf("--dhcp-range=%s,%s,255.255.0.0,%d", poolFirst, poolLast, int(leaseTime.Seconds())),
 		"--dhcp-option=66,"+option66, "--dhcp-option=3,"+serverAddr.String(), "--dhcp-option=6,"+serverAddr.String(),
 		"--dhcp-lease-max=65536", "--dhcp-leasefile="+leases,
-		"--enable-tftp", "--tftp-root="+s.root, "--tftp-max=2000"))
+		"--enable-tftp", "--tftp-root="+s.root, "--tftp-max=2000")}, nil
 }
 
-func startTFTPD(ctx context.Context, s *site) ([]*lab.Process, error) {
-	return one(start(ctx, s, "in.tftpd", "--listen", "--foreground", "--address", serverAddr.String()+":69", "--secure", "--user", "root", s.root))
-}
-
-func one(p *lab.Process, err error) ([]*lab.Process, error) {
-	if err != nil {
-		return nil, err
-	}
-	return []*lab.Process{p}, nil
+func prepareTFTPD(ctx context.Context, s *site) ([]*exec.Cmd, error) {
+	return []*exec.Cmd{s.server.Command(ctx, "in.tftpd", "--listen", "--foreground", "--address", serverAddr.String()+":69", "--secure", "--user", "root", s.root)}, nil
 }
 
 func writeLines(path string, write func(*bufio.Writer)) error {
@@ -160,9 +153,4 @@ func writeLines(path string, write func(*bufio.Writer)) error {
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	return strings.TrimSpace(line)
-}
-
-// start runs a program on the server in the background.
-func start(ctx context.Context, s *site, name string, args ...string) (*lab.Process, error) {
-	return s.server.StartCommand(s.server.Command(ctx, name, args...))
 }

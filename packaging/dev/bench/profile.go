@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sae-agent/sae-agent/internal/pause"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/dhcpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/tftpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
@@ -31,8 +32,9 @@ var profiledLoads = []profiledLoad{
 	{"renew", fewLeases, exchangesOf(dhcpload.Config{Kind: dhcpload.Renew, Clients: fewLeases, Held: poolFirst})},
 	{"inform", fewLeases, exchangesOf(dhcpload.Config{Kind: dhcpload.Inform, Clients: fewLeases})},
 	{"unseen", fewLeases, exchangesOf(dhcpload.Config{First: manyLeases, Clients: newClients, Count: newClients - inFlight})},
-	{"tftp", fewLeases, filesOf(tftpload.Config{File: smallFile, Size: smallSize})},
-	{"firmware", fewLeases, filesOf(tftpload.Config{File: largeFile, Size: largeSize, BlockSize: largeBlock})},
+	{"tftp", fewLeases, filesOf(tftpload.Config{File: smallFile, Size: smallSize}, readerCount)},
+	{"firmware-one", fewLeases, filesOf(tftpload.Config{File: largeFile, Size: largeSize, BlockSize: largeBlock}, 1)},
+	{"firmware", fewLeases, filesOf(tftpload.Config{File: largeFile, Size: largeSize, BlockSize: largeBlock}, readerCount)},
 }
 
 func exchangesOf(config dhcpload.Config) func(context.Context, *runner, *site, contender) error {
@@ -46,9 +48,9 @@ func exchangesOf(config dhcpload.Config) func(context.Context, *runner, *site, c
 	}
 }
 
-func filesOf(config tftpload.Config) func(context.Context, *runner, *site, contender) error {
+func filesOf(config tftpload.Config, phones int) func(context.Context, *runner, *site, contender) error {
 	return func(ctx context.Context, b *runner, s *site, c contender) error {
-		config.Sources = s.readers
+		config.Sources = s.readers[:phones]
 		r, err := b.read(ctx, s, c, config)
 		if err == nil {
 			fmt.Printf("  %d files, %.0f per second, %d MB, %d repeats\n", r.Files, r.Rate(), r.Bytes/1e6, r.Repeats)
@@ -64,6 +66,9 @@ func (b *runner) profiles(ctx context.Context) error {
 		return err
 	}
 	for _, load := range profiledLoads {
+		if !matches(load.name, b.loads) {
+			continue
+		}
 		fmt.Println(load.name)
 		c := chosen(ours)[0]
 		err := b.with(ctx, c, load.leases, func(ctx context.Context, s *site, up started) error {
@@ -84,7 +89,9 @@ func (b *runner) profileOf(ctx context.Context, s *site, daemon *lab.Process, na
 	if err := awaitFile(ctx, filepath.Join(s.dir, "run", "cpu.part")); err != nil {
 		return err
 	}
+	before := processorTime(daemon)
 	err := run()
+	fmt.Printf("  processor time: %v of the daemon, %v of its clients\n", (processorTime(daemon) - before).Round(time.Millisecond), s.clientsTime.Round(time.Millisecond))
 	if err := syscall.Kill(daemon.Pid(), syscall.SIGUSR2); err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
@@ -129,16 +136,24 @@ func copyFile(to, from string) error {
 
 // awaitFile waits until the daemon has written a file.
 func awaitFile(ctx context.Context, path string) error {
+	exists := func() bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+	if err := await(ctx, exists); err != nil {
+		return fmt.Errorf("%s did not come; was sae-agent built with the tag profile (make profile)?", path)
+	}
+	return nil
+}
+
+// await waits until something is so.
+func await(ctx context.Context, isSo func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for {
-		if _, err := os.Stat(path); err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s did not come; was sae-agent built with the tag profile (make profile)?", path)
-		case <-time.After(5 * time.Millisecond):
+	for !isSo() {
+		if !pause.For(ctx, 5*time.Millisecond) {
+			return ctx.Err()
 		}
 	}
+	return nil
 }

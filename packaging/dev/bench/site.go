@@ -8,10 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/dhcpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/tftpload"
@@ -56,6 +59,8 @@ type site struct {
 	leases  int    // how many clients hold a lease when the server starts
 	fleet   []phone
 	readers []netip.Addr // of the clients that read files, on the phones' host
+
+	clientsTime time.Duration // of the processors, that the last generator took
 }
 
 // newSite lays the cables and makes empty folders below dir.
@@ -136,11 +141,29 @@ func (s *site) child(ctx context.Context, name string, config, result any) error
 	if err != nil {
 		return err
 	}
-	out, err := s.phones.Command(ctx, s.self, childFlag, name, string(arg)).Output()
+	cmd := s.phones.Command(ctx, s.self, childFlag, name, string(arg))
+	out, err := cmd.Output()
+	s.noteClients(cmd)
 	if err != nil {
 		return fmt.Errorf("%s: %w%s", name, err, stderrOf(err))
 	}
 	return json.Unmarshal(out, result)
+}
+
+// noteClients notes what a generator took of the processors.
+func (s *site) noteClients(ended *exec.Cmd) {
+	if p := ended.ProcessState; p != nil {
+		s.clientsTime = p.UserTime() + p.SystemTime()
+	}
+}
+
+// processorTime is what a process has taken of the processors so far.
+func processorTime(p *lab.Process) time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(int32(^p.Pid()<<3|2), &t) != nil { // its clock, as clock_getcpuclockid(3) has it
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 // children are the generators: processes of their own, so that they run inside the
@@ -160,23 +183,15 @@ var children = map[string]func(ctx context.Context, config []byte) (any, error){
 		}
 		return tftpload.Run(ctx, c)
 	},
-	"offer": func(ctx context.Context, config []byte) (any, error) {
-		var client int
-		if err := json.Unmarshal(config, &client); err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithTimeout(ctx, startTimeout)
-		defer cancel()
-		began := time.Now()
-		at, err := dhcpload.FirstOffer(ctx, relayAddr, serverAddr, client)
-		return offered{At: at, Took: at.Sub(began)}, err
-	},
 }
 
-// offered is when a client's first offer came, and how long after its first DISCOVER.
-type offered struct {
-	At   time.Time
-	Took time.Duration
+// firstOffer asks for an address as a client until it is offered one, and returns when that was.
+func (s *site) firstOffer(ctx context.Context, client int) (at time.Time, err error) {
+	err = s.phones.Do(func() error {
+		at, err = dhcpload.FirstOffer(ctx, relayAddr, serverAddr, client)
+		return err
+	})
+	return at, err
 }
 
 // residentKB returns how much memory the processes hold, in kB (VmRSS).
