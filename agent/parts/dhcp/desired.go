@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,11 +40,11 @@ func Desired(c *config.Config, f Facts) dhcpd.Config {
 		Interface: c.LAN.Interface, ServerID: c.LAN.Address.Addr(), Subnet: c.LAN.Address.Masked(),
 		RangeFirst: c.DHCP.Range.First, RangeLast: c.DHCP.Range.Last,
 		LeaseTime: c.DHCP.LeaseTime, StrangerLeaseTime: c.DHCP.StrangerLeaseTime,
-		Known: f.Approved, Force: c.DHCP.Force, Peers: c.DHCP.Peers, Disguise: &dhcpd.Disguise{OUI: yealink.OUI(), Class: yealinkClass},
+		Known: slices.Clip(f.Approved), Force: c.DHCP.Force, Peers: c.DHCP.Peers, Disguise: &dhcpd.Disguise{OUI: yealink.OUI(), Class: yealinkClass},
 		Options: desiredOptions(c, f),
 	}
 	for _, p := range c.Phones {
-		d.Known = append(append(d.Known[:len(d.Known):len(d.Known)], p.MAC), p.Also...)
+		d.Known = append(append(d.Known, p.MAC), p.Also...)
 	}
 	for _, r := range c.DHCP.Reservations {
 		d.Reservations = append(d.Reservations, dhcpd.Reservation{MAC: r.MAC, Addr: r.IP, Hostname: r.Hostname})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
 	"github.com/sae-agent/sae-agent/agent/problem"
@@ -133,5 +134,16 @@ func TestPlainServer(t *testing.T) {
 		if got := plainServer(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// What the server should say is worked out at each change: a phone must not cost a copy of all before it.
+func TestWorkOfDesired(t *testing.T) {
+	c := parttest.Config(t)
+	for n := range 5000 {
+		c.Phones = append(c.Phones, config.Phone{MAC: net.HardwareAddr{0, 0x15, 0x65, 1, byte(n >> 8), byte(n)}})
+	}
+	if allocs := testing.AllocsPerRun(3, func() { Desired(c, Facts{}) }); allocs > 200 {
+		t.Errorf("%v allocations for 5,000 phones", allocs)
 	}
 }
