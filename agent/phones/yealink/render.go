@@ -171,6 +171,9 @@ func (s Site) keys(f *file, p Phone) {
 	}
 	if s.BLF {
 		for _, e := range p.Others {
+			if len(keys) >= p.Model.LineKeys {
+				break
+			}
 			if e.Number != p.Line.Number && !shown[e.Number] {
 				keys = append(keys, Key{Type: KeyBLF, Value: e.Number, Label: firstOf(e.Name, e.Number)})
 			}

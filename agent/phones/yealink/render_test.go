@@ -2,6 +2,7 @@ package yealink
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -111,6 +112,16 @@ func TestWorkOfAPhoneFile(t *testing.T) {
 	t.Logf("%.0f allocations", allocs)
 	if allocs > 600 { // 406, and more with the race detector
 		t.Errorf("%.0f allocations for a file", allocs)
+	}
+	amongst := func(extensions int) float64 {
+		p.Others = make([]Account, extensions)
+		for i := range p.Others {
+			p.Others[i] = Account{Number: fmt.Sprint(10000 + i), Name: fmt.Sprint("Phone ", i)}
+		}
+		return testing.AllocsPerRun(20, func() { Render(site, p) })
+	}
+	if few, many := amongst(100), amongst(5000); many > few+2 {
+		t.Errorf("%.0f allocations for the file of a phone amongst 5,000, %.0f amongst 100", many, few)
 	}
 }
 
