@@ -315,18 +315,14 @@ func (d *playedDocker) untilReady(t *testing.T, st *stack) {
 // in the end all is old or all is new, and ready.
 func TestDockerDiesAtEachStepOfNextcloud(t *testing.T) {
 	t.Parallel()
-	updates := []restart{
-		{"fetching", ""}, {"backing up", ""}, {"holding", ""}, {"dumping", ""}, {"stopping", ""}, {"copying", ""}, {"switching", ""},
-		{"proving", ""}, {"committed", ""}, {"going back", "throws"}, {"taking down", "throws"}, {"restoring", "throws"},
-	}
 	for _, how := range deaths() {
-		for _, u := range updates {
+		for _, u := range updateSteps() {
 			t.Run(how.name+"/"+u.step, func(t *testing.T) {
 				t.Parallel()
 				diesInUpdate(t, how, u)
 			})
 		}
-		for _, step := range []string{"hold", "held"} {
+		for _, step := range backupSteps() {
 			t.Run(how.name+"/backup, "+step, func(t *testing.T) {
 				t.Parallel()
 				d, st, steps := playedCloud(t)

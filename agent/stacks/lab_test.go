@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +29,10 @@ import (
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
-func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() }) }
+func TestMain(m *testing.M) {
+	lab.Parallel(3)
+	lab.Main(m, func() error { return goleak.Find() })
+}
 
 // hostRunner runs programs on a host of the lab.
 type hostRunner struct {
@@ -80,18 +83,28 @@ type labSite struct {
 	names    []string      // of the stacks that there can be
 	patience time.Duration // of the service
 	proving  time.Duration
+	maxDelay time.Duration
 
 	mu     sync.Mutex // guards the following
 	onStep func(stack, step string)
+	told   map[string]bool // steps
 }
 
 func (s *labSite) atStep(stack, step string) {
 	s.mu.Lock()
 	f := s.onStep
+	s.told[step] = true
 	s.mu.Unlock()
 	if f != nil {
 		f(stack, step)
 	}
+}
+
+// toldSteps are the steps that the engine has told of, sorted.
+func (s *labSite) toldSteps() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.told))
 }
 
 // stepping has f called at each step of an update or of a backup; nil: nobody is.
@@ -111,7 +124,7 @@ func newSite(t *testing.T) *labSite {
 	host.Addr("ens33", "198.51.100.2/24")
 	lan.Addr("eth0", "192.168.1.2/24")
 	wan.Addr("eth0", "198.51.100.1/24")
-	s := &labSite{Engine: dockertest.New(t, host), t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: lan, wan: wan, log: new(bytes.Buffer), names: names(), proving: 10 * time.Second}
+	s := &labSite{Engine: dockertest.New(t, host), t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: lan, wan: wan, log: new(bytes.Buffer), names: names(), proving: 20 * time.Second, maxDelay: time.Second, told: make(map[string]bool)}
 	s.runner = &hostRunner{host: host}
 	s.registry = s.Registry()
 	t.Cleanup(func() {
@@ -133,7 +146,9 @@ const (
 func labConfig(t *testing.T) Config {
 	cert, key := dockertest.Certificate(t, "192.168.1.1")
 	return Config{
-		Site:     kind.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key, HealthEvery: time.Second},
+		// Sooner than on an appliance. Each question starts processes: asked each second, the
+		// containers of three labs leave two processors no time for anything else.
+		Site:     kind.Site{Addr: netip.MustParseAddr("192.168.1.1"), Timezone: "Europe/Paris", Certificate: cert, Key: key, HealthEvery: 3 * time.Second},
 		Registry: dockertest.Registry,
 		Update:   UpdateConfig{Policy: PolicyMinor, Off: true},
 	}
@@ -173,7 +188,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 func (s *labSite) start(cfg Config) {
 	s.t.Helper()
 	svc, err := New(cfg, Options{
-		Names: s.names, Dial: transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(transport(s.Host)), Patience: s.patience, Proving: s.proving,
+		Names: s.names, Dial: dockertest.Transport(s.Host).DialContext, OnStep: s.atStep, Dir: s.dir, Socket: s.Socket, Docker: dockertest.Docker, Env: s.Env, Runner: s.runner, Registry: registry.New(dockertest.Transport(s.Host)), Patience: s.patience, Proving: s.proving, MaxDelay: s.maxDelay,
 		RestartDocker: func(context.Context) error { s.Stop(); s.Start(); return nil },
 		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{b: s.log}, nil)),
 	})
@@ -194,17 +209,6 @@ func (s *labSite) start(cfg Config) {
 	s.t.Cleanup(s.stop)
 }
 
-// transport reaches what a host of the lab reaches.
-func transport(h *labtest.Host) *http.Transport {
-	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		failed := h.Host.Do(func() error {
-			c, err = new(net.Dialer).DialContext(ctx, network, addr)
-			return nil
-		})
-		return c, errors.Join(failed, err)
-	}}
-}
-
 // status is how a stack is now.
 func (s *labSite) status(name string) Status {
 	for _, st := range s.service.Status() {
@@ -222,7 +226,7 @@ const labPatience = 3 * time.Minute
 // until waits for a condition.
 func (s *labSite) until(what string, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(labPatience); !ok(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(labPatience); !ok(); time.Sleep(250 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("still not %s: %+v\n%s", what, s.service.Status(), s.Host.Run("sh", "-c",
 				`for c in $("$@" ps -aq); do "$@" ps -a --filter id=$c; "$@" logs --tail 5 $c 2>&1; done`, "sh", dockertest.Docker, "--host", "unix://"+s.Socket))

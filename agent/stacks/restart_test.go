@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,10 +115,10 @@ type restarted struct {
 func TestDockerRestartsAtEachStep(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.names, s.patience, s.proving = []string{"slate"}, 45*time.Second, 3*time.Second
+	s.names, s.patience, s.proving = []string{"slate"}, 90*time.Second, 5*time.Second
 	s.Push(slateImage("1.0.1"))
 	cfg := labConfig(t)
-	cfg.Kinds = []kind.Kind{slate{}}
+	cfg.Kinds, cfg.Site.HealthEvery = []kind.Kind{slate{}}, time.Second
 	s.start(cfg)
 	s.untilState("slate", Healthy)
 	if err := os.WriteFile(filepath.Join(s.dir, "slate/data/precious"), []byte("intact"), 0o644); err != nil {
@@ -144,16 +145,31 @@ func TestDockerRestartsAtEachStep(t *testing.T) {
 			}
 		},
 	}
-	s.checkRestarts(t, app, []restart{
+	s.checkRestarts(t, app, updateSteps(), backupSteps()...)
+	tried := backupSteps()
+	for _, u := range updateSteps() {
+		tried = append(tried, u.step)
+	}
+	slices.Sort(tried)
+	if told := s.toldSteps(); !slices.Equal(told, tried) {
+		t.Errorf("the engine told of the steps %q, and Docker was restarted at %q", told, tried)
+	}
+}
+
+// updateSteps are those of an update, and of its way back.
+func updateSteps() []restart {
+	return []restart{
 		{"fetching", ""}, {"backing up", ""}, {"holding", ""}, {"dumping", ""}, {"stopping", ""}, {"copying", ""}, {"switching", ""},
 		{"proving", ""}, {"committed", ""}, {"going back", "throws"}, {"taking down", "throws"}, {"restoring", "throws"},
-	}, "hold", "held")
+	}
 }
+
+func backupSteps() []string { return []string{"hold", "held"} }
 
 func (s *labSite) checkRestarts(t *testing.T, app restarted, updates []restart, backups ...string) {
 	for _, u := range updates {
 		t.Run(u.step, func(t *testing.T) {
-			before := app.version()
+			before, had := app.version(), len(s.service.History())
 			next := app.push(u.migration)
 			var came atomic.Bool
 			s.stepping(s.restartAt(u.step, &came))
@@ -171,7 +187,10 @@ func (s *labSite) checkRestarts(t *testing.T, app restarted, updates []restart, 
 				return held != nil && s.status(app.stack).State == Healthy && app.ready()
 			})
 			history := s.service.History()
-			last := history[len(history)-1]
+			if len(history) != had+1 {
+				t.Fatalf("history: %+v", history[had:])
+			}
+			last := history[had]
 			t.Logf("%s, %v; in the end %s", r.Outcome, err, last.Outcome)
 			want := before
 			if last.Outcome == Updated {

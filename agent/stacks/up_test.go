@@ -264,7 +264,7 @@ func (s *labSite) checkElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := &labSite{Engine: s.Engine, t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: s.lan, wan: s.wan, log: s.log, runner: s.runner, registry: s.registry, names: names()}
+	other := &labSite{Engine: s.Engine, t: t, dir: filepath.Join(t.TempDir(), "stacks"), lan: s.lan, wan: s.wan, log: s.log, runner: s.runner, registry: s.registry, names: names(), proving: s.proving, maxDelay: s.maxDelay, told: make(map[string]bool)}
 	if err := os.MkdirAll(other.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

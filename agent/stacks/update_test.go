@@ -17,7 +17,7 @@ import (
 func cloudSite(t *testing.T) *labSite {
 	t.Helper()
 	s := newSite(t)
-	s.patience = 45 * time.Second // enough for what gets healthy, and over soon for what does not
+	s.patience = 90 * time.Second // enough for what gets healthy, and over soon for what does not
 	s.pushCloud()
 	cfg := labConfig(t)
 	cfg.Kinds = []kind.Kind{nextcloudConfig()}
@@ -93,7 +93,12 @@ func TestUpdates(t *testing.T) {
 	})
 	t.Run("works", func(t *testing.T) {
 		s.Push(dockertest.Cloud(cloudTag(8)))
-		s.Push(dockertest.Cloud("35.0.1-apache")) // two majors on: never
+		s.Push(dockertest.Cloud("35.0.1-apache"))                 // two majors on: never
+		for _, old := range []string{"OFF.index", "OFF.000001"} { // binary logs, as an earlier version left them
+			if err := os.WriteFile(filepath.Join(s.dir, "nextcloud/database", old), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r, err := s.update(versions.Major)
 		if err != nil || r.Outcome != Updated || !strings.Contains(r.To["nextcloud"], ":33.0.8-apache@sha256:") || r.To["cron"] != r.To["nextcloud"] {
 			t.Fatalf("Update() = %+v, %v", r, err)
@@ -109,6 +114,11 @@ func TestUpdates(t *testing.T) {
 			t.Errorf("the dump lacks the row or its end:\n%s", dump)
 		}
 		s.intact(t)
+		s.stack("nextcloud").wake()
+		s.until("without old binary logs", func() bool {
+			left, err := filepath.Glob(filepath.Join(s.dir, "nextcloud/database/OFF.*"))
+			return err == nil && len(left) == 0
+		})
 	})
 	t.Run("migration throws", func(t *testing.T) {
 		s.Push(dockertest.Cloud(cloudTag(9), "MIGRATION=throws"))
@@ -192,16 +202,20 @@ func TestUpdates(t *testing.T) {
 		s.Host.Run("sh", "-c", `rm "$0"/broken.*`, path)
 		s.intact(t)
 	})
-	// Those at which a database, and what depends on it, may make a difference.
-	t.Run("Docker restarts", func(t *testing.T) {
-		patch := 12
-		app := restarted{stack: "nextcloud", version: s.version, intact: s.intact, ready: s.answers, push: func(migration string) string {
-			s.Push(dockertest.Cloud(cloudTag(patch), "MIGRATION="+migration))
-			patch++
-			return strings.TrimSuffix(cloudTag(patch-1), "-apache")
-		}}
-		s.checkRestarts(t, app, []restart{{"dumping", ""}, {"switching", ""}, {"restoring", "throws"}}, "held")
-	})
+}
+
+// Docker's daemon is restarted at the steps at which a database, and what depends on
+// it, may make a difference.
+func TestDockerRestartsUnderADatabase(t *testing.T) {
+	t.Parallel()
+	s := cloudSite(t)
+	patch := 8
+	app := restarted{stack: "nextcloud", version: s.version, intact: s.intact, ready: s.answers, push: func(migration string) string {
+		s.Push(dockertest.Cloud(cloudTag(patch), "MIGRATION="+migration))
+		patch++
+		return strings.TrimSuffix(cloudTag(patch-1), "-apache")
+	}}
+	s.checkRestarts(t, app, []restart{{"dumping", ""}, {"switching", ""}, {"restoring", "throws"}}, "held")
 }
 
 func (s *labSite) answers() bool {

@@ -2,11 +2,13 @@ package lab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -26,6 +28,10 @@ var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, sys
 
 // Inside reports whether this process is in a lab already.
 func Inside() bool { return os.Getenv(stageEnv) == stageInside }
+
+// Parallel lets n tests that call t.Parallel run at once, unless -parallel says otherwise: those of a lab wait for other
+// programs most of the time, and as many as there are processors would leave these idle. It is called before Main.
+func Parallel(n int) { _ = flag.Set("test.parallel", strconv.Itoa(n)) } // every test program has this flag
 
 // Main is the body of a TestMain: it runs the tests inside a lab, then the functions of after (a goroutine leak
 // check, say), and exits. It never returns.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,13 +92,17 @@ func (e *Engine) Start() {
 	defer e.mu.Unlock()
 	e.daemon = e.Host.Start("dockerd", "--host", "unix://"+e.Socket, "--data-root", e.Root, "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "docker.pid"), "--exec-opt", "native.cgroupdriver=cgroupfs", "--log-level", "error")
-	labtest.Eventually(e.t, func() error {
-		out, err := e.Host.Command(Docker, "--host", "unix://"+e.Socket, "version").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("dockerd: %w: %s", err, out)
-		}
-		return nil
-	})
+	labtest.Eventually(e.t, e.ping)
+}
+
+// ping asks the daemon whether it is there. Docker's own program would take a
+// processor's time to start that the daemon needs itself.
+func (e *Engine) ping() error {
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", e.Socket)
+	}}}
+	_, err := ask(c, http.MethodGet, "http://docker/version", "", nil, 0)
+	return err
 }
 
 // Stop ends the daemon in good order, and its containers with it.
@@ -145,26 +150,6 @@ type Role struct {
 	User            string // that it runs as; empty: root
 	Volumes         []string
 	Env             []string // of the image, such as SERVICE=web
-}
-
-// Push makes an image and puts it into the registry.
-func (e *Engine) Push(r Role) {
-	e.t.Helper()
-	args := []string{"import", "--change", "ENTRYPOINT " + r.Command}
-	if r.User != "" {
-		args = append(args, "--change", "USER "+r.User)
-	}
-	for _, v := range r.Volumes {
-		args = append(args, "--change", "VOLUME "+v)
-	}
-	for _, v := range r.Env {
-		args = append(args, "--change", "ENV "+v)
-	}
-	ref := Registry + "/" + r.Repository + ":" + r.Tag
-	e.Docker(append(args, filepath.Join(Build(e.t), "_images", r.Files), ref)...)
-	e.Docker("push", "--quiet", ref)
-	// It shall be fetched from there, unless somebody has been quick to use it.
-	_ = e.Host.Command(Docker, "--host", "unix://"+e.Socket, "image", "rm", ref).Run()
 }
 
 // Meeting are the roles of Jitsi's services.
