@@ -39,9 +39,12 @@ func newStackSite(t *testing.T) *stackSite {
 // states waits until every stack is in the state that is wanted.
 func (s *stackSite) states(want map[string]string) {
 	s.t.Helper()
-	var all []control.Stack
+	client := control.NewClient(s.path("run")) // a process for each question would keep a processor busy
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		s.query(&all, "stacks")
+		all, err := control.Call(s.t.Context(), client, control.ListStacks, control.None{})
+		if err != nil {
+			s.t.Fatal(err)
+		}
 		missing := len(want)
 		for _, st := range all {
 			if want[st.Name] == st.State {
@@ -88,6 +91,10 @@ stacks:
 			if !strings.Contains(out, want) {
 				t.Errorf("status lacks %q:\n%s", want, out)
 			}
+		}
+		var all []control.Stack
+		if s.query(&all, "stacks"); len(all) != 2 || all[0].State != "healthy" || all[1].State != "healthy" || len(all[0].Services) != 5 {
+			t.Errorf("stacks --json: %+v", all)
 		}
 		metrics := s.host.Run("curl", "-sS", "http://192.168.1.1:9303/metrics")
 		for _, want := range []string{`sae_stack_healthy{stack="jitsi"} 1`, `sae_stack_service_up{service="mariadb",stack="nextcloud"} 1`, `sae_stack_repairs_total{stack="nextcloud"} 0`} {
