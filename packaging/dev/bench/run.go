@@ -159,7 +159,9 @@ func (b *runner) storm(ctx context.Context, c contender) error {
 		if err != nil {
 			return err
 		}
-		b.add(c, stormTime, r.Stages["total"].Max.Seconds())
+		if r.Failed < len(s.fleet) { // else there is no last one
+			b.add(c, stormTime, r.Stages["total"].Max.Seconds())
+		}
 		b.add(c, stormRepeats, float64(r.Repeated))
 		b.add(c, stormFailed, float64(r.Failed))
 		return nil
