@@ -79,9 +79,15 @@ func answer[Req, Resp any](d *calls, o control.Operation[Req, Resp], v Resp) con
 	})
 }
 
-func handlers(d *calls, text string) []control.Handler {
+func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 	at := time.Now().Add(-time.Minute)
 	phone := control.Phone{MAC: "00:15:65:00:00:01", Model: text, Name: text, Extension: "100", State: "registered", Source: "approved", Firmware: text, Address: "192.168.1.20", LastFile: text, Alert: text, Trouble: text}
+	var lines []control.Extension
+	var leases []control.Lease
+	for _, p := range more {
+		lines = append(lines, control.Extension{Number: p.Extension, Name: p.Name, Phones: []string{p.MAC}, Registrations: []control.Registration{{Address: p.Address, UserAgent: p.Model, Reach: "reachable"}}})
+		leases = append(leases, control.Lease{Address: p.Address, MAC: p.MAC, Hostname: p.Name, State: "active", Expires: at})
+	}
 	unknown := control.Phone{MAC: "00:15:65:00:00:02", State: "unknown", Source: "unknown", Name: text}
 	return []control.Handler{
 		answer(d, control.GetStatus, control.Status{
@@ -89,17 +95,17 @@ func handlers(d *calls, text string) []control.Handler {
 			Parts: []control.PartStatus{{Name: "dhcp", State: control.PartRunning, LastError: text}}, Network: []control.NetworkLink{{Role: "wan", Name: text, Addresses: []string{text}, Error: text}},
 			DHCP: control.DHCPStatus{Rivals: []string{text}, Reason: text}, Phones: map[string]int{text: 1}, Stacks: []control.Stack{{Name: text, State: text}},
 		}),
-		answer(d, control.ListPhones, []control.Phone{phone, unknown}),
+		answer(d, control.ListPhones, append([]control.Phone{phone, unknown}, more...)),
 		control.Handle(control.GetPhone, func(_ context.Context, r control.PhoneRequest) (control.Phone, error) {
 			if r.MAC == unknown.MAC {
 				return unknown, nil
 			}
 			return phone, nil
 		}),
-		answer(d, control.ListExtensions, []control.Extension{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}),
+		answer(d, control.ListExtensions, append(lines, []control.Extension{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}...)),
 		answer(d, control.ListCalls, control.Calls{Now: []control.PhoneCall{{From: text, FromName: text, To: text, State: "ringing", Began: at}}, Lately: []control.PhoneCall{{From: text, To: text, ToName: text, State: "answered", Began: at, Ended: at, Talked: time.Minute}}}),
 		answer(d, control.GetPBX, control.PBXStatus{Driver: "asterisk", State: "running", Why: text, Story: []control.PBXEvent{{At: at, What: text}}}),
-		answer(d, control.ListLeases, []control.Lease{{Address: "192.168.1.20", MAC: phone.MAC, Hostname: text, Class: text, State: "active", Expires: at}}),
+		answer(d, control.ListLeases, append(leases, control.Lease{Address: "192.168.1.20", MAC: phone.MAC, Hostname: text, Class: text, State: "active", Expires: at})),
 		answer(d, control.GetFirewall, control.Firewall{Active: true, Rules: text}),
 		answer(d, control.ListBans, []control.Ban{{Address: "203.0.113.9", Jail: text, Reason: text, Since: at, Until: at}}),
 		answer(d, control.TestFirewall, control.FirewallAnswer{Why: text, Rule: text}),
@@ -140,20 +146,21 @@ func handlers(d *calls, text string) []control.Handler {
 		answer(d, control.ResyncPhones, []control.Resync{{MAC: text, Detail: text}}),
 		answer(d, control.ShowStackLogins, control.StackLogins{Logins: []control.StackLogin{{Account: text, Password: text}}}),
 		answer(d, control.UpdateStack, control.StackUpdate{Detail: text, To: map[string]string{text: text}}),
+		answer(d, control.TestAlerts, []control.AlertDelivery{{Target: text, Error: text}}),
 		answer(d, control.RemoveBans, control.BanRemoved{}),
 	}
 }
 
 func zero[Req, Resp any](control.Operation[Req, Resp]) (v Resp) { return v }
 
-func newSite(t *testing.T, text string) *site {
+func newSite(t *testing.T, text string, more ...control.Phone) *site {
 	t.Helper()
 	s := &site{t: t, done: &calls{}}
 	var err error
 	if s.accounts, err = account.Open(filepath.Join(t.TempDir(), "accounts.json")); err != nil {
 		t.Fatal(err)
 	}
-	list := handlers(s.done, text)
+	list := handlers(s.done, text, more...)
 	log := slog.New(slog.DiscardHandler)
 	d := control.NewDispatcher(func() []control.Handler { return list }, log, nil)
 	s.console, err = New(Config{Addr: netip.MustParseAddr("192.168.1.1"), LAN: netip.MustParsePrefix("192.168.1.0/24"), Names: []string{"sae.example"}},
@@ -254,7 +261,7 @@ func TestNothingHostileIsMarkup(t *testing.T) {
 		shown[path] = body
 	}
 	for id, form := range map[string]url.Values{
-		"runVerification": nil, "resyncPhones": nil, "createToken": {"name": {"x"}}, "showStackLogins": {"stack": {"jitsi"}}, "updateStack": {"stack": {"jitsi"}},
+		"runVerification": nil, "testAlerts": nil, "resyncPhones": nil, "createToken": {"name": {"x"}}, "showStackLogins": {"stack": {"jitsi"}}, "updateStack": {"stack": {"jitsi"}},
 		"startStack": {"stack": {hostile}}, "approvePhone": {hostile: {"x"}}, "linkSoftphone": {"extension": {hostile}},
 	} {
 		_, shown[id], _ = b.post("/do/"+id, form)
@@ -762,12 +769,38 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+// The editor finds what keys mean where the page says.
+func TestSchemaIsServed(t *testing.T) {
+	s := newSite(t, "fine")
+	_, page, _ := s.as(control.Admin).get("/configuration")
+	at := regexp.MustCompile(`data-schema="([^"]+)"`).FindStringSubmatch(page)
+	if strings.Contains(page, "role=\"timer\"") || strings.Contains(page, "class=\"card\"") {
+		t.Error("nothing waits for a confirmation, yet the page has its card")
+	}
+	if at == nil {
+		t.Fatalf("no schema beside the editor:\n%s", page)
+	}
+	code, body, _ := s.browser().get(at[1])
+	var schema struct {
+		Properties map[string]struct{ Description string }
+	}
+	if err := json.Unmarshal([]byte(body), &schema); err != nil || code != http.StatusOK || schema.Properties["dhcp"].Description == "" {
+		t.Errorf("%d %v", code, err)
+	}
+}
+
 func TestOpenAPIIsServed(t *testing.T) {
 	s := newSite(t, "fine")
 	code, body, _ := s.browser().get("/api/openapi.json")
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(body), &doc); err != nil || code != http.StatusOK || doc["openapi"] != "3.1.0" {
 		t.Errorf("%d %v", code, err)
+	}
+	_, page, _ := s.as(control.Viewer).get("/api")
+	for _, d := range control.Operations() {
+		if op := d.Info(); !strings.Contains(page, op.Method+" "+apiPrefix+op.Path+"<") {
+			t.Errorf("the page of the API lacks %s", op.ID)
+		}
 	}
 }
 

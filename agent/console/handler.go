@@ -17,6 +17,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/console/account"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/translate"
+	"github.com/sae-agent/sae-agent/packaging"
 )
 
 const (
@@ -27,6 +28,8 @@ const (
 	cookieName = "__Host-sae"
 	// maxForm is how long a form may be: a configuration of a thousand phones.
 	maxForm = 1 << 20
+	// schemaFile is the asset that says what the configuration's keys mean.
+	schemaFile = "config.schema.json"
 	// slowTime is how long a client may take nothing of an answer.
 	slowTime = 30 * time.Second
 )
@@ -389,11 +392,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ visit) {
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
 	data, err := fs.ReadFile(static, "static/"+name)
+	if name == schemaFile {
+		data, err = []byte(packaging.ConfigSchema), nil
+	}
 	if err != nil || r.PathValue("version") != s.pages.version {
 		http.NotFound(w, r)
 		return
 	}
-	types := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	types := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json"}
 	kind := "text/plain; charset=utf-8"
 	if i := strings.LastIndexByte(name, '.'); i >= 0 && types[name[i:]] != "" {
 		kind = types[name[i:]]

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/translate"
+	"github.com/sae-agent/sae-agent/packaging"
 )
 
 //go:embed templates
@@ -69,6 +70,7 @@ func newPages() (*pages, error) {
 
 func assetsVersion() (string, error) {
 	sum := sha256.New()
+	sum.Write([]byte(packaging.ConfigSchema))
 	err := fs.WalkDir(static, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -164,6 +166,7 @@ func funcs(words map[string]string, said *translate.Translator) template.FuncMap
 		"ago":     func(at time.Time) string { return ago(t, time.Since(at), at.IsZero()) },
 		"time":    func(at time.Time) string { return at.Local().Format(time.DateTime) },
 		"iso":     func(at time.Time) string { return at.Format(time.RFC3339) },
+		"left":    func(end time.Time) int { return max(0, int(time.Until(end).Seconds())) },
 		"seconds": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
 		"whole":   func(d time.Duration) string { return d.Round(time.Second).String() },
 		"lower":   strings.ToLower,

@@ -1,8 +1,11 @@
 package console
 
 import (
+	"fmt"
+	"net/http"
 	"testing"
 
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/translate"
 )
 
@@ -32,5 +35,28 @@ func TestWorkOfPagesThatNobodyAsksFor(t *testing.T) {
 	}
 	if !p.has("overview") || p.has("nothing") {
 		t.Error("which templates there are")
+	}
+}
+
+// A page for a thousand phones is no longer, and asks for no more, than a browser takes at once.
+func TestWorkOfPagesWithManyPhones(t *testing.T) {
+	const most, asked = 64 << 10, 3
+	var fleet []control.Phone
+	for i := range 1000 {
+		fleet = append(fleet, control.Phone{
+			MAC: fmt.Sprintf("00:15:65:01:%02x:%02x", i>>8, i&0xff), Model: "T42U", Name: fmt.Sprintf("Phone %d", i), Extension: fmt.Sprint(1000 + i),
+			State: "registered", Source: "config", Address: fmt.Sprintf("10.0.%d.%d", i>>8, i&0xff),
+		})
+	}
+	s := newSite(t, "fine", fleet...)
+	b := s.as(control.Admin)
+	for _, path := range pagePaths() {
+		s.done.take()
+		code, body, _ := b.get(path)
+		done := s.done.take()
+		t.Logf("%s: %d bytes, %v", path, len(body), done)
+		if code != http.StatusOK || len(body) > most || len(done) > asked {
+			t.Errorf("%s: %d, %d bytes, asked for %v", path, code, len(body), done)
+		}
 	}
 }

@@ -49,6 +49,7 @@ var allPages = []page{
 	{"/backups", "backups", "Backups", control.Viewer, backups},
 	{"/logs", "logs", "Logs", control.Viewer, logs},
 	{"/settings", "settings", "Settings", control.Viewer, settings},
+	{"/api", "api", "", control.Viewer, api},
 }
 
 func (s *Server) pageRoutes(mux *http.ServeMux) {
@@ -224,19 +225,35 @@ type telephony struct {
 	Exchange   *control.PBXStatus
 	Extensions []control.Extension
 	Away       string
+
+	Query       string
+	All, Found  int
+	Page, Pages int
+}
+
+// PageLink is the address of another part of the list.
+func (t telephony) PageLink(page int) string {
+	return "/extensions?" + url.Values{"q": {t.Query}, "page": {strconv.Itoa(page)}}.Encode()
 }
 
 func extensions(a asker) (any, error) {
-	var out telephony
+	out := telephony{Query: strings.TrimSpace(a.r.URL.Query().Get("q"))}
+	var all []control.Extension
 	st, err := get(a, control.GetPBX, control.None{})
 	if err == nil {
 		slices.Reverse(st.Story)
 		out.Exchange = &st
-		out.Extensions, err = get(a, control.ListExtensions, control.None{})
+		all, err = get(a, control.ListExtensions, control.None{})
 	}
 	if err != nil {
 		out.Away = err.Error()
 	}
+	out.All = len(all)
+	all = slices.DeleteFunc(all, func(e control.Extension) bool {
+		return !matches(out.Query, append([]string{e.Number, e.Name}, e.Phones...)...)
+	})
+	out.Found = len(all)
+	out.Extensions, out.Page, out.Pages = cut(all, a.r.URL.Query().Get("page"))
 	return out, nil
 }
 
@@ -391,6 +408,18 @@ func settings(a asker) (any, error) {
 	}
 	return out, nil
 }
+
+// api is what the API can do.
+func api(asker) (any, error) {
+	var out []control.Info
+	for _, d := range control.Operations() {
+		out = append(out, d.Info())
+	}
+	return out, nil
+}
+
+// APIPrefix is where the API is.
+func (view) APIPrefix() string { return apiPrefix }
 
 // Protocols are those that the firewall can be asked about.
 func (view) Protocols() []string { return []string{"tcp", "udp", "icmp"} }

@@ -137,14 +137,19 @@ func TestBrowser(t *testing.T) {
 	alice.visit("/configuration")
 	alice.retype("", "nonsense: 1\n")
 	alice.waitText("#verdict .failed", ":1:")
+	alice.waitText(".gutter mark", "1")
 	alice.picture("configuration-error", 1000, "light")
 	alice.retype("nonsense: 1\n", kb.Delete)
 	alice.retype("name: Bob", "name: Robert")
+	alice.waitText("#help", "Name shown to those who are called")
+	alice.waitText("#help code", "extensions.name")
 	alice.waitText("#verdict .plan", "Robert")
+	alice.until(`!document.querySelector(".gutter mark")`)
 	alice.picture("configuration-plan", 1000, "light")
 	alice.eval(`document.querySelector("[name=confirm]").value = "10m"`, nil)
 	alice.click("button[value=apply]")
 	alice.waitText("main .card", "waits for your confirmation")
+	alice.until(`(t => { const m = /^(\d+):(\d\d)$/.exec(t); return m && 60 * m[1] + +m[2] <= 600; })(document.querySelector("main .card [role=timer]").textContent)`)
 	if !strings.Contains(a.read("config.yaml"), "name: Robert") {
 		t.Errorf("the file:\n%s", a.read("config.yaml"))
 	}
@@ -167,12 +172,12 @@ func TestBrowser(t *testing.T) {
 	// No page runs what a device calls itself, or breaks a rule of its own.
 	alice.visit("/network")
 	alice.waitText("#leases ~ table", attack)
-	for _, path := range append(browserPages, "/phones/"+strangerMAC) {
+	for _, path := range append(browserPages, "/phones/"+strangerMAC, "/api") {
 		alice.visit(path)
 		if alice.text("String(window.owned)") != "undefined" {
 			t.Errorf("%s runs a text of a device", path)
 		}
-		if path != "/phones" && path != "/calls" { // which have theirs already
+		if path != "/phones" && path != "/calls" && path != "/api" { // which have theirs already, or need none
 			alice.picture(pictureOf(path), 1000, "light")
 		}
 		for lang, scheme := range map[string]string{"en": "light", "fr": "dark"} {
