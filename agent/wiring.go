@@ -51,6 +51,7 @@ type wiring struct {
 	firewall     *firewall.Part
 	defence      *defence.Part
 	stacks       *stacks.Part
+	console      *partconsole.Part
 }
 
 // newParts returns the parts of the appliance, in the order in which status shows
@@ -104,13 +105,14 @@ func newParts(h part.Host, a *Agent) []part.Part {
 	w.stacks = stacks.New(h, stacks.Deps{
 		Certificate: w.certificate.PEM, Names: w.names, Registered: w.registered,
 	})
+	w.console = partconsole.New(h, partconsole.Deps{
+		Dispatcher:  func() *control.Dispatcher { return a.dispatcher },
+		Certificate: w.certificate.Get, Names: w.names, Version: opts.Version,
+	})
 	return []part.Part{
 		w.network, w.dhcp, w.provisioning,
 		partweb.New(h, w.webSources(a, health)),
-		partconsole.New(h, partconsole.Deps{
-			Dispatcher:  func() *control.Dispatcher { return a.dispatcher },
-			Certificate: w.certificate.Get, Names: w.names, Version: opts.Version,
-		}),
+		w.console,
 		w.exchange, w.extensions, w.firewall, w.defence,
 		qos.New(h),
 		machine.New(h, machine.Deps{Resolvers: w.network.Resolvers}),
@@ -130,7 +132,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 
 // certified is what the appliance's certificate must name.
 func (w *wiring) certified() (netip.Addr, []string) {
-	return w.host.Running().Config.LAN.Address.Addr(), w.names()
+	return w.host.Running().Config.LAN.Address.Addr(), append(w.names(), w.console.LocalNames()...)
 }
 
 func (w *wiring) names() []string { return certificate.Names(w.host.Running().Config.DHCP.Domain) }

@@ -56,7 +56,9 @@ type Sources struct {
 	Dispatcher  *control.Dispatcher
 	Accounts    *account.Store
 	Certificate func() (tls.Certificate, error)
-	Version     string
+	// LocalName is its name in .local, such as sae.local; empty while it has none.
+	LocalName func() string
+	Version   string
 }
 
 // Server is the console.
@@ -85,10 +87,15 @@ func New(cfg Config, src Sources, log *slog.Logger) (*Server, error) {
 
 // Where says where it is; the zero status while it is nowhere.
 func (s *Server) Where() control.ConsoleStatus {
-	if w := s.where.Load(); w != nil {
-		return *w
+	w := s.where.Load()
+	if w == nil {
+		return control.ConsoleStatus{}
 	}
-	return control.ConsoleStatus{}
+	out := *w
+	if name := s.src.LocalName(); name != "" {
+		out.Name = strings.Replace(out.URL, s.cfg.Addr.String(), name, 1)
+	}
+	return out
 }
 
 // Run serves until ctx ends.

@@ -164,7 +164,7 @@ func newSite(t *testing.T, text string, more ...control.Phone) *site {
 	log := slog.New(slog.DiscardHandler)
 	d := control.NewDispatcher(func() []control.Handler { return list }, log, nil)
 	s.console, err = New(Config{Addr: netip.MustParseAddr("192.168.1.1"), LAN: netip.MustParsePrefix("192.168.1.0/24"), Names: []string{"sae.example"}},
-		Sources{Dispatcher: d, Accounts: s.accounts, Version: "test"}, log)
+		Sources{Dispatcher: d, Accounts: s.accounts, LocalName: func() string { return "sae.local" }, Version: "test"}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,6 +413,8 @@ func TestHostAndOrigin(t *testing.T) {
 		{"192.168.1.1", "192.168.1.50:1234", http.StatusSeeOther},
 		{"192.168.1.1:9443", "192.168.1.50:1234", http.StatusSeeOther},
 		{"SAE.example:443", "192.168.1.50:1234", http.StatusSeeOther},
+		{"sae.local:9443", "192.168.1.50:1234", http.StatusSeeOther},
+		{"sae-2.local", "192.168.1.50:1234", http.StatusMisdirectedRequest},
 		{"evil.example", "192.168.1.50:1234", http.StatusMisdirectedRequest},
 		{"192.168.1.1.evil.example", "192.168.1.50:1234", http.StatusMisdirectedRequest},
 		{"192.168.1.2", "192.168.1.50:1234", http.StatusMisdirectedRequest},
@@ -716,7 +718,7 @@ func TestRun(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	where := s.console.Where()
-	if want := fmt.Sprintf("https://127.0.0.1:%d", port(free)); where.URL != want || len(where.Fingerprint) != 32*3-1 {
+	if want := fmt.Sprintf("https://127.0.0.1:%d", port(free)); where.URL != want || where.Name != strings.Replace(want, "127.0.0.1", "sae.local", 1) || len(where.Fingerprint) != 32*3-1 {
 		t.Errorf("%+v, want %s", where, want)
 	}
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}

@@ -108,7 +108,8 @@ func (s *Server) isUs(r *http.Request) bool {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		return a == s.cfg.Addr || local != nil && a == addrOf(local)
 	}
-	return slices.ContainsFunc(s.cfg.Names, func(n string) bool { return strings.EqualFold(n, host) })
+	names := append(slices.Clone(s.cfg.Names), s.src.LocalName())
+	return host != "" && slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) })
 }
 
 func addrOf(a net.Addr) netip.Addr {

@@ -40,6 +40,7 @@ func consoleOperations() []Declaration {
 // ConsoleStatus is where the console is.
 type ConsoleStatus struct {
 	URL         string `json:"url,omitempty"`         // empty: it is off, or not there yet
+	Name        string `json:"name,omitempty"`        // the URL by its name in .local; empty: it has none, or not yet
 	Fingerprint string `json:"fingerprint,omitempty"` // SHA-256 of its certificate, as browsers show it
 }
 

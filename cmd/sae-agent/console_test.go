@@ -2,9 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
@@ -75,10 +80,66 @@ func TestConsole(t *testing.T) {
 	if out := api(base+"/api/v1/phones/"+strangerMAC+"/remove", "-X", "POST"); !strings.HasSuffix(out, "\n403") {
 		t.Errorf("a viewer removes: %s", out)
 	}
+	// It is known by a name, through the firewall, and the certificate has it.
+	var st control.Status
+	labtest.Eventually(t, func() error {
+		if out, _ := a.run("status", "--json"); json.Unmarshal([]byte(out), &st) != nil || st.Console.Name == "" {
+			return errorOf("no name: " + out)
+		}
+		return nil
+	})
+	if st.Console.Name != strings.Replace(base, "192.168.1.1", "sae.local", 1) {
+		t.Errorf("the name is %s beside %s", st.Console.Name, base)
+	}
+	if got := resolve(t, desk, "sae.local."); got != "192.168.1.1" {
+		t.Errorf("sae.local is %s", got)
+	}
+	if out := browse(st.Console.Name+"/login", "--connect-to", "sae.local::192.168.1.1:"); !strings.HasSuffix(out, "\n200") {
+		t.Errorf("by its name: %s", out)
+	}
 	a.wan.Run("ip", "route", "replace", "192.168.1.0/24", "dev", "eth0")
 	if out, err := a.wan.Command("curl", "-sSk", "--max-time", "2", base).CombinedOutput(); err == nil {
 		t.Errorf("from the Internet: %s", out)
 	}
+}
+
+// resolve asks the LAN for the address of a name (RFC 6762 section 5.1).
+func resolve(t *testing.T, p phone, name string) (addr string) {
+	t.Helper()
+	query := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	packet, err := query.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, func() error {
+		var c *net.UDPConn
+		if err := p.Host.Host.Do(func() (err error) { c, err = net.ListenUDP("udp4", nil); return err }); err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := c.WriteToUDP(packet, &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}); err != nil {
+			return err
+		}
+		buf := make([]byte, 1500)
+		n, err := c.Read(buf)
+		if err != nil {
+			return err
+		}
+		var m dnsmessage.Message
+		if err := m.Unpack(buf[:n]); err != nil || len(m.Answers) != 1 {
+			return fmt.Errorf("%+v: %w", m, err)
+		}
+		a, ok := m.Answers[0].Body.(*dnsmessage.AResource)
+		if !ok {
+			return fmt.Errorf("%+v", m)
+		}
+		addr = net.IP(a.A[:]).String()
+		return nil
+	})
+	return addr
 }
 
 // errorOf is a text as an error.

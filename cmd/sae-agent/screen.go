@@ -82,6 +82,9 @@ func (r reader) printRest(w io.Writer, st control.Status, now time.Time) {
 	r.row(w, "Configuration", "%.12s, applied %s", st.Config.Applied, r.ago(now, st.Config.AppliedAt))
 	if c := st.Console; c.URL != "" {
 		r.row(w, "Console", "%s", c.URL)
+		if c.Name != "" {
+			r.row(w, "", "%s", c.Name)
+		}
 		r.row(w, "", "certificate's SHA-256 %s", c.Fingerprint)
 	}
 	r.network(w, st.Network)

@@ -17,12 +17,16 @@ import (
 	"github.com/sae-agent/sae-agent/agent/console/account"
 	"github.com/sae-agent/sae-agent/agent/console/audit"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/mdns"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
 const (
-	name = "console"
+	name     = "console"
+	nameMDNS = "mdns"
+	// label is the first part of its name in .local.
+	label = "sae"
 	// tokenDays is how long a token of the API is good unless something else is asked for.
 	tokenDays    = 365
 	maxTokenDays = 3650
@@ -45,6 +49,7 @@ type Part struct {
 	accounts *account.Store
 	orders   *audit.Log
 	server   atomic.Pointer[console.Server]
+	mdns     atomic.Pointer[mdns.Responder]
 }
 
 // New returns the part.
@@ -72,7 +77,7 @@ func (p *Part) Units() []part.Unit {
 		},
 		Build: func(_ context.Context, c console.Config) (part.Run[console.Config], error) {
 			s, err := console.New(c, console.Sources{
-				Dispatcher: p.deps.Dispatcher(), Accounts: p.accounts, Certificate: p.deps.Certificate, Version: p.deps.Version,
+				Dispatcher: p.deps.Dispatcher(), Accounts: p.accounts, Certificate: p.deps.Certificate, LocalName: p.localName, Version: p.deps.Version,
 			}, p.host.Logger(name))
 			if err != nil {
 				return part.Run[console.Config]{}, err
@@ -80,7 +85,39 @@ func (p *Part) Units() []part.Unit {
 			p.server.Store(s)
 			return part.Run[console.Config]{Run: s.Run}, nil
 		},
+	}), part.NewUnit(part.Spec[mdns.Config]{
+		Name: nameMDNS,
+		Desired: func(_ context.Context, in part.Input) (mdns.Config, bool, error) {
+			lan := in.Config.LAN
+			return mdns.Config{Interface: lan.Interface, Addr: lan.Address.Addr(), LAN: lan.Address.Masked(), Label: label}, in.Config.Console.Enabled, nil
+		},
+		Build: func(_ context.Context, c mdns.Config) (part.Run[mdns.Config], error) {
+			r := mdns.New(c, p.host.Logger(nameMDNS))
+			p.mdns.Store(r)
+			return part.Run[mdns.Config]{Run: r.Run}, nil
+		},
 	})}
+}
+
+// localName is the name in .local that is ours; empty while there is none.
+func (p *Part) localName() string {
+	if r := p.mdns.Load(); r != nil {
+		return r.Name()
+	}
+	return ""
+}
+
+// LocalNames are the names in .local that the certificate must have: the one that it is mostly, so that the certificate
+// need not change when it comes, and the one that is ours.
+func (p *Part) LocalNames() []string {
+	if !p.host.Running().Config.Console.Enabled {
+		return nil
+	}
+	names := []string{label + ".local"}
+	if n := p.localName(); n != "" && n != names[0] {
+		names = append(names, n)
+	}
+	return names
 }
 
 // Desired is where the console is, and who may come.

@@ -20,6 +20,7 @@ const (
 	portSIPS  = 5061 // SIP over TLS, RFC 3261 section 19.1.2
 	portHTTP  = 80   // FreePBX's pages
 	portHTTPS = 443
+	portMDNS  = 5353
 )
 
 // Facts are what the ruleset depends on besides the configuration.
@@ -115,7 +116,7 @@ func consoleServices(c *config.Config) (out []firewall.Service) {
 			out = append(out, s)
 		}
 	}
-	return out
+	return append(out, firewall.Service{Name: "the console's name in .local", Protocol: "udp", First: portMDNS, Last: portMDNS, LAN: true, LANOnly: true})
 }
 
 // ownServices are the ports that firewall.wan_allow and lan_allow have as numbers.
