@@ -67,6 +67,7 @@ lint: deps-build  ## gofmt, go vet, staticcheck
 bench: root deps-bench build asterisk-image  ## measure against other servers, which Debian's packages bring, and under attack
 	$(GO) run ./packaging/dev/bench
 	$(GO) run ./packaging/dev/bench/attack
+	$(GO) run ./packaging/dev/bench/console
 
 .PHONY: profile
 profile: root deps-bench  ## write CPU and allocation profiles of the daemon under each load into build/profiles
