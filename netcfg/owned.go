@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/google/renameio/v2"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // loadOwned reads which addresses we added before a restart. Without the file, or
@@ -22,6 +24,32 @@ func loadOwned(dir string) owned {
 		return make(owned)
 	}
 	return o
+}
+
+// Added returns the addresses that a Manager with that state directory has added and not removed, by card.
+func Added(stateDir string) map[string][]netip.Prefix { return loadOwned(stateDir) }
+
+// Release removes the addresses from a card that a Manager with that state directory, which has ended, has added.
+// Those of others stay. A card that is not there has none.
+func Release(stateDir, card string) error {
+	ours := loadOwned(stateDir)
+	if len(ours[card]) == 0 {
+		return nil
+	}
+	link, err := netlink.LinkByName(card)
+	if gone := (netlink.LinkNotFoundError{}); err != nil && !errors.As(err, &gone) {
+		return fmt.Errorf("netcfg: %s: %w", card, err)
+	}
+	for _, a := range ours[card] {
+		if err != nil {
+			break
+		}
+		if err := netlink.AddrDel(link, &netlink.Addr{IPNet: netOf(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("netcfg: remove %s from %s: %w", a, card, err)
+		}
+	}
+	delete(ours, card)
+	return ours.save(stateDir)
 }
 
 func (o owned) save(dir string) error {

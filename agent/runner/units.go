@@ -69,6 +69,24 @@ func (s Systemd) Unmask(ctx context.Context, unit string, start bool) error {
 	})
 }
 
+// Retire stops a unit that runs, and keeps it from starting with the machine.
+func (s Systemd) Retire(ctx context.Context, unit string) error {
+	all, err := s.Units(ctx, []string{unit})
+	if err != nil || !all[unit].Active {
+		return err
+	}
+	return s.manage(ctx, unit, "stop", func(c *dbus.Conn, done chan<- string) error {
+		if _, err := c.DisableUnitFilesContext(ctx, []string{unit}, false); err != nil {
+			return err
+		}
+		if err := c.ReloadContext(ctx); err != nil {
+			return err
+		}
+		_, err := c.StopUnitContext(ctx, unit, "replace", done)
+		return err
+	})
+}
+
 // Reload has a unit read its configuration again, or starts it anew.
 func (s Systemd) Reload(ctx context.Context, unit string) error {
 	return s.manage(ctx, unit, "reload", func(c *dbus.Conn, done chan<- string) error {

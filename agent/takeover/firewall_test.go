@@ -30,7 +30,7 @@ func TestFirewallIsTakenOverAndGivenBack(t *testing.T) {
 	if len(steps) != 1 || !strings.Contains(steps[0].String(), "disable FreePBX's own firewall: ") || !strings.Contains(steps[0].String(), "{allow: [2001:db8::/48, 203.0.113.7]}") {
 		t.Fatalf("%v", steps)
 	}
-	take := Takeover{Root: t.TempDir(), Record: filepath.Join(t.TempDir(), "done.json"), Fwconsole: fwconsole}
+	take := Takeover{System: new(fake), Root: t.TempDir(), Record: filepath.Join(t.TempDir(), "done.json"), Fwconsole: fwconsole}
 	if err := errors.Join(take.Do(t.Context(), steps), take.Undo(t.Context())); err != nil {
 		t.Fatal(err)
 	}

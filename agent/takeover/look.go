@@ -15,13 +15,16 @@ import (
 
 // Look gathers what Plan decides by. Holders are the units that hold UDP port 67
 // or 69; units tells how units are.
-func Look(ctx context.Context, root string, cards, holders []string, units func(context.Context, []string) (map[string]runner.UnitState, error)) (Machine, error) {
+func (t Takeover) Look(ctx context.Context, cards, holders []string, units func(context.Context, []string) (map[string]runner.UnitState, error)) (Machine, error) {
 	m := Machine{Cards: cards, Holders: holders, Files: make(map[string]string)}
 	var err error
 	if m.Units, err = units(ctx, slices.Concat(KnownUnits(), holders)); err != nil {
 		return m, err
 	}
 	for _, card := range cards {
+		if t.Cards.Addressed(card) {
+			m.Addressed = append(m.Addressed, card)
+		}
 		owners, _ := netcfg.Owners(ctx, card) // a card that is not there has none
 		for _, o := range owners {
 			if o.PID != 0 {
@@ -29,7 +32,7 @@ func Look(ctx context.Context, root string, cards, holders []string, units func(
 			}
 		}
 	}
-	return m, m.readFiles(root)
+	return m, m.readFiles(t.Root)
 }
 
 // readFiles reads the files of ifupdown, and those that an earlier takeover wrote.

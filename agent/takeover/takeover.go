@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/runner"
@@ -31,6 +32,7 @@ const (
 	WriteFile  Kind = "write-file"  // a whole file
 	ReloadUnit Kind = "reload-unit" // have it read its configuration again, after doing and undoing
 	EndProcess Kind = "end-process" // cannot be undone
+	TakeCard   Kind = "take-card"   // nothing to do, but to undo: its addresses go, its manager's come
 )
 
 // Step is one thing to do.
@@ -44,6 +46,9 @@ type Step struct {
 	After     string `json:"after,omitempty"`
 	PID       int    `json:"pid,omitempty"`
 	Program   string `json:"program,omitempty"`
+	Card      string `json:"card,omitempty"`
+	Ifupdown  bool   `json:"ifupdown,omitempty"`  // the card is brought up by ifup
+	Addressed bool   `json:"addressed,omitempty"` // it had an address that was not ours
 	Why       string `json:"why"`
 }
 
@@ -64,6 +69,8 @@ func (s Step) String() string {
 		what = fmt.Sprintf("end %s (process %d)", s.Program, s.PID)
 	case StopFirewall:
 		what = "disable FreePBX's own firewall"
+	case TakeCard:
+		what = "take " + s.Card
 	}
 	return what + ": " + s.Why
 }
@@ -73,6 +80,18 @@ type System interface {
 	Mask(ctx context.Context, unit string) error
 	Unmask(ctx context.Context, unit string, start bool) error
 	Reload(ctx context.Context, unit string) error
+	// Retire stops a unit that runs, and keeps it from starting with the machine.
+	Retire(ctx context.Context, unit string) error
+}
+
+// Cards is what cards are given back with.
+type Cards interface {
+	// Release removes the addresses that the agent has added.
+	Release(card string) error
+	// Ifup has ifupdown bring a card up.
+	Ifup(ctx context.Context, card string) error
+	// Addressed reports whether a card has an IPv4 address that is not the agent's.
+	Addressed(card string) bool
 }
 
 // Machine is what Plan decides by.
@@ -82,6 +101,8 @@ type Machine struct {
 	Cards   []string                    // to be ours
 	Clients []Client                    // DHCP clients that run for them
 	Files   map[string]string           // content of the files of ifupdown, by path
+
+	Addressed []string // cards with an address that is not ours
 
 	Firewall Firewall
 
@@ -101,20 +122,35 @@ const (
 	networkd       = "systemd-networkd.service"
 )
 
-// servers are DHCP and TFTP servers of Debian.
-var servers = []string{"isc-dhcp-server.service", "kea-dhcp4-server.service", "udhcpd.service", "tftpd-hpa.service", "atftpd.service"}
+// knownServers are DHCP and TFTP servers of Debian.
+var knownServers = []string{"isc-dhcp-server.service", "kea-dhcp4-server.service", "udhcpd.service", "tftpd-hpa.service", "atftpd.service"}
 
 // KnownUnits are the units whose state Plan wants to know.
-func KnownUnits() []string { return append([]string{networkManager, networkd}, servers...) }
+func KnownUnits() []string { return append([]string{networkManager, networkd}, knownServers...) }
 
 // Plan lists what to do. Nothing is to be done twice: what is as it should be has
 // no step.
 func Plan(m Machine) []Step {
-	return slices.Concat(planLeases(m), planServers(m), planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m), planFirewall(m))
+	managers := slices.Concat(planNetworkManager(m), planNetworkd(m), planIfupdown(m), planClients(m))
+	if len(managers) > 0 {
+		managers = append(managers, planCards(m)...)
+	}
+	return slices.Concat(planLeases(m), planServers(m), managers, planFirewall(m))
+}
+
+// planCards notes how each card was.
+func planCards(m Machine) (out []Step) {
+	for _, card := range m.Cards {
+		out = append(out, Step{
+			Kind: TakeCard, Card: card, Ifupdown: len(planIfupdown(Machine{Files: m.Files, Cards: []string{card}})) > 0,
+			Addressed: slices.Contains(m.Addressed, card), Why: "its addresses are those of the configuration",
+		})
+	}
+	return out
 }
 
 func planServers(m Machine) (out []Step) {
-	for _, unit := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(servers, m.Holders)))) {
+	for _, unit := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(knownServers, m.Holders)))) {
 		st, ok := m.Units[unit]
 		if ok && !st.Masked && (st.Active || st.Enabled) {
 			out = append(out, Step{Kind: StopUnit, Unit: unit, WasActive: st.Active, Why: "sae-agent serves DHCP and TFTP"})
@@ -191,6 +227,7 @@ func planClients(m Machine) (out []Step) {
 // Takeover does and undoes steps.
 type Takeover struct {
 	System System
+	Cards  Cards
 	// Fwconsole switches FreePBX's firewall.
 	Fwconsole Fwconsole
 	Root      string // of the machine's files; usually /
@@ -256,6 +293,8 @@ func (t Takeover) do(ctx context.Context, s Step) error {
 		return t.write(s.Path, s.After)
 	case StopFirewall:
 		return t.switchFirewall(ctx, "disable")
+	case TakeCard:
+		return nil
 	case EndProcess:
 		if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
@@ -265,41 +304,83 @@ func (t Takeover) do(ctx context.Context, s Step) error {
 	return fmt.Errorf("no such step: %q", s.Kind)
 }
 
-// Undo gives back what was taken, last first. It goes on after a failure; what
-// failed stays noted, and the reasons are returned.
+// agentUnits are our own. They are retired when everything is given back, since they hold the cards and the ports.
+var agentUnits = []string{"sae-agent.service", "sae-agent-boot.service"}
+
+// addressTime is how long a card's manager may take to give it an address again.
+const addressTime = 20 * time.Second
+
+// Undo gives back what was taken: the agent ends, files come back, then cards, and then servers, which want them to
+// have their addresses. It goes on after a failure; what failed stays noted, and the reasons are returned.
 func (t Takeover) Undo(ctx context.Context) error {
 	steps, err := t.Done()
-	if err != nil {
+	if err != nil || len(steps) == 0 {
 		return err
+	}
+	for _, unit := range agentUnits {
+		if err := t.System.Retire(ctx, unit); err != nil {
+			return fmt.Errorf("undo nothing, since the agent holds all: %w", err)
+		}
 	}
 	var left []Step
 	var errs []error
-	for _, s := range inUndoOrder(steps) {
-		if err := t.undo(ctx, s); err != nil {
-			left, errs = append([]Step{s}, left...), append(errs, fmt.Errorf("undo %q: %w", s, err))
+	for stage, some := range stages(steps) {
+		for _, s := range some {
+			if err := t.undo(ctx, s); err != nil {
+				left, errs = append([]Step{s}, left...), append(errs, fmt.Errorf("undo %q: %w", s, err))
+			}
+		}
+		if stage == cardsUp {
+			errs = append(errs, t.wait(ctx, some))
 		}
 	}
 	if len(left) > 0 {
 		return errors.Join(append(errs, t.note(left))...)
 	}
 	if err := os.Remove(t.Record); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("takeover: %w", err)
+		errs = append(errs, fmt.Errorf("takeover: %w", err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// inUndoOrder returns the steps from last to first, but reloads after the files
-// that they are for.
-func inUndoOrder(steps []Step) []Step {
-	var first, reloads []Step
+// Stages of giving back.
+const (
+	files = iota
+	cardsUp
+	servers
+)
+
+// stages returns the steps in the order of undoing, the last first in each stage.
+func stages(steps []Step) (out [servers + 1][]Step) {
 	for _, s := range slices.Backward(steps) {
-		if s.Kind == ReloadUnit {
-			reloads = append(reloads, s)
-		} else {
-			first = append(first, s)
+		stage := files
+		switch s.Kind {
+		case TakeCard:
+			stage = cardsUp
+		case ReloadUnit:
+			stage = cardsUp
+		case StopUnit, StopFirewall:
+			stage = servers
+		}
+		out[stage] = append(out[stage], s)
+	}
+	return out
+}
+
+// wait waits until the cards that had addresses have some again.
+func (t Takeover) wait(ctx context.Context, steps []Step) error {
+	ctx, cancel := context.WithTimeout(ctx, addressTime)
+	defer cancel()
+	for _, s := range steps {
+		for s.Kind == TakeCard && s.Addressed && !t.Cards.Addressed(s.Card) {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("undo: %s had an address before, and has none again: look at what manages it", s.Card)
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
 	}
-	return append(first, reloads...)
+	return nil
 }
 
 func (t Takeover) undo(ctx context.Context, s Step) error {
@@ -312,8 +393,18 @@ func (t Takeover) undo(ctx context.Context, s Step) error {
 		return t.restore(s)
 	case StopFirewall:
 		return t.switchFirewall(ctx, "start")
+	case TakeCard:
+		return t.giveBack(ctx, s)
 	}
 	return nil // a process does not come back by itself
+}
+
+// giveBack leaves a card to its manager. One that reloads its files finds it by itself.
+func (t Takeover) giveBack(ctx context.Context, s Step) error {
+	if err := t.Cards.Release(s.Card); err != nil || !s.Ifupdown {
+		return err
+	}
+	return t.Cards.Ifup(ctx, s.Card)
 }
 
 // restore puts a file back, unless somebody has edited it since.

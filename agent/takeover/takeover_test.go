@@ -102,6 +102,8 @@ func TestPlan(t *testing.T) {
 			[]string{
 				"write /etc/NetworkManager/conf.d/90-sae-agent.conf: NetworkManager leaves ens33 and ens34 alone",
 				"reload NetworkManager.service: it reads them",
+				"take ens33: its addresses are those of the configuration",
+				"take ens34: its addresses are those of the configuration",
 			},
 		},
 		"networkd": {
@@ -110,6 +112,7 @@ func TestPlan(t *testing.T) {
 				"write /etc/systemd/network/05-sae-agent.network: systemd-networkd leaves ens34 and routes that are not its own alone",
 				"write /etc/systemd/networkd.conf.d/90-sae-agent.conf: systemd-networkd leaves ens34 and routes that are not its own alone",
 				"reload systemd-networkd.service: it reads them",
+				"take ens34: its addresses are those of the configuration",
 			},
 		},
 		"ifupdown and its client": {
@@ -117,6 +120,8 @@ func TestPlan(t *testing.T) {
 			[]string{
 				"change /etc/network/interfaces: ifupdown leaves ens33 and ens34 alone",
 				"end dhclient (process 77): sae-agent asks for the address of ens33",
+				"take ens33: its addresses are those of the configuration",
+				"take ens34: its addresses are those of the configuration",
 			},
 		},
 		"done already": {
@@ -137,8 +142,9 @@ func TestPlan(t *testing.T) {
 
 // fake notes what was done to units, and fails on one.
 type fake struct {
-	did  []string
-	fail string
+	did       []string
+	fail      string
+	addressed bool // whether ens34 has an address
 }
 
 func (f *fake) note(what, unit string) error {
@@ -158,10 +164,21 @@ func (f *fake) Unmask(_ context.Context, unit string, start bool) error {
 }
 func (f *fake) Reload(_ context.Context, unit string) error { return f.note("reload", unit) }
 
+func (f *fake) Retire(_ context.Context, unit string) error { return f.note("retire", unit) }
+
+func (f *fake) Release(card string) error { return f.note("release", card) }
+
+func (f *fake) Ifup(_ context.Context, card string) error {
+	f.addressed = true
+	return f.note("ifup", card)
+}
+
+func (f *fake) Addressed(card string) bool { return card == "ens34" && f.addressed }
+
 // machine is a folder with a machine's files.
 func machine(t *testing.T) (Takeover, *fake) {
 	t.Helper()
-	root, f := t.TempDir(), new(fake)
+	root, f := t.TempDir(), &fake{addressed: true}
 	if err := os.MkdirAll(filepath.Join(root, "etc/network/interfaces.d"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -170,17 +187,17 @@ func machine(t *testing.T) (Takeover, *fake) {
 			t.Fatal(err)
 		}
 	}
-	return Takeover{System: f, Root: root, Record: filepath.Join(root, "state/takeover.json")}, f
+	return Takeover{System: f, Cards: f, Root: root, Record: filepath.Join(root, "state/takeover.json")}, f
 }
 
-func look(t *testing.T, root string) Machine {
+func look(t *testing.T, tk Takeover) Machine {
 	t.Helper()
 	states := func(context.Context, []string) (map[string]runner.UnitState, error) {
 		return map[string]runner.UnitState{
 			"isc-dhcp-server.service": {Active: true, Enabled: true}, "tftpd-hpa.service": {Enabled: true}, networkManager: {Active: true},
 		}, nil
 	}
-	m, err := Look(t.Context(), root, both, nil, states)
+	m, err := tk.Look(t.Context(), both, nil, states)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +229,7 @@ func TestUndoGivesEverythingBack(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	steps := append(Plan(look(t, tk.Root)), Step{Kind: EndProcess, PID: child.Process.Pid, Program: "sleep"})
+	steps := append(Plan(look(t, tk)), Step{Kind: EndProcess, PID: child.Process.Pid, Program: "sleep"})
 	if err := tk.Do(t.Context(), steps); err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +240,7 @@ func TestUndoGivesEverythingBack(t *testing.T) {
 	if after["/etc/network/interfaces"] != interfacesAfter || !strings.Contains(after["/etc/NetworkManager/conf.d/90-sae-agent.conf"], "interface-name:ens33;interface-name:ens34") {
 		t.Errorf("files: %q", after)
 	}
+	f.addressed = false // it is the agent's own now
 	if err := tk.Undo(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +249,9 @@ func TestUndoGivesEverythingBack(t *testing.T) {
 	}
 	want := []string{
 		"mask isc-dhcp-server.service", "mask tftpd-hpa.service", "reload NetworkManager.service",
-		"unmask tftpd-hpa.service", "unmask and start isc-dhcp-server.service", "reload NetworkManager.service",
+		"retire sae-agent.service", "retire sae-agent-boot.service",
+		"release ens34", "ifup ens34", "release ens33", "ifup ens33", "reload NetworkManager.service",
+		"unmask tftpd-hpa.service", "unmask and start isc-dhcp-server.service",
 	}
 	if diff := cmp.Diff(want, f.did); diff != "" {
 		t.Error(diff)
@@ -247,7 +267,7 @@ func TestFailures(t *testing.T) {
 	tk, f := machine(t)
 	before := tree(t, tk.Root)
 	f.fail = "tftpd-hpa.service"
-	err := tk.Do(t.Context(), Plan(look(t, tk.Root)))
+	err := tk.Do(t.Context(), Plan(look(t, tk)))
 	if err == nil || !strings.Contains(err.Error(), "stop and mask tftpd-hpa.service") {
 		t.Errorf("got %v", err)
 	}
@@ -271,7 +291,7 @@ func TestFailures(t *testing.T) {
 
 func TestEditedFileIsLeftAlone(t *testing.T) {
 	tk, _ := machine(t)
-	if err := tk.Do(t.Context(), Plan(look(t, tk.Root))); err != nil {
+	if err := tk.Do(t.Context(), Plan(look(t, tk))); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(tk.Root, "etc/network/interfaces")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
 	"github.com/sae-agent/sae-agent/agent/parts/firewall"
+	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 	"github.com/sae-agent/sae-agent/agent/takeover"
+	nft "github.com/sae-agent/sae-agent/firewall"
 )
 
 // takenOver is what takeover prints as JSON.
@@ -36,15 +40,19 @@ func newTakeoverCommand() *cobra.Command {
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
 sae-agent. FreePBX's own firewall is disabled, when ours is to filter. The clients of
-isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' gives everything back.`,
+isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends sae-agent and gives
+everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
 				return errors.New("systemd does not manage this machine: stop other servers by hand, 'sae-agent doctor' names them")
 			}
-			t := takeover.Takeover{System: runner.Systemd{}, Fwconsole: takeover.RunFwconsole, Root: "/", Record: filepath.Join(state, "takeover.json")}
+			t := takeover.Takeover{
+				System: runner.Systemd{}, Cards: takeover.MachineCards{StateDir: filepath.Join(state, "network")}, Fwconsole: takeover.RunFwconsole,
+				Root: "/", Record: filepath.Join(state, "takeover.json"),
+			}
 			if undo {
-				return undoTakeover(cmd, t, yes)
+				return undoTakeover(cmd, t, filepath.Join(state, "firewall"), yes)
 			}
 			facts, err := doctor.Look(cmd.Context(), factSource(cmd, path, state))
 			if err != nil {
@@ -65,7 +73,7 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	if facts.Config == nil {
 		return fmt.Errorf("the configuration says which cards are for sae-agent, but it cannot be read: %w", facts.ConfigErr)
 	}
-	m, err := takeover.Look(cmd.Context(), t.Root, ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
+	m, err := t.Look(cmd.Context(), ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
 	if err != nil {
 		return err
 	}
@@ -91,19 +99,54 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	for _, s := range steps {
 		lines = append(lines, s.String())
 	}
-	return agree(cmd, lines, yes, "Nothing stands in the way.", func() error { return t.Do(cmd.Context(), steps) })
+	return agree(cmd, lines, yes, "Nothing stands in the way.", func() error {
+		return errors.Join(t.Do(cmd.Context(), steps), followed(cmd))
+	})
 }
 
-func undoTakeover(cmd *cobra.Command, t takeover.Takeover, yes bool) error {
+// followTime is how long the agent may take to have what it was given.
+const followTime = 30 * time.Second
+
+// followed waits until the agent, if it runs, has the cards.
+func followed(cmd *cobra.Command) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), followTime)
+	defer cancel()
+	for {
+		st, err := control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
+		if err != nil && ctx.Err() == nil {
+			return nil // it does not run
+		}
+		i := slices.IndexFunc(st.Problems, func(p problem.Problem) bool { return p.ID == problem.CardManaged })
+		if err == nil && i < 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil {
+				return fmt.Errorf("all is done, but sae-agent does not answer: %w", err)
+			}
+			return fmt.Errorf("all is done, but not followed yet: %s", st.Problems[i].What)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// undoTakeover gives everything back. What the agent's rules would refuse, what comes back may need.
+func undoTakeover(cmd *cobra.Command, t takeover.Takeover, rules string, yes bool) error {
 	steps, err := t.Done()
 	if err != nil {
 		return err
 	}
 	var lines []string
+	if len(steps) > 0 {
+		lines = append(lines, "end sae-agent and its packet filter, also for the next start: systemctl enable --now sae-agent-boot sae-agent brings both back")
+	}
 	for _, s := range steps {
 		lines = append(lines, "undo: "+s.String())
 	}
-	return agree(cmd, lines, yes, "Nothing was taken over.", func() error { return t.Undo(cmd.Context()) })
+	return agree(cmd, lines, yes, "Nothing was taken over.", func() error {
+		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules))
+	})
 }
 
 // agree shows what would be done, asks, and does it.
