@@ -302,3 +302,45 @@ func TestSecondStartChangesNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A card that is given back keeps what others gave it, and goes down when that is nothing.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t)
+	r.start(netcfg.Config{LAN: staticLAN})
+	r.ip("-4 address show ens34", "192.168.1.1/24")
+	if err := r.process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	release := func() {
+		t.Helper()
+		var err error
+		r.host.Do(func() error { err = netcfg.Release(r.state, "ens34"); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.host.Addr("ens34", "10.9.9.9/24")
+	if got := netcfg.Added(r.state)["ens34"]; len(got) != 1 || got[0].String() != "192.168.1.1/24" {
+		t.Fatalf("added: %v", got)
+	}
+	release()
+	if out := r.host.Run("ip", "-br", "address", "show", "ens34"); strings.Contains(out, "192.168.1.1") || !strings.Contains(out, "10.9.9.9/24") || !strings.Contains(out, " UP ") {
+		t.Errorf("given back: %s", out)
+	}
+	if got := netcfg.Added(r.state)["ens34"]; got != nil {
+		t.Errorf("still noted: %v", got)
+	}
+	r.start(netcfg.Config{LAN: staticLAN})
+	r.ip("-4 address show ens34", "192.168.1.1/24")
+	if err := r.process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.host.Run("ip", "address", "delete", "10.9.9.9/24", "dev", "ens34")
+	release()
+	if out := r.host.Run("ip", "-br", "address", "show", "ens34"); strings.Contains(out, "192.168.1.1") || !strings.Contains(out, " DOWN ") {
+		t.Errorf("given back, with nothing left: %s", out)
+	}
+	r.host.Run("ip", "link", "delete", "ens34")
+	release()
+}

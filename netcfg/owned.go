@@ -30,26 +30,37 @@ func loadOwned(dir string) owned {
 func Added(stateDir string) map[string][]netip.Prefix { return loadOwned(stateDir) }
 
 // Release removes the addresses from a card that a Manager with that state directory, which has ended, has added.
-// Those of others stay. A card that is not there has none.
+// Those of others stay. A card that is left without any goes down, as it was before. One that is not there has none.
 func Release(stateDir, card string) error {
 	ours := loadOwned(stateDir)
 	if len(ours[card]) == 0 {
 		return nil
 	}
 	link, err := netlink.LinkByName(card)
-	if gone := (netlink.LinkNotFoundError{}); err != nil && !errors.As(err, &gone) {
+	if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {
+		return ours.forget(stateDir, card)
+	}
+	if err != nil {
 		return fmt.Errorf("netcfg: %s: %w", card, err)
 	}
 	for _, a := range ours[card] {
-		if err != nil {
-			break
-		}
 		if err := netlink.AddrDel(link, &netlink.Addr{IPNet: netOf(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("netcfg: remove %s from %s: %w", a, card, err)
 		}
 	}
-	delete(ours, card)
-	return ours.save(stateDir)
+	left, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err == nil && len(left) == 0 {
+		err = netlink.LinkSetDown(link)
+	}
+	if err != nil {
+		return fmt.Errorf("netcfg: give %s back: %w", card, err)
+	}
+	return ours.forget(stateDir, card)
+}
+
+func (o owned) forget(stateDir, card string) error {
+	delete(o, card)
+	return o.save(stateDir)
 }
 
 func (o owned) save(dir string) error {

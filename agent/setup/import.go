@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/setup/dhcpdconf"
 )
 
@@ -19,6 +20,39 @@ type Sources struct {
 	Own []netip.Prefix
 	// Lookup finds the addresses of names; nil: names are not looked up.
 	Lookup func(name string) []netip.Addr
+}
+
+// Units of the DHCP servers whose files are read.
+const (
+	iscUnit     = "isc-dhcp-server.service"
+	dnsmasqUnit = "dnsmasq.service"
+	keaUnit     = "kea-dhcp4-server.service"
+)
+
+// ServerUnits are those units.
+func ServerUnits() []string { return []string{iscUnit, dnsmasqUnit, keaUnit} }
+
+// Servers counts the servers whose files are there.
+func (s Sources) Servers() (n int) {
+	for _, file := range []string{s.DHCPD, s.Dnsmasq, s.Kea} {
+		if file != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// OnlyRunning leaves out the files of servers that do not run, if one does: packages bring examples.
+func (s *Sources) OnlyRunning(units map[string]runner.UnitState) {
+	only := *s
+	for unit, file := range map[string]*string{iscUnit: &only.DHCPD, dnsmasqUnit: &only.Dnsmasq, keaUnit: &only.Kea} {
+		if !units[unit].Active {
+			*file = ""
+		}
+	}
+	if only.Servers() > 0 {
+		*s = only
+	}
 }
 
 // Import makes a configuration out of these files, on top of what Draft made of the machine. The notes say what is not

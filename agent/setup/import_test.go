@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
@@ -97,4 +98,23 @@ func FuzzImportOthers(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Packages bring examples: of several servers, the file of the one that runs is read.
+func TestTheServerThatRunsIsRead(t *testing.T) {
+	both := Sources{DHCPD: "dhcpd.conf", Dnsmasq: "dnsmasq.conf"}
+	for name, c := range map[string]struct {
+		units map[string]runner.UnitState
+		want  Sources
+	}{
+		"one runs":  {map[string]runner.UnitState{"dnsmasq.service": {Active: true}, "isc-dhcp-server.service": {Enabled: true}}, Sources{Dnsmasq: "dnsmasq.conf"}},
+		"none runs": {map[string]runner.UnitState{"isc-dhcp-server.service": {Enabled: true}}, both},
+		"both run":  {map[string]runner.UnitState{"dnsmasq.service": {Active: true}, "isc-dhcp-server.service": {Active: true}}, both},
+	} {
+		got := both
+		got.OnlyRunning(c.units)
+		if got.DHCPD != c.want.DHCPD || got.Dnsmasq != c.want.Dnsmasq || got.Servers() != c.want.Servers() {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
 }

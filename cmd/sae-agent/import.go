@@ -17,6 +17,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/durable"
+	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/setup"
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 )
@@ -112,19 +113,23 @@ func (o importOptions) sources(cmd *cobra.Command, m setup.Machine, lan string) 
 		src.TFTP = o.tftp
 	}
 	named := cmd.Flags().Changed("dhcpd-conf") || cmd.Flags().Changed("dnsmasq-conf") || cmd.Flags().Changed("kea-conf")
-	servers := 0
 	for flag, file := range map[string]*string{"dhcpd-conf": &src.DHCPD, "dnsmasq-conf": &src.Dnsmasq, "kea-conf": &src.Kea, "tftp-root": &src.TFTP} {
 		_, err := os.Stat(*file)
 		if usual := !cmd.Flags().Changed(flag); usual && (errors.Is(err, os.ErrNotExist) || named && flag != "tftp-root") {
 			*file = "" // the usual place has none, or another server was named
 		}
-		if *file != "" && flag != "tftp-root" {
-			servers++
-		}
 	}
+	if !named && src.Servers() > 1 && runner.Here() {
+		units, err := runner.Systemd{}.Units(cmd.Context(), setup.ServerUnits())
+		if err != nil {
+			return src, err
+		}
+		src.OnlyRunning(units)
+	}
+	servers := src.Servers()
 	switch {
 	case servers > 1:
-		return src, &usageError{errors.New("there are configurations of several DHCP servers: name one of them with --dhcpd-conf, --dnsmasq-conf or --kea-conf")}
+		return src, &usageError{errors.New("there are configurations of several DHCP servers, and not one of them alone runs: name one of them with --dhcpd-conf, --dnsmasq-conf or --kea-conf")}
 	case servers == 0 && src.TFTP == "":
 		return src, &usageError{errors.New("there is nothing to import: name it with --dhcpd-conf, --dnsmasq-conf, --kea-conf or --tftp-root")}
 	}

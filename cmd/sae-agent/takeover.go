@@ -40,8 +40,8 @@ func newTakeoverCommand() *cobra.Command {
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
 sae-agent. FreePBX's own firewall is disabled, when ours is to filter. The clients of
-isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends sae-agent and gives
-everything back.`,
+isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends sae-agent and
+gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
