@@ -168,7 +168,10 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 	}
 	plan := a.plan(ctx, next)
 	if bytes.Equal(next.data, a.current.Load().data) {
-		host{a}.Changed() // what has failed is tried again
+		again := *a.current.Load()
+		again.Generation++ // what has failed is tried again at once
+		a.current.Store(&again)
+		host{a}.Changed()
 		return plan, nil
 	}
 	if o.Confirm == 0 && !o.Force {

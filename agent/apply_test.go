@@ -69,6 +69,18 @@ func TestNoChangeLocksOutItsAuthor(t *testing.T) {
 	}
 }
 
+// An apply of what runs has what failed tried again at once, not after its delay: each generation is.
+func TestApplyOfWhatRunsTriesAgain(t *testing.T) {
+	a, _ := newAgent(t, slog.New(slog.DiscardHandler), tenLines)
+	before := a.Running()
+	if _, err := a.applyFile(t.Context(), control.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if after := a.Running(); after.Generation <= before.Generation || after.Config != before.Config {
+		t.Errorf("generation %d after %d", after.Generation, before.Generation)
+	}
+}
+
 // init knows what runs, or ran last.
 func TestCurrentOffline(t *testing.T) {
 	a, write := newAgent(t, slog.New(slog.DiscardHandler), tenLines)

@@ -107,8 +107,22 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 // followTime is how long the agent may take to have what it was given.
 const followTime = 30 * time.Second
 
-// followed waits until the agent, if it runs, has the cards.
+// followed waits until the agent, if it runs, has the cards and what it failed to do while others had them.
 func followed(cmd *cobra.Command) error {
+	if err := cardsFollow(cmd); err != nil {
+		return err
+	}
+	p, err := ask(cmd, control.GetPlan, control.None{})
+	if err != nil || len(p.Config) > 0 {
+		return nil // the file is for the operator to apply
+	}
+	if p, err = ask(cmd, control.ApplyConfig, control.ApplyOptions{}); err != nil {
+		return nil // a change that waits for its confirmation
+	}
+	return behind(p)
+}
+
+func cardsFollow(cmd *cobra.Command) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), followTime)
 	defer cancel()
 	for {

@@ -20,6 +20,7 @@ type former struct {
 	says    []string // what doctor says of it
 	uplink  bool     // ens33 has its address by it
 	managed bool     // so has ens34
+	named   bool     // it has a phone's file
 }
 
 const seedDHCP = `subnet 192.168.1.0 netmask 255.255.255.0 {
@@ -31,10 +32,10 @@ const seedDHCP = `subnet 192.168.1.0 netmask 255.255.255.0 {
 
 const seedPhone = `#!version:1.0.0.1
 account.1.enable = 1
-account.1.label = 100
-account.1.display_name = Alice
-account.1.auth_name = 100
-account.1.user_name = 100
+account.1.label = 200
+account.1.display_name = Zoe
+account.1.auth_name = 200
+account.1.user_name = 200
 account.1.password = vO7x2kQp9aLm
 account.1.sip_server.1.address = 192.168.1.1
 lang.gui = French
@@ -69,13 +70,13 @@ var formers = map[string]former{
 		setUp: ifupdownBoth + `printf 'INTERFACESv4="ens34"\n' > /etc/default/isc-dhcp-server
 			cat > /etc/dhcp/dhcpd.conf <<'END'
 ` + seedDHCP + `END
-			mkdir -p /tftpboot && cat > /tftpboot/001565000001.cfg <<'END'
+			mkdir -p /tftpboot && cat > /tftpboot/001565000009.cfg <<'END'
 ` + seedPhone + `END
 			sed -i 's|^TFTP_DIRECTORY=.*|TFTP_DIRECTORY="/tftpboot"|' /etc/default/tftpd-hpa
 			systemctl enable --quiet isc-dhcp-server tftpd-hpa; systemctl start isc-dhcp-server tftpd-hpa`, // --now would start no init script
 		server: "isc-dhcp-server.service",
 		says:   []string{"dhcpd (isc-dhcp-server.service) answers DHCP", "in.tftpd (tftpd-hpa.service) answers TFTP", "ifupdown (/etc/network/interfaces) manages ens34"},
-		uplink: true, managed: true,
+		uplink: true, managed: true, named: true,
 	},
 	"dnsmasq": {
 		setUp: ifupdownBoth + `printf 'interface=ens34\nbind-interfaces\nport=0\ndhcp-range=192.168.1.10,192.168.1.100,1h\ndhcp-option=66,192.168.1.1\nenable-tftp\ntftp-root=/srv/tftp\n' > /etc/dnsmasq.conf
@@ -142,12 +143,20 @@ func (m *machine) moveIn(f former) {
 		m.sh("sae-agent import --yes")
 	}
 	m.eventually("sae-agent doctor", f.says...)
-	m.writePhones()
+	if !f.named {
+		m.writePhones()
+	}
 	m.sh("sed -i '/^dhcp:/,/^[a-z]/s/enabled: false/enabled: true/' /etc/sae-agent/config.yaml") // as its comment says
 	if out, err := m.try("sae-agent apply"); f.server != "" && (err == nil || !strings.Contains(out, strings.TrimSuffix(f.server, ".service"))) {
 		m.t.Errorf("applied while another serves: %v\n%s", err, out)
 	}
 	m.sh("sae-agent takeover --yes && sae-agent apply")
+	if f.named {
+		m.eventually("sae-agent phones --json", "00:15:65:00:00:09")
+		m.sh(`sae-agent phones add 00:15:65:00:00:01 --model T42U --extension 100 --name Alice
+			sae-agent phones add 00:15:65:00:00:02 --model T54W --extension 101 --name Bob
+			sae-agent phones add 00:15:65:00:00:03 --model T46S --extension 102 --name Carol`)
+	}
 	m.eventually("sae-agent doctor", "!answers DHCP", "!manages ens34")
 }
 
