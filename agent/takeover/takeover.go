@@ -49,6 +49,8 @@ type Step struct {
 	Card      string `json:"card,omitempty"`
 	Ifupdown  bool   `json:"ifupdown,omitempty"`  // the card is brought up by ifup
 	Addressed bool   `json:"addressed,omitempty"` // it had an address that was not ours
+	Container string `json:"container,omitempty"`
+	Restart   string `json:"restart,omitempty"` // the container's policy
 	Why       string `json:"why"`
 }
 
@@ -71,6 +73,8 @@ func (s Step) String() string {
 		what = "disable FreePBX's own firewall"
 	case TakeCard:
 		what = "take " + s.Card
+	case StopContainer:
+		what = "stop the container " + s.Container
 	}
 	return what + ": " + s.Why
 }
@@ -105,6 +109,7 @@ type Machine struct {
 	Addressed []string // cards with an address that is not ours
 
 	Firewall Firewall
+	Updaters []Container
 
 	// Leases are those of the DHCP servers, and LeasesPath is where ours looks for them.
 	Leases     []leasefile.Lease
@@ -135,7 +140,7 @@ func Plan(m Machine) []Step {
 	if len(managers) > 0 {
 		managers = append(managers, planCards(m)...)
 	}
-	return slices.Concat(planLeases(m), planServers(m), managers, planFirewall(m))
+	return slices.Concat(planLeases(m), planServers(m), managers, planFirewall(m), planUpdaters(m))
 }
 
 // planCards notes how each card was.
@@ -230,6 +235,7 @@ type Takeover struct {
 	Cards  Cards
 	// Fwconsole switches FreePBX's firewall.
 	Fwconsole Fwconsole
+	Docker    Docker
 	Root      string // of the machine's files; usually /
 	Record    string // file in which to note what was done
 }
@@ -295,6 +301,8 @@ func (t Takeover) do(ctx context.Context, s Step) error {
 		return t.switchFirewall(ctx, "disable")
 	case TakeCard:
 		return nil
+	case StopContainer:
+		return t.stopContainer(ctx, s)
 	case EndProcess:
 		if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
@@ -359,7 +367,7 @@ func stages(steps []Step) (out [servers + 1][]Step) {
 			stage = cardsUp
 		case ReloadUnit:
 			stage = cardsUp
-		case StopUnit, StopFirewall:
+		case StopUnit, StopFirewall, StopContainer:
 			stage = servers
 		}
 		out[stage] = append(out[stage], s)
@@ -395,6 +403,8 @@ func (t Takeover) undo(ctx context.Context, s Step) error {
 		return t.switchFirewall(ctx, "start")
 	case TakeCard:
 		return t.giveBack(ctx, s)
+	case StopContainer:
+		return t.startContainer(ctx, s)
 	}
 	return nil // a process does not come back by itself
 }

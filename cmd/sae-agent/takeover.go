@@ -39,7 +39,8 @@ func newTakeoverCommand() *cobra.Command {
 		Long: `Show what stands in the appliance's way on this machine, ask, and remove it:
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
-sae-agent. FreePBX's own firewall is disabled, when ours is to filter. The clients of
+sae-agent. FreePBX's own firewall is disabled, when ours is to filter, and Watchtower
+is stopped, when there are stacks: it would update their containers. The clients of
 isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends sae-agent and
 gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
@@ -48,7 +49,7 @@ gives everything back.`,
 				return errors.New("systemd does not manage this machine: stop other servers by hand, 'sae-agent doctor' names them")
 			}
 			t := takeover.Takeover{
-				System: runner.Systemd{}, Cards: takeover.MachineCards{StateDir: filepath.Join(state, "network")}, Fwconsole: takeover.RunFwconsole,
+				System: runner.Systemd{}, Cards: takeover.MachineCards{StateDir: filepath.Join(state, "network")}, Fwconsole: takeover.RunFwconsole, Docker: takeover.RunDocker,
 				Root: "/", Record: filepath.Join(state, "takeover.json"),
 			}
 			if undo {
@@ -82,6 +83,11 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	} else if others.Sangoma && facts.Config.Firewall.Enabled {
 		if m.Firewall, err = takeover.LookAtFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
 			return err
+		}
+	}
+	if stacks := facts.Config.Stacks; stacks.Jitsi.Enabled || stacks.Nextcloud.Enabled {
+		if m.Updaters, err = takeover.Updaters(cmd.Context(), t.Docker); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for containers that update others: %v\n", err)
 		}
 	}
 	if facts.Config.DHCP.Enabled {

@@ -149,6 +149,8 @@ func Base(image Image, s Site, limit int64) ComposeService {
 		Image: image.Ref(), PullPolicy: "never", Restart: "unless-stopped",
 		MemLimit: fmt.Sprintf("%dm", limit>>20), PidsLimit: 1024, SecurityOpt: []string{"no-new-privileges:true"},
 		Environment: map[string]string{"TZ": s.Timezone},
+		// Versions change by an update of ours, which can be undone, not by Watchtower's.
+		Labels: map[string]string{"com.centurylinklabs.watchtower.enable": "false"},
 		// A program that talks much must not fill the disk.
 		Logging: Logging{Driver: "json-file", Options: map[string]string{"max-size": "10m", "max-file": "3"}},
 	}
@@ -227,9 +229,6 @@ func (v *ComposeService) Follow(files ...File) {
 	for _, f := range files {
 		fmt.Fprintf(h, "%s %d\n", f.Path, len(f.Content))
 		h.Write(f.Content)
-	}
-	if v.Labels == nil {
-		v.Labels = make(map[string]string)
 	}
 	v.Labels["sae-agent.files"] = hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -2,7 +2,6 @@ package system
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,45 +136,4 @@ func addresses(r result) map[string]string {
 		out[p.MAC] = p.Address
 	}
 	return out
-}
-
-// The machine of the manual procedure: isc-dhcp-server, tftpd-hpa and ifupdown do
-// what sae-agent is to do. takeover makes room, and gives everything back.
-func TestTakeover(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.boot()
-	m.sh(`printf 'auto lo ens34\niface lo inet loopback\niface ens34 inet static\n  address 192.168.1.1/24\n' > /etc/network/interfaces
-		systemctl enable --now --quiet networking
-		printf 'subnet 192.168.1.0 netmask 255.255.255.0 { range 192.168.1.10 192.168.1.100; option tftp-server-name "192.168.1.1"; }\n' > /etc/dhcp/dhcpd.conf
-		printf 'INTERFACESv4="ens34"\n' > /etc/default/isc-dhcp-server
-		systemctl enable --quiet isc-dhcp-server tftpd-hpa; systemctl start isc-dhcp-server tftpd-hpa`) // --now would start no init script
-	m.install()
-	old := "systemctl is-active isc-dhcp-server tftpd-hpa; cat /etc/network/interfaces"
-	before := m.sh(old)
-	m.eventually("sae-agent status", "dhcp.enabled is false")
-	m.sh("rm /etc/sae-agent/config.yaml && sae-agent import --tftp-root=")
-	m.eventually("sae-agent doctor", "dhcpd (isc-dhcp-server.service) answers DHCP", "in.tftpd (tftpd-hpa.service) answers TFTP", "ifupdown (/etc/network/interfaces) manages ens34")
-	m.writePhones()
-	if out, err := m.try("sae-agent apply"); err == nil || !strings.Contains(out, "systemctl disable --now isc-dhcp-server") {
-		t.Errorf("applied while others serve: %v\n%s", err, out)
-	}
-	if out, err := m.try("echo n | sae-agent takeover"); err == nil || !strings.Contains(out, "stop and mask isc-dhcp-server.service") {
-		t.Errorf("takeover without consent: %v\n%s", err, out)
-	}
-	m.sh("sae-agent takeover --yes")
-	m.eventually("sae-agent doctor", "!answers", "!manages")
-	m.phonesBoot()
-	m.reboot()
-	m.eventually("systemctl is-active isc-dhcp-server tftpd-hpa", "inactive", "!\nactive")
-	m.phonesBoot()
-
-	m.sh("apt-get -q -y purge sae-agent")
-	if after := m.sh(old); after != before {
-		t.Errorf("not given back:\n%s\nit was:\n%s", after, before)
-	}
-	m.sh("ifup --force ens34")
-	desk := m.lab.Host("desk")
-	m.lan.Plug(desk, "eth0")
-	desk.Run("dhclient", "-1", "-v", "-lf", filepath.Join(t.TempDir(), "leases"), "eth0")
 }

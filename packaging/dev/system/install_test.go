@@ -99,36 +99,6 @@ func TestInstallRebootPurge(t *testing.T) {
 	}
 }
 
-// Whoever manages the uplink goes on doing so, and a session over it lives on.
-func TestUplinkIsLeftToItsManager(t *testing.T) {
-	t.Parallel()
-	for _, manager := range []string{"NetworkManager", "systemd-networkd"} {
-		t.Run(manager, func(t *testing.T) {
-			t.Parallel()
-			m := newMachine(t)
-			m.boot()
-			address := m.manage(manager)
-			operator := m.ssh(m.provider, address)
-			m.install()
-			if manager == "NetworkManager" { // it has all cards, used or not
-				m.eventually("sae-agent status", "manages ens34, so sae-agent does not", "sae-agent takeover")
-				m.sh("sae-agent takeover --yes")
-			}
-			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
-			m.namePhones()
-			m.phonesBoot()
-			operator.alive()
-			m.reboot()
-			m.eventually("sae-agent status", "ens33 (external) up "+address, "ens34 (static) up 192.168.1.1/24")
-			m.phonesBoot()
-			m.sh("sae-agent takeover --undo --yes")
-			if manager == "NetworkManager" {
-				m.eventually("nmcli -t -f DEVICE,STATE device", "ens34:", "!ens34:unmanaged")
-			}
-		})
-	}
-}
-
 // A LAN card that is in use is not taken, whoever set it up, and a session over it lives on.
 func TestCardInUseIsNotTaken(t *testing.T) {
 	t.Parallel()

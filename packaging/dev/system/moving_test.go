@@ -150,6 +150,9 @@ func (m *machine) moveIn(f former) {
 	if out, err := m.try("sae-agent apply"); f.server != "" && (err == nil || !strings.Contains(out, strings.TrimSuffix(f.server, ".service"))) {
 		m.t.Errorf("applied while another serves: %v\n%s", err, out)
 	}
+	if out, err := m.try("echo n | sae-agent takeover"); err == nil || f.server != "" && !strings.Contains(out, "stop and mask "+f.server) {
+		m.t.Errorf("takeover without consent: %v\n%s", err, out)
+	}
 	m.sh("sae-agent takeover --yes && sae-agent apply")
 	if f.named {
 		m.eventually("sae-agent phones --json", "00:15:65:00:00:09")

@@ -1,0 +1,88 @@
+package takeover
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+)
+
+// StopContainer stops a container and keeps Docker from starting it again.
+const StopContainer Kind = "stop-container"
+
+// Container is a container that is not ours.
+type Container struct {
+	Name, Image string
+	Restart     string // Docker's restart policy
+}
+
+// Docker runs 'docker WORDS' and returns what it printed.
+type Docker func(ctx context.Context, words ...string) (string, error)
+
+// RunDocker is the Docker of this machine.
+func RunDocker(ctx context.Context, words ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "docker", words...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", words[0], err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// watchtower is the name of an image that updates every container of its machine when a newer image comes, whoever
+// made it: containrrr/watchtower, and those who went on with it.
+var watchtower = regexp.MustCompile(`(^|/)watchtower(:|@|$)`)
+
+// Updaters returns the containers that run and would update those of the stacks.
+func Updaters(ctx context.Context, docker Docker) (out []Container, err error) {
+	ids, err := docker(ctx, "ps", "--quiet", "--no-trunc")
+	if err != nil || strings.TrimSpace(ids) == "" {
+		return nil, err
+	}
+	text, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
+	if err != nil {
+		return nil, err
+	}
+	var all []struct {
+		Name       string
+		Config     struct{ Image string }
+		HostConfig struct{ RestartPolicy struct{ Name string } }
+	}
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, fmt.Errorf("docker inspect: %w", err)
+	}
+	for _, c := range all {
+		if watchtower.MatchString(c.Config.Image) {
+			out = append(out, Container{strings.TrimPrefix(c.Name, "/"), c.Config.Image, c.HostConfig.RestartPolicy.Name})
+		}
+	}
+	return out, nil
+}
+
+func planUpdaters(m Machine) (out []Step) {
+	for _, c := range m.Updaters {
+		out = append(out, Step{
+			Kind: StopContainer, Container: c.Name, Restart: c.Restart,
+			Why: c.Image + " updates containers without asking whether the data can follow; the other containers that it updated are yours to update now",
+		})
+	}
+	return out
+}
+
+func (t Takeover) stopContainer(ctx context.Context, s Step) error {
+	// In this order: one that ends again and again cannot be updated between two starts.
+	if _, err := t.Docker(ctx, "stop", s.Container); err != nil {
+		return err
+	}
+	_, err := t.Docker(ctx, "update", "--restart=no", s.Container)
+	return err
+}
+
+func (t Takeover) startContainer(ctx context.Context, s Step) error {
+	if _, err := t.Docker(ctx, "update", "--restart="+s.Restart, s.Container); err != nil {
+		return err
+	}
+	_, err := t.Docker(ctx, "start", s.Container)
+	return err
+}

@@ -1,0 +1,70 @@
+package takeover
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+func TestWatchtowersName(t *testing.T) {
+	for image, want := range map[string]bool{
+		"containrrr/watchtower": true, "docker.io/containrrr/watchtower:latest": true, "nickfedor/watchtower@sha256:00": true, "watchtower": true,
+		"ghcr.io/linuxserver/nextcloud:latest": false, "example/watchtower-exporter": false, "example/mywatchtower": false,
+	} {
+		if got := watchtower.MatchString(image); got != want {
+			t.Errorf("%s: %v", image, got)
+		}
+	}
+}
+
+// With Docker itself: a Watchtower that runs is stopped, stays so when Docker starts anew, and is given back with its
+// policy. Other containers run on.
+func TestWatchtowerIsStoppedAndGivenBack(t *testing.T) {
+	l := labtest.New(t)
+	e := dockertest.New(t, l.Host("appliance"))
+	docker := func(ctx context.Context, words ...string) (string, error) {
+		out, err := exec.CommandContext(ctx, dockertest.Docker, append([]string{"--host", "unix://" + e.Socket}, words...)...).CombinedOutput()
+		return string(out), err
+	}
+	e.Docker("import", filepath.Join(dockertest.Build(t), "_images", "proxy.tar"), "containrrr/watchtower:latest") // any program that stays
+	e.Docker("tag", "containrrr/watchtower:latest", "example/app:latest")
+	for name, image := range map[string]string{"watchtower": "containrrr/watchtower", "app": "example/app"} {
+		e.Docker("run", "--detach", "--network=none", "--restart=unless-stopped", "--name="+name, image, "/usr/bin/caddy", "run")
+	}
+
+	found, err := Updaters(t.Context(), docker)
+	if err != nil || len(found) != 1 || found[0] != (Container{"watchtower", "containrrr/watchtower", "unless-stopped"}) {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	tk := Takeover{System: new(fake), Docker: docker, Root: t.TempDir(), Record: filepath.Join(t.TempDir(), "done.json")}
+	if err := tk.Do(t.Context(), Plan(Machine{Updaters: found})); err != nil {
+		t.Fatal(err)
+	}
+	running := func() string { return strings.Join(strings.Fields(e.Docker("ps", "--format={{.Names}}")), " ") }
+	e.Stop()
+	e.Start()
+	labtest.Eventually(t, func() error {
+		if got := running(); got != "app" {
+			return fmt.Errorf("after Docker's restart: %q run", got)
+		}
+		return nil
+	})
+	if left, err := Updaters(t.Context(), docker); err != nil || len(left) > 0 {
+		t.Errorf("still there: %v, %v", left, err)
+	}
+	if err := tk.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Updaters(t.Context(), docker); err != nil || len(again) != 1 || again[0] != found[0] {
+		t.Errorf("given back: %+v, %v", again, err)
+	}
+}
