@@ -159,7 +159,7 @@ func undoTakeover(cmd *cobra.Command, t takeover.Takeover, rules string, yes boo
 	}
 	var lines []string
 	if len(steps) > 0 {
-		lines = append(lines, "end sae-agent and its packet filter, also for the next start: systemctl enable --now sae-agent-boot sae-agent brings both back")
+		lines = append(lines, "the daemon and its packet filter end, also for the next start; they come back by systemctl enable --now sae-agent-boot sae-agent")
 	}
 	for _, s := range steps {
 		lines = append(lines, "undo: "+s.String())

@@ -69,6 +69,7 @@ func (f *fake) Unmask(_ context.Context, unit string, _ bool) error {
 	f.note("unmask %s", unit)
 	return nil
 }
+func (f *fake) Retire(_ context.Context, unit string) error { f.note("retire %s", unit); return nil }
 func (f *fake) Units(_ context.Context, names []string) (map[string]runner.UnitState, error) {
 	out := make(map[string]runner.UnitState)
 	for _, n := range names {
