@@ -41,8 +41,8 @@ other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
 sae-agent. FreePBX's own firewall is disabled, when ours is to filter, and Watchtower
 is stopped, when there are stacks: it would update their containers. The clients of
-isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends sae-agent and
-gives everything back.`,
+isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends the daemon
+and gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
