@@ -251,7 +251,7 @@ const readyTime = 20 * time.Second
 // proveReady asks the application itself, ends a standstill that nobody wants any
 // more, and does what is to be done inside.
 func (s *stack) proveReady(ctx context.Context, p *kind.Project, limit time.Duration) error {
-	if err := s.untilReady(ctx, p, limit); err != nil {
+	if err := s.untilReady(ctx, p, limit, false); err != nil {
 		return s.withExcerpt(ctx, p, err)
 	}
 	if k, ok := s.kind().(kind.SetUpper); ok && !s.setUp {
@@ -270,16 +270,19 @@ func (s *stack) proveReady(ctx context.Context, p *kind.Project, limit time.Dura
 	return nil
 }
 
-// untilReady asks until the application is ready.
-func (s *stack) untilReady(ctx context.Context, p *kind.Project, limit time.Duration) error {
+// untilReady asks until the application is ready. It may stand still because we had it do so, or because somebody
+// began a work that he did not end.
+func (s *stack) untilReady(ctx context.Context, p *kind.Project, limit time.Duration, byUs bool) error {
 	in := s.inside(p, "inside")
 	for deadline := time.Now().Add(limit); ; pause.For(ctx, time.Second) {
 		r, err := s.kind().Ready(ctx, in)
 		if err == nil && !r.Held {
 			return nil
 		}
-		if err == nil { // nobody works on the stack but us, and we do not hold it
-			s.log.Warn("the application stands still, and nobody wants it to: it goes on")
+		if err == nil { // nobody works on the stack but us
+			if !byUs {
+				s.log.Warn("the application stands still, and nobody wants it to: it goes on")
+			}
 			err = s.kind().(kind.Holder).Hold(ctx, in, false)
 		}
 		switch {

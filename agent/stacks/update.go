@@ -242,7 +242,7 @@ func (s *stack) switchTo(ctx context.Context, to map[string]kind.Image) error {
 		return err
 	}
 	s.step("proving")
-	if err := s.untilReady(ctx, p, s.opts.Proving); err != nil {
+	if err := s.untilReady(ctx, p, s.opts.Proving, true); err != nil {
 		return s.withExcerpt(ctx, p, err)
 	}
 	return s.applied(digestOf(p))
