@@ -28,7 +28,7 @@ type Policy string
 const (
 	Deny    Policy = "deny"    // refused
 	Approve Policy = "approve" // they wait for Service.Approve
-	Auto    Policy = "auto"    // each gets a free extension, until Config.AutoUntil
+	Auto    Policy = "auto"    // each gets a free extension, or Deps.Adopt is asked to make one, until Config.AutoUntil
 )
 
 // Config is the phones as they should be.
@@ -72,6 +72,9 @@ type Deps struct {
 	Now      func() time.Time // default time.Now
 	// OnChange is told when the approved phones have changed. It must not block.
 	OnChange func()
+	// Adopt is told of an unknown phone that may have an extension by itself, when no one that exists is free. It must not
+	// block.
+	Adopt func(mac net.HardwareAddr)
 }
 
 // Request is one request for a file.

@@ -82,8 +82,8 @@ func (s *Service) owner(extension string) (net.HardwareAddr, bool) {
 	return nil, false
 }
 
-// adopt gives an unknown phone the next free extension, while the policy is Auto
-// and its time has not ended. The caller holds s.mu.
+// adopt gives an unknown phone the next free extension that exists, while the policy is Auto
+// and its time has not ended, or asks for one to be made. The caller holds s.mu.
 func (s *Service) adopt(ctx context.Context, mac net.HardwareAddr, p *seen) (Phone, bool) {
 	if s.cfg.Unknown != Auto || !s.deps.Now().Before(s.cfg.AutoUntil) || !yealink.IsYealink(mac) {
 		return Phone{}, false
@@ -101,7 +101,9 @@ func (s *Service) adopt(ctx context.Context, mac net.HardwareAddr, p *seen) (Pho
 		}
 		return s.named(mac)
 	}
-	s.log.Warn("no extension is free for an unknown phone", "mac", mac.String(), "range", s.cfg.AutoFirst+"-"+s.cfg.AutoLast)
+	if s.deps.Adopt != nil {
+		s.deps.Adopt(mac)
+	}
 	return Phone{}, false
 }
 

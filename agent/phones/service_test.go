@@ -48,6 +48,7 @@ type office struct {
 	frames map[netip.Addr][]net.HardwareAddr // whose frames come from an address, where it is not who leases it
 	path   string
 	change int
+	adopt  []string
 }
 
 func newOffice(t *testing.T, change func(*phones.Config)) *office {
@@ -82,6 +83,7 @@ func (o *office) open(change func(*phones.Config)) {
 		LeasedTo: func(a netip.Addr) (net.HardwareAddr, bool) { m, ok := o.leases[a]; return m, ok },
 		Store:    phones.FileStore{Path: o.path}, Logger: slog.New(slog.NewTextHandler(o.t.Output(), nil)),
 		Now: func() time.Time { return o.now }, OnChange: func() { o.change++ },
+		Adopt: func(m net.HardwareAddr) { o.adopt = append(o.adopt, m.String()) },
 	})
 	if err != nil {
 		o.t.Fatal(err)
@@ -213,12 +215,18 @@ func TestAuto(t *testing.T) {
 	if file, err := o.get("98", "001565000098.cfg"); err != nil || strings.Contains(file, "account") {
 		t.Errorf("none is free: %v\n%s", err, file)
 	}
+	if len(o.adopt) != 1 || o.adopt[0] != second.String() {
+		t.Errorf("asked to make extensions for %v", o.adopt)
+	}
 	if err := o.Forget(t.Context(), stranger); err != nil {
 		t.Fatal(err)
 	}
 	o.now = o.now.Add(2 * time.Hour)
 	if file, _ := o.get("99", "001565000099.cfg"); strings.Contains(file, "account") {
 		t.Error("adopted after the end")
+	}
+	if len(o.adopt) != 1 {
+		t.Errorf("asked after the end: %v", o.adopt)
 	}
 }
 

@@ -112,13 +112,9 @@ const firstExtension = "100"
 
 // nextExtension is the number after the greatest one of the file that nothing else has.
 func nextExtension(c *config.Config) (string, error) {
-	taken := map[string]bool{c.PBX.Voicemail: true, c.Stacks.Jitsi.SIPExtension: true, c.Stacks.Jitsi.AccessNumber: true}
-	for _, g := range c.Groups {
-		taken[g.Number] = true
-	}
+	taken := takenNumbers(c)
 	greatest := ""
 	for _, e := range c.Extensions {
-		taken[e.Number] = true
 		if len(greatest) == 0 || len(e.Number) == len(greatest) && e.Number > greatest {
 			greatest = e.Number
 		}
@@ -139,6 +135,18 @@ func nextExtension(c *config.Config) (string, error) {
 			return next, nil
 		}
 	}
+}
+
+// takenNumbers are the numbers that something has.
+func takenNumbers(c *config.Config) map[string]bool {
+	taken := map[string]bool{c.PBX.Voicemail: true, c.Stacks.Jitsi.SIPExtension: true, c.Stacks.Jitsi.AccessNumber: true}
+	for _, g := range c.Groups {
+		taken[g.Number] = true
+	}
+	for _, e := range c.Extensions {
+		taken[e.Number] = true
+	}
+	return taken
 }
 
 // replace gives another phone the place of one in the file.

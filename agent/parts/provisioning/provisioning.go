@@ -60,18 +60,19 @@ type Deps struct {
 
 // Part looks after the phones.
 type Part struct {
-	host    part.Host
-	deps    Deps
-	log     *slog.Logger
-	phones  *phones.Service // set by Open
-	resyncs *resyncs
+	host      part.Host
+	deps      Deps
+	log       *slog.Logger
+	phones    *phones.Service // set by Open
+	resyncs   *resyncs
+	adoptions *adoptions
 
 	folder folder.Folder // of the operator's files for phones
 }
 
 // New returns the part.
 func New(h part.Host, d Deps) *Part {
-	return &Part{host: h, deps: d, log: h.Logger(name), resyncs: newResyncs()}
+	return &Part{host: h, deps: d, log: h.Logger(name), resyncs: newResyncs(), adoptions: newAdoptions()}
 }
 
 // Name implements part.Part.
@@ -84,6 +85,7 @@ func (p *Part) Open(ctx context.Context, in part.Input) error {
 		Store:    phones.FileStore{Path: p.host.Paths().InState("phones.json")},
 		Logger:   p.log,
 		OnChange: p.host.Changed,
+		Adopt:    p.adoptions.ask,
 	})
 	if err != nil {
 		return fmt.Errorf("provisioning: %w", err)
@@ -120,6 +122,7 @@ func (p *Part) Units() []part.Unit {
 			},
 			Build: p.buildSIP,
 		}),
+		p.adoptionUnit(),
 	}
 }
 

@@ -16,7 +16,7 @@ func (p *Part) Report(st *control.Status) []problem.Problem {
 	for _, v := range all {
 		st.Phones[string(v.State)]++
 	}
-	return slices.Concat(phoneProblems(all), troubleProblems(all), leftoverProblems(p.folder.Leftovers(p.host.Running().Config.Provisioning.Root)))
+	return slices.Concat(phoneProblems(all), p.adoptions.problems(), troubleProblems(all), leftoverProblems(p.folder.Leftovers(p.host.Running().Config.Provisioning.Root)))
 }
 
 func phoneProblems(all []View) (out []problem.Problem) {
