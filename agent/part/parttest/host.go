@@ -4,6 +4,7 @@ package parttest
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +31,15 @@ type Host struct {
 	OnRenew func() error
 	// OnSettle is Settle. Nil: all is as it should be.
 	OnSettle func(ctx context.Context) error
+
+	mu sync.Mutex // held by Edit
+}
+
+// Edited returns File, and how often Edit was called, while something may still edit.
+func (h *Host) Edited() (file string, edits int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return string(h.File), len(h.Edits)
 }
 
 // New returns a host that has a configuration in force, and folders of the test's own.
@@ -79,6 +89,8 @@ func (h *Host) Runner() part.Runner { return h.Run }
 
 // Edit implements part.Host: it changes File.
 func (h *Host) Edit(_ context.Context, o control.EditOptions, change func(*edit.File) error) (control.Plan, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.Edits = append(h.Edits, o)
 	f, err := edit.Parse(h.File)
 	if err == nil {

@@ -58,19 +58,19 @@ func TestAdoption(t *testing.T) {
 		p.adoptions.ask(stranger(7))
 		p.adoptions.ask(stranger(8))
 		synctest.Wait()
-		if got := string(h.File); !strings.Contains(got, "extensions: # people\n") || !strings.Contains(got, `- {number: "199"}`) ||
+		if got, _ := h.Edited(); !strings.Contains(got, "extensions: # people\n") || !strings.Contains(got, `- {number: "199"}`) ||
 			!strings.Contains(got, `- {mac: "00:15:65:00:00:07", model: T42U, extension: "199"}`) || strings.Contains(got, "00:00:08") {
 			t.Errorf("the file, after the first and before the second:\n%s", got)
 		}
 		time.Sleep(adoptEvery)
 		synctest.Wait()
-		if len(h.Edits) != 2 {
-			t.Errorf("%d edits after %v", len(h.Edits), adoptEvery)
+		if _, n := h.Edited(); n != 2 {
+			t.Errorf("%d edits after %v", n, adoptEvery)
 		}
 		time.Sleep(time.Hour)
 		p.adoptions.ask(stranger(9))
 		synctest.Wait()
-		if len(h.Edits) != 2 {
+		if _, n := h.Edited(); n != 2 {
 			t.Error("adopted after the end")
 		}
 		cancel()
