@@ -119,6 +119,7 @@ func (s *Service) Forget(ctx context.Context, mac net.HardwareAddr) error {
 		return fmt.Errorf("%w: %v", ErrNoPhone, mac)
 	}
 	s.seen.remove(mac)
+	s.news = true
 	if !approved {
 		return nil
 	}
@@ -162,6 +163,7 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 	if booted || p.registered.IsZero() {
 		s.log.Info("phone has registered", "mac", mac.String(), "extension", extension, "address", p.addr)
 	}
+	s.news = s.news || p.registered.IsZero()
 	p.registered = p.last
 	if _, done := s.saved.Done[key(mac)]; done {
 		return nil
@@ -242,7 +244,7 @@ func (s *Service) status(mac net.HardwareAddr) Status {
 		if !p.last.IsZero() {
 			st.State = StateSeen
 		}
-		if !p.lastFetch.IsZero() {
+		if known && s.hasItsFile(p, phone) {
 			st.State = StateProvisioned
 		}
 		if s.deps.Now().Sub(p.alertAt) < alertTime {

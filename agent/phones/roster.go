@@ -3,6 +3,7 @@ package phones
 import (
 	"cmp"
 	"container/list"
+	"crypto/sha256"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,6 +24,9 @@ type seen struct {
 	last      time.Time
 	lastFetch time.Time
 	lastFile  string
+	served    [sha256.Size]byte // of what it fetched
+	stale     bool              // its file is another one since
+	unsure    bool              // whether it is is not known yet
 	alert     string
 	alertAt   time.Time
 	boot      boot
@@ -93,9 +97,12 @@ func (r *roster) trim() {
 func (r *roster) reclassify() {
 	var unknown []*seen
 	for _, p := range r.byKey {
+		was := p.unknown != nil
 		p.unknown = nil
 		if !r.named(p.mac) {
 			unknown = append(unknown, p)
+		} else if was {
+			p.unsure = true // what it fetched was not a named phone's file
 		}
 	}
 	slices.SortFunc(unknown, func(a, b *seen) int { return cmp.Or(a.last.Compare(b.last), slices.Compare(a.mac, b.mac)) })

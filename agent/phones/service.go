@@ -2,6 +2,7 @@ package phones
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,7 @@ type Service struct {
 	numbers map[string]yealink.Account  // of cfg, by number
 	saved   Saved
 	seen    *roster
+	news    bool // something that is kept has changed
 }
 
 // New returns a service with what the store has.
@@ -75,7 +77,13 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 	files, numbers := s.files(), s.numbers
 	s.take(cfg)
 	s.rearmChanged(numbers)
-	return s.otherFiles(files)
+	others := s.otherFiles(files)
+	for _, mac := range others {
+		if p := s.seen.get(mac); p != nil {
+			p.stale, p.unsure = true, false
+		}
+	}
+	return others
 }
 
 // take makes cfg the configuration. The caller holds s.mu.
@@ -166,11 +174,10 @@ func (s *Service) own(ctx context.Context, r Request, mac net.HardwareAddr) ([]b
 			return s.unknown(r, p)
 		}
 	}
-	p.lastFetch, p.lastFile = p.last, yealink.FileName(mac)
 	s.metrics.count(yealink.PhoneFile, "served")
 	s.bootReaches(p, stageFile, p.last)
 	s.log.Info("phone fetched its file", "mac", mac.String(), "address", r.Client, "extension", phone.Extension, "over", r.Transport)
-	return s.render(phone, s.deps.Now()), nil
+	return s.fetched(p, s.render(phone, s.deps.Now())), nil
 }
 
 // unknown answers a phone that nobody has named. The caller holds s.mu.
@@ -180,10 +187,17 @@ func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 		s.log.Warn("refused an unknown phone", "mac", p.mac.String(), "address", r.Client)
 		return nil, fmt.Errorf("phones: %v is not named in the configuration: %w", p.mac, fs.ErrPermission)
 	}
-	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
 	s.metrics.count(yealink.PhoneFile, "pending")
 	s.bootReaches(p, stageFile, p.last)
-	return yealink.Pending(s.site(s.deps.Now())), nil
+	return s.fetched(p, yealink.Pending(s.site(s.deps.Now()))), nil
+}
+
+// fetched notes what a phone fetches. The caller holds s.mu.
+func (s *Service) fetched(p *seen, content []byte) []byte {
+	p.lastFetch, p.lastFile = p.last, yealink.FileName(p.mac)
+	p.served, p.stale, p.unsure = sha256.Sum256(content), false, false
+	s.news = true
+	return content
 }
 
 // named returns a phone that the configuration or an approval names. The caller
@@ -204,11 +218,14 @@ func (s *Service) site(at time.Time) yealink.Site {
 }
 
 // render writes the file that a phone has at a time. The caller holds s.mu.
-func (s *Service) render(p Phone, at time.Time) []byte {
+func (s *Service) render(p Phone, at time.Time) []byte { return s.renderAs(p, at, s.armed(p.MAC)) }
+
+// renderAs is render for a phone that may have its secret, or not.
+func (s *Service) renderAs(p Phone, at time.Time, armed bool) []byte {
 	model, _ := yealink.LookupModel(p.Model)
 	return yealink.Render(s.site(at), yealink.Phone{
 		MAC: p.MAC, Model: model, Line: s.extension(p.Extension), Others: s.cfg.Extensions, Keys: p.Keys,
-		Extra: []map[string]string{s.cfg.ModelExtra[p.Model], p.Extra}, WithoutSecrets: !s.armed(p.MAC),
+		Extra: []map[string]string{s.cfg.ModelExtra[p.Model], p.Extra}, WithoutSecrets: !armed,
 	})
 }
 
@@ -270,6 +287,7 @@ func (s *Service) Seen(g Sighting) {
 	case !g.Addr.IsValid():
 		s.bootBegins(p, g.At)
 	case g.Other == nil:
+		s.news = s.news || p.addr != g.Addr
 		p.addr = g.Addr
 		s.bootReaches(p, stageLease, g.At)
 	}

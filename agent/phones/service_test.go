@@ -62,8 +62,8 @@ func newOffice(t *testing.T, change func(*phones.Config)) *office {
 
 func addr(last string) netip.Addr { return netip.MustParseAddr("192.168.1." + last) }
 
-func (o *office) open(change func(*phones.Config)) {
-	o.t.Helper()
+// config is that of the office, changed.
+func (o *office) config(change func(*phones.Config)) phones.Config {
 	cfg := phones.Config{
 		Site: yealink.Site{
 			Server: addr("1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma"}, Voicemail: "*97", Language: "fr",
@@ -79,7 +79,12 @@ func (o *office) open(change func(*phones.Config)) {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := phones.New(o.t.Context(), cfg, phones.Deps{
+	return cfg
+}
+
+func (o *office) open(change func(*phones.Config)) {
+	o.t.Helper()
+	s, err := phones.New(o.t.Context(), o.config(change), phones.Deps{
 		LeasedTo: func(a netip.Addr) (net.HardwareAddr, bool) { m, ok := o.leases[a]; return m, ok },
 		Store:    phones.FileStore{Path: o.path}, Logger: slog.New(slog.NewTextHandler(o.t.Output(), nil)),
 		Now: func() time.Time { return o.now }, OnChange: func() { o.change++ },

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -90,9 +91,13 @@ func (p *Part) Open(ctx context.Context, in part.Input) error {
 	if err != nil {
 		return fmt.Errorf("provisioning: %w", err)
 	}
+	s.Remember(p.seenFile())
 	p.phones = s
 	return nil
 }
+
+// seenFile remembers what was seen of the phones.
+func (p *Part) seenFile() string { return p.host.Paths().InState("phones-seen.json") }
 
 func (p *Part) facts() Facts {
 	return Facts{TimeServer: p.deps.TimeServer(), InExchange: p.deps.Exchange.Secrets()}
@@ -130,7 +135,12 @@ func (p *Part) build(_ context.Context, c phones.Config) (part.Run[phones.Config
 	take := func(c phones.Config) { p.resyncs.add(p.phones.Apply(c)) }
 	take(c)
 	return part.Run[phones.Config]{
-		Run:   p.followResyncs,
+		Run: func(ctx context.Context) error {
+			var keeping sync.WaitGroup
+			keeping.Go(func() { p.phones.KeepSeen(ctx, p.seenFile()) })
+			defer keeping.Wait()
+			return p.followResyncs(ctx)
+		},
 		Apply: func(_ context.Context, c phones.Config) error { take(c); return nil },
 	}, nil
 }
