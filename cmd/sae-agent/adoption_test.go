@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
@@ -24,7 +25,8 @@ func TestUnknownPhonesGetNumbers(t *testing.T) {
 			return nil
 		})
 	}
-	asks(a.phone("first", strangerMAC), strangerMAC, "300")
+	first := a.phone("first", strangerMAC)
+	asks(first, strangerMAC, "300")
 	if file := a.read("config.yaml"); !strings.Contains(file, `- {number: "300"}`) || !strings.Contains(file, `- {mac: "`+strangerMAC+`", model: T54W, extension: "300"}`) {
 		t.Errorf("the file:\n%s", file)
 	}
@@ -42,5 +44,19 @@ func TestUnknownPhonesGetNumbers(t *testing.T) {
 	asks(second, secondMAC, "301")
 	if out, _ := a.run("status"); strings.Contains(out, "by themselves") {
 		t.Errorf("still: %s", out)
+	}
+
+	// Both are known at once after a restart, with what they have.
+	asks(first, strangerMAC, "300") // it has a key for the other one now
+	if err := a.process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	for _, mac := range []string{strangerMAC, secondMAC} {
+		var found control.Phone
+		a.query(&found, "phones", "show", mac)
+		if found.State != "provisioned" || found.Address == "" || found.LastFetch.IsZero() || found.Model != "T54W" {
+			t.Errorf("after a restart: %+v", found)
+		}
 	}
 }
