@@ -108,8 +108,8 @@ func (s *Server) isUs(r *http.Request) bool {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		return a == s.cfg.Addr || local != nil && a == addrOf(local)
 	}
-	names := append(slices.Clone(s.cfg.Names), s.src.LocalName())
-	return host != "" && slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) })
+	isHost := func(name string) bool { return name != "" && strings.EqualFold(name, host) }
+	return isHost(s.src.LocalName()) || slices.ContainsFunc(s.cfg.Names, isHost)
 }
 
 func addrOf(a net.Addr) netip.Addr {

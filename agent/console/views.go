@@ -73,18 +73,15 @@ func overview(a asker) (any, error) { return get(a, control.GetStatus, control.N
 
 // phoneList is one page of phones.
 type phoneList struct {
-	Query, State string
-	States       []stateCount
-	Phones       []control.Phone
-	Free         []control.Extension // extensions that no phone has
-	All, Found   int
-	Page, Pages  int
+	listing
+	State  string
+	States []stateCount
+	Phones []control.Phone
+	Free   []control.Extension // extensions that no phone has
 }
 
 // PageLink is the address of another part of the list.
-func (l phoneList) PageLink(n int) string {
-	return "/phones?" + url.Values{"q": {l.Query}, "state": {l.State}, "page": {strconv.Itoa(n)}}.Encode()
-}
+func (l phoneList) PageLink(n int) string { return l.link(n, url.Values{"state": {l.State}}) }
 
 type stateCount struct {
 	State string
@@ -110,7 +107,7 @@ func phones(a asker) (any, error) {
 		return nil, err
 	}
 	q := a.r.URL.Query()
-	out := phoneList{Query: strings.TrimSpace(q.Get("q")), State: q.Get("state"), All: len(all)}
+	out := phoneList{listing: listingOf(a), State: q.Get("state")}
 	counts := make(map[string]int)
 	for _, p := range all {
 		counts[p.State]++
@@ -123,8 +120,7 @@ func phones(a asker) (any, error) {
 	}
 	slices.SortFunc(out.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
 	slices.SortStableFunc(out.Phones, func(x, y control.Phone) int { return urgency(x) - urgency(y) })
-	out.Found = len(out.Phones)
-	out.Phones, out.Page, out.Pages = cut(out.Phones, q.Get("page"))
+	out.Phones = cut(&out.listing, len(all), out.Phones)
 	out.Free = freeExtensions(a, all)
 	return out, nil
 }
@@ -165,12 +161,37 @@ func matches(part string, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), part) })
 }
 
-// cut returns one page of a list.
-func cut[T any](list []T, wanted string) (part []T, page, pages int) {
-	pages = max(1, (len(list)+perPage-1)/perPage)
-	page, _ = strconv.Atoi(wanted)
-	page = min(max(page, 1), pages)
-	return list[(page-1)*perPage : min(page*perPage, len(list))], page, pages
+// listing is the part of a list that a page shows: one of the parts of what the reader looks for in all of it.
+type listing struct {
+	path        string
+	Query       string
+	All, Found  int
+	Page, Pages int
+}
+
+// listingOf is what a reader asks for.
+func listingOf(a asker) listing {
+	q := a.r.URL.Query()
+	page, _ := strconv.Atoi(q.Get("page"))
+	return listing{path: a.r.URL.Path, Query: strings.TrimSpace(q.Get("q")), Page: page}
+}
+
+// link is the address of another part, with what else was asked for.
+func (l listing) link(page int, asked url.Values) string {
+	asked.Set("q", l.Query)
+	asked.Set("page", strconv.Itoa(page))
+	return l.path + "?" + asked.Encode()
+}
+
+// PageLink is the address of another part of the list.
+func (l listing) PageLink(page int) string { return l.link(page, url.Values{}) }
+
+// cut returns the part that is asked for of what was found among all.
+func cut[T any](l *listing, all int, found []T) []T {
+	l.All, l.Found = all, len(found)
+	l.Pages = max(1, (len(found)+perPage-1)/perPage)
+	l.Page = min(max(l.Page, 1), l.Pages)
+	return found[(l.Page-1)*perPage : min(l.Page*perPage, len(found))]
 }
 
 // phonePage is one phone with its story.
@@ -225,19 +246,11 @@ type telephony struct {
 	Exchange   *control.PBXStatus
 	Extensions []control.Extension
 	Away       string
-
-	Query       string
-	All, Found  int
-	Page, Pages int
-}
-
-// PageLink is the address of another part of the list.
-func (t telephony) PageLink(page int) string {
-	return "/extensions?" + url.Values{"q": {t.Query}, "page": {strconv.Itoa(page)}}.Encode()
+	listing
 }
 
 func extensions(a asker) (any, error) {
-	out := telephony{Query: strings.TrimSpace(a.r.URL.Query().Get("q"))}
+	out := telephony{listing: listingOf(a)}
 	var all []control.Extension
 	st, err := get(a, control.GetPBX, control.None{})
 	if err == nil {
@@ -248,28 +261,21 @@ func extensions(a asker) (any, error) {
 	if err != nil {
 		out.Away = err.Error()
 	}
-	out.All = len(all)
-	all = slices.DeleteFunc(all, func(e control.Extension) bool {
-		return !matches(out.Query, append([]string{e.Number, e.Name}, e.Phones...)...)
-	})
-	out.Found = len(all)
-	out.Extensions, out.Page, out.Pages = cut(all, a.r.URL.Query().Get("page"))
+	for _, e := range all {
+		if matches(out.Query, append([]string{e.Number, e.Name}, e.Phones...)...) {
+			out.Extensions = append(out.Extensions, e)
+		}
+	}
+	out.Extensions = cut(&out.listing, len(all), out.Extensions)
 	return out, nil
 }
 
 // networkPage is cards and addresses.
 type networkPage struct {
 	control.Status
-	Query       string
-	Leases      []control.Lease
-	All, Found  int
-	Page, Pages int
-	Away        string
-}
-
-// PageLink is the address of another part of the list.
-func (n networkPage) PageLink(page int) string {
-	return "/network?" + url.Values{"q": {n.Query}, "page": {strconv.Itoa(page)}}.Encode()
+	listing
+	Leases []control.Lease
+	Away   string
 }
 
 func network(a asker) (any, error) {
@@ -277,19 +283,17 @@ func network(a asker) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := networkPage{Status: st, Query: strings.TrimSpace(a.r.URL.Query().Get("q"))}
+	out := networkPage{Status: st, listing: listingOf(a)}
 	all, err := get(a, control.ListLeases, control.None{})
 	if err != nil {
 		out.Away = err.Error()
 	}
-	out.All = len(all)
 	for _, l := range all {
 		if matches(out.Query, l.Address, l.MAC, l.Hostname, l.Class, l.State) {
 			out.Leases = append(out.Leases, l)
 		}
 	}
-	out.Found = len(out.Leases)
-	out.Leases, out.Page, out.Pages = cut(out.Leases, a.r.URL.Query().Get("page"))
+	out.Leases = cut(&out.listing, len(all), out.Leases)
 	return out, nil
 }
 
