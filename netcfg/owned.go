@@ -44,7 +44,7 @@ func Release(stateDir, card string) error {
 		return fmt.Errorf("netcfg: %s: %w", card, err)
 	}
 	for _, a := range ours[card] {
-		if err := netlink.AddrDel(link, &netlink.Addr{IPNet: netOf(a)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := ignore(netlink.AddrDel(link, addrOf(a)), unix.EADDRNOTAVAIL); err != nil {
 			return fmt.Errorf("netcfg: remove %s from %s: %w", a, card, err)
 		}
 	}

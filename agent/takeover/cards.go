@@ -2,12 +2,9 @@ package takeover
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
 	"slices"
-	"strings"
 
 	"github.com/sae-agent/sae-agent/netcfg"
 )
@@ -22,10 +19,8 @@ func (c MachineCards) Release(card string) error { return netcfg.Release(c.State
 
 // Ifup has ifupdown bring a card up, whatever it thinks of its state.
 func (MachineCards) Ifup(ctx context.Context, card string) error {
-	if out, err := exec.CommandContext(ctx, "ifup", "--force", card).CombinedOutput(); err != nil {
-		return fmt.Errorf("ifup --force %s: %w: %s", card, err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	_, err := output(ctx, "ifup --force "+card, "ifup", "--force", card)
+	return err
 }
 
 // Addressed reports whether a card has an IPv4 address that is not the agent's.

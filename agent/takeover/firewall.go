@@ -2,9 +2,7 @@ package takeover
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 )
@@ -24,11 +22,7 @@ type Fwconsole func(ctx context.Context, words ...string) (string, error)
 
 // RunFwconsole is the Fwconsole of this machine.
 func RunFwconsole(ctx context.Context, words ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, "fwconsole", append([]string{"firewall"}, words...)...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("fwconsole firewall %s: %w: %s", strings.Join(words, " "), err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
+	return output(ctx, "fwconsole firewall "+strings.Join(words, " "), "fwconsole", append([]string{"firewall"}, words...)...)
 }
 
 // LookAtFirewall asks FreePBX's firewall, which is active, whom it trusts.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/durable"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // Kind is what a step does.
@@ -363,9 +365,7 @@ func stages(steps []Step) (out [servers + 1][]Step) {
 	for _, s := range slices.Backward(steps) {
 		stage := files
 		switch s.Kind {
-		case TakeCard:
-			stage = cardsUp
-		case ReloadUnit:
+		case TakeCard, ReloadUnit:
 			stage = cardsUp
 		case StopUnit, StopFirewall, StopContainer:
 			stage = servers
@@ -381,10 +381,8 @@ func (t Takeover) wait(ctx context.Context, steps []Step) error {
 	defer cancel()
 	for _, s := range steps {
 		for s.Kind == TakeCard && s.Addressed && !t.Cards.Addressed(s.Card) {
-			select {
-			case <-ctx.Done():
+			if !pause.For(ctx, 100*time.Millisecond) {
 				return fmt.Errorf("undo: %s had an address before, and has none again: look at what manages it", s.Card)
-			case <-time.After(100 * time.Millisecond):
 			}
 		}
 	}
@@ -432,6 +430,15 @@ func (t Takeover) restore(s Step) error {
 		return os.Remove(filepath.Join(t.Root, s.Path))
 	}
 	return t.write(s.Path, s.Before)
+}
+
+// output runs a program and returns what it printed; an error says what was to be done.
+func output(ctx context.Context, what, program string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", what, err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
 }
 
 func (t Takeover) write(path, content string) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strings"
 )
@@ -23,11 +22,7 @@ type Docker func(ctx context.Context, words ...string) (string, error)
 
 // RunDocker is the Docker of this machine.
 func RunDocker(ctx context.Context, words ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, "docker", words...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", words[0], err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
+	return output(ctx, "docker "+words[0], "docker", words...)
 }
 
 // watchtower is the name of an image that updates every container of its machine when a newer image comes, whoever

@@ -22,6 +22,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 	"github.com/sae-agent/sae-agent/agent/takeover"
 	nft "github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // takenOver is what takeover prints as JSON.
@@ -140,14 +141,13 @@ func cardsFollow(cmd *cobra.Command) error {
 		if err == nil && i < 0 {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			if err != nil {
-				return fmt.Errorf("all is done, but sae-agent does not answer: %w", err)
-			}
-			return fmt.Errorf("all is done, but not followed yet: %s", st.Problems[i].What)
-		case <-time.After(200 * time.Millisecond):
+		if pause.For(ctx, 200*time.Millisecond) {
+			continue
 		}
+		if err != nil {
+			return fmt.Errorf("all is done, but sae-agent does not answer: %w", err)
+		}
+		return fmt.Errorf("all is done, but not followed yet: %s", st.Problems[i].What)
 	}
 }
 
