@@ -168,11 +168,7 @@ func (a *Agent) applyFile(ctx context.Context, o control.ApplyOptions) (control.
 	}
 	plan := a.plan(ctx, next)
 	if bytes.Equal(next.data, a.current.Load().data) {
-		again := *a.current.Load()
-		again.Generation++ // what has failed is tried again at once
-		a.current.Store(&again)
-		host{a}.Changed()
-		return plan, nil
+		return plan, a.run(*a.current.Load()) // what has failed is tried again at once
 	}
 	if o.Confirm == 0 && !o.Force {
 		if err := a.keepsOperators(ctx, next.Input); err != nil {

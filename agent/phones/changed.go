@@ -14,7 +14,7 @@ import (
 func (s *Service) files() map[string][sha256.Size]byte {
 	out := make(map[string][sha256.Size]byte, len(s.phones)+len(s.saved.Approved))
 	for _, p := range s.phones {
-		out[key(p.MAC)] = sha256.Sum256(s.render(p, s.at))
+		out[key(p.MAC)] = s.hash(p, s.armed(p.MAC))
 	}
 	for k := range s.saved.Approved {
 		mac, err := parseKey(k)
@@ -22,7 +22,7 @@ func (s *Service) files() map[string][sha256.Size]byte {
 			continue
 		}
 		if p, ok := s.named(mac); ok {
-			out[k] = sha256.Sum256(s.render(p, s.at))
+			out[k] = s.hash(p, s.armed(p.MAC))
 		}
 	}
 	return out

@@ -95,7 +95,7 @@ func (s *Service) Remember(path string) {
 
 // hasItsFile reports whether what a phone has fetched last is what it would get. The caller holds s.mu.
 func (s *Service) hasItsFile(p *seen, phone Phone) bool {
-	if p.unsure { // it fetched its file from an earlier service
+	if p.unsure { // it fetched that from an earlier service, or before it was named
 		p.unsure = false
 		p.stale = p.served != s.hash(phone, true) && p.served != s.hash(phone, false)
 	}

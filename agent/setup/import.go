@@ -32,10 +32,15 @@ const (
 // ServerUnits are those units.
 func ServerUnits() []string { return []string{iscUnit, dnsmasqUnit, keaUnit} }
 
+// servers are the files of DHCP servers, by unit.
+func (s *Sources) servers() map[string]*string {
+	return map[string]*string{iscUnit: &s.DHCPD, dnsmasqUnit: &s.Dnsmasq, keaUnit: &s.Kea}
+}
+
 // Servers counts the servers whose files are there.
-func (s Sources) Servers() (n int) {
-	for _, file := range []string{s.DHCPD, s.Dnsmasq, s.Kea} {
-		if file != "" {
+func (s *Sources) Servers() (n int) {
+	for _, file := range s.servers() {
+		if *file != "" {
 			n++
 		}
 	}
@@ -45,7 +50,7 @@ func (s Sources) Servers() (n int) {
 // OnlyRunning leaves out the files of servers that do not run, if one does: packages bring examples.
 func (s *Sources) OnlyRunning(units map[string]runner.UnitState) {
 	only := *s
-	for unit, file := range map[string]*string{iscUnit: &only.DHCPD, dnsmasqUnit: &only.Dnsmasq, keaUnit: &only.Kea} {
+	for unit, file := range only.servers() {
 		if !units[unit].Active {
 			*file = ""
 		}

@@ -127,13 +127,9 @@ func (p *Part) freeIn(c *config.Config, r config.NumberRange) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("extension_range %s: %w", r, err)
 	}
-	for n := first; ; n++ {
-		number := fmt.Sprintf("%0*d", len(r.First), n)
-		if !r.Contains(number) {
-			return "", fmt.Errorf("no number of provisioning.extension_range %s is free", r)
-		}
-		if !taken[number] {
-			return number, nil
-		}
+	number, ok := firstFree(taken, first, r.Last)
+	if !ok {
+		return "", fmt.Errorf("no number of provisioning.extension_range %s is free", r)
 	}
+	return number, nil
 }

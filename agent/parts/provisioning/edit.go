@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/config/edit"
@@ -126,13 +127,22 @@ func nextExtension(c *config.Config) (string, error) {
 	if err != nil {
 		return "", control.Unprocessable(fmt.Errorf("which extension? add --extension NUMBER"))
 	}
-	for n++; ; n++ {
-		next := fmt.Sprintf("%0*d", len(greatest), n)
-		if len(next) > len(greatest) {
-			return "", control.Unprocessable(fmt.Errorf("no number after %s is free: add --extension NUMBER", greatest))
+	next, ok := firstFree(taken, n+1, strings.Repeat("9", len(greatest)))
+	if !ok {
+		return "", control.Unprocessable(fmt.Errorf("no number after %s is free: add --extension NUMBER", greatest))
+	}
+	return next, nil
+}
+
+// firstFree returns the first number from one on that nothing has, up to the last one, which says how many digits there are.
+func firstFree(taken map[string]bool, from uint64, last string) (string, bool) {
+	for n := from; ; n++ {
+		number := fmt.Sprintf("%0*d", len(last), n)
+		if len(number) > len(last) || number > last {
+			return "", false
 		}
-		if !taken[next] {
-			return next, nil
+		if !taken[number] {
+			return number, true
 		}
 	}
 }
