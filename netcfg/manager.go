@@ -378,10 +378,10 @@ func (m *Manager) saveOwned() {
 	}
 }
 
-// findOwners looks for other managers of our cards, now and then. The caller
-// holds m.mu.
+// findOwners looks for other managers of our cards, now and then, and at every
+// look whether one that there was has left. The caller holds m.mu.
 func (m *Manager) findOwners(is machine) {
-	if time.Since(m.checked) < ownersEvery {
+	if time.Since(m.checked) < ownersEvery && !m.contested() {
 		return
 	}
 	m.checked = time.Now()
@@ -391,4 +391,15 @@ func (m *Manager) findOwners(is machine) {
 			m.owners[l.Name] = ownersIn(m.opts.Root, l.Name, is.Links[l.Name].Index)
 		}
 	}
+}
+
+// contested reports whether somebody else managed a card at the last look. The caller
+// holds m.mu.
+func (m *Manager) contested() bool {
+	for _, owners := range m.owners {
+		if len(owners) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -183,6 +183,28 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// A manager that leaves a card is known to have left at the next look, not half a minute later.
+func TestOwnerThatLeavesIsSeenToLeave(t *testing.T) {
+	root := t.TempDir()
+	link := filepath.Join(root, "run/systemd/netif/links/3")
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(Config{LAN: Link{Name: "ens34", Method: MethodStatic, Addresses: []netip.Prefix{prefix("192.168.1.1/24")}}}, Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []string{"configured", "unmanaged"} {
+		if err := os.WriteFile(link, []byte("ADMIN_STATE="+state+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m.findOwners(machine{Links: map[string]linkState{"ens34": {Index: 3}}})
+		if got, want := len(m.owners["ens34"]) > 0, state == "configured"; got != want {
+			t.Errorf("%s: owned %v, want %v", state, got, want)
+		}
+	}
+}
+
 func TestResolvers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	read := func(p string) string {
