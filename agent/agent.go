@@ -227,7 +227,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	running.Go(func() {
 		bounded, cancel := context.WithTimeout(ctx, readyTime)
 		defer cancel()
-		_ = a.supervisor.Looked(bounded) // a part that takes longer is started all the same
+		_ = a.supervisor.WaitEvaluated(bounded) // a part that takes longer is started all the same
 		if a.opts.OnReady != nil && ctx.Err() == nil {
 			a.opts.OnReady()
 		}
@@ -289,7 +289,7 @@ func (h host) Changed() {
 func (h host) Settle(ctx context.Context, unit string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	if err := h.supervisor.Looked(ctx); err != nil {
+	if err := h.supervisor.WaitEvaluated(ctx); err != nil {
 		return fmt.Errorf("%s does not answer: %w", unit, err)
 	}
 	for _, b := range h.supervisor.Tried(ctx, h.Agent.Running().Generation) {

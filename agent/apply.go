@@ -246,7 +246,7 @@ func (a *Agent) settle(ctx context.Context) []control.Behind {
 	// Twice: what one part has done is what another one follows, as the phones' files
 	// follow the exchange.
 	for range 2 {
-		if a.supervisor.Looked(ctx) != nil {
+		if a.supervisor.WaitEvaluated(ctx) != nil {
 			break
 		}
 		if len(a.supervisor.Tried(ctx, generation)) > 0 {

@@ -172,13 +172,13 @@ func (w *wiring) exchangeChanged() {
 // registered reports whether an extension is registered at the exchange.
 func (w *wiring) registered(number string) (registered, known bool) {
 	st, ok := w.exchange.State()
-	return ok && st.Lines[number].Registered(), ok && !st.Looked.IsZero()
+	return ok && st.Lines[number].Registered(), ok && !st.Observed.IsZero()
 }
 
 // registeredOutside lists the addresses of registered devices that are not on the LAN.
 func (w *wiring) registeredOutside() ([]netip.Addr, bool) {
 	st, ok := w.exchange.State()
-	if !ok || st.Looked.IsZero() {
+	if !ok || st.Observed.IsZero() {
 		return nil, false // whoever was registered stays so until the exchange tells more
 	}
 	return st.Outside(w.host.Running().Config.LAN.Address), true

@@ -324,7 +324,7 @@ func (s *Server) expire(now time.Time) {
 	})
 }
 
-// housekeeping ends leases when no message comes by, and stores all leases anew
+// housekeeping ends leases when no message comes by, and stores all leases again
 // when somebody set the wall clock.
 func (s *Server) housekeeping(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)

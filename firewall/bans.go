@@ -120,7 +120,7 @@ func (m *Manager) sentence(b Ban, now time.Time) record {
 	return r
 }
 
-// banScript bans anew: an element's time cannot be changed, only the element.
+// banScript replaces a ban: an element's time cannot be changed, only the element.
 func banScript(set string, r record, now time.Time) string {
 	name := set + familyOf(r.Addr).suffix
 	m := r.member(set, now)
@@ -305,7 +305,7 @@ func (m *Manager) recordOf(e member, now time.Time) record {
 	return made
 }
 
-// restore are the members that the table gets when it is made anew. The caller
+// restore are the members that the table gets when it is recreated. The caller
 // holds m.mu.
 func (m *Manager) restore(now time.Time) []member {
 	var out []member

@@ -9,7 +9,7 @@ import (
 )
 
 // install loads rules and members in one transaction. A table whose sets have
-// another shape, made by another version, is made anew with the same members.
+// another shape, made by another version, is recreated with the same members.
 func install(ctx context.Context, cfg Config, add []member) error {
 	old, err := obsolete(ctx, cfg)
 	if errors.Is(err, errAbsent) {

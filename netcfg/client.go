@@ -28,7 +28,7 @@ const (
 )
 
 // client is the WAN's DHCP client. The messages and their repetition are
-// nclient4's, made anew for each transaction: its receive loop does not survive an
+// nclient4's, new for each transaction: its receive loop does not survive an
 // error. What it does when (RFC 2131 section 4.4) is ours.
 type client struct {
 	link    string

@@ -92,7 +92,7 @@ func (g *guard) enter(j *job) (why Outcome, old *job) {
 		if !old.acked.Load() && old.same(j.request) {
 			return Repeated, old
 		}
-		g.remove(old) // the client has begun anew
+		g.remove(old) // the client has begun again
 	}
 	if len(g.active) >= g.cfg.MaxTransfers || g.perClient[j.Client.Addr()] >= g.cfg.MaxPerClient ||
 		!j.known && g.strangers >= max(1, g.cfg.MaxTransfers/strangersShare) {

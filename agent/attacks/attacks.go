@@ -39,7 +39,7 @@ func NewCounter(l Limit) *Counter {
 }
 
 // Note counts an attempt. tooMany is true when the limit is reached, and counting
-// begins anew then; attempts is how many were counted.
+// begins again then; attempts is how many were counted.
 func (c *Counter) Note(from netip.Addr, now time.Time) (attempts int, tooMany bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -30,7 +30,7 @@ type folder struct {
 	time time.Time
 }
 
-// newUnpacker begins anew, without what an earlier restore has left.
+// newUnpacker removes what an earlier restore has left, and begins.
 func newUnpacker(work string, t Tree) (*unpacker, error) {
 	if err := os.RemoveAll(work); err != nil {
 		return nil, err

@@ -82,10 +82,10 @@ func answer[Req, Resp any](d *calls, o control.Operation[Req, Resp], v Resp) con
 func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 	at := time.Now().Add(-time.Minute)
 	phone := control.Phone{MAC: "00:15:65:00:00:01", Model: text, Name: text, Extension: "100", State: "registered", Source: "approved", Firmware: text, Address: "192.168.1.20", LastFile: text, Alert: text, Trouble: text}
-	var lines []control.Extension
+	var lines []control.ExtensionStatus
 	var leases []control.Lease
 	for _, p := range more {
-		lines = append(lines, control.Extension{Number: p.Extension, Name: p.Name, Phones: []string{p.MAC}, Registrations: []control.Registration{{Address: p.Address, UserAgent: p.Model, Reach: "reachable"}}})
+		lines = append(lines, control.ExtensionStatus{Number: p.Extension, Name: p.Name, Phones: []string{p.MAC}, Registrations: []control.Registration{{Address: p.Address, UserAgent: p.Model, Reach: "reachable"}}})
 		leases = append(leases, control.Lease{Address: p.Address, MAC: p.MAC, Hostname: p.Name, State: "active", Expires: at})
 	}
 	unknown := control.Phone{MAC: "00:15:65:00:00:02", State: "unknown", Source: "unknown", Name: text}
@@ -102,8 +102,8 @@ func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 			}
 			return phone, nil
 		}),
-		answer(d, control.ListExtensions, append(lines, []control.Extension{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}...)),
-		answer(d, control.ListCalls, control.Calls{Now: []control.PhoneCall{{From: text, FromName: text, To: text, State: "ringing", Began: at}}, Lately: []control.PhoneCall{{From: text, To: text, ToName: text, State: "answered", Began: at, Ended: at, Talked: time.Minute}}}),
+		answer(d, control.ListExtensions, append(lines, []control.ExtensionStatus{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}...)),
+		answer(d, control.ListCalls, control.Calls{Now: []control.PhoneCall{{From: text, FromName: text, To: text, State: "ringing", Began: at}}, Recent: []control.PhoneCall{{From: text, To: text, ToName: text, State: "answered", Began: at, Ended: at, Talked: time.Minute}}}),
 		answer(d, control.GetPBX, control.PBXStatus{Driver: "asterisk", State: "running", Why: text, Story: []control.PBXEvent{{At: at, What: text}}}),
 		answer(d, control.ListLeases, append(leases, control.Lease{Address: "192.168.1.20", MAC: phone.MAC, Hostname: text, Class: text, State: "active", Expires: at})),
 		answer(d, control.GetFirewall, control.Firewall{Active: true, Rules: text}),

@@ -77,7 +77,7 @@ type phoneList struct {
 	State  string
 	States []stateCount
 	Phones []control.Phone
-	Free   []control.Extension // extensions that no phone has
+	Free   []control.ExtensionStatus // extensions that no phone has
 }
 
 // PageLink is the address of another part of the list.
@@ -141,7 +141,7 @@ func phoneCalls(a asker) (any, error) {
 }
 
 // freeExtensions lists extensions without a phone. Without an exchange there are none to tell.
-func freeExtensions(a asker, all []control.Phone) (out []control.Extension) {
+func freeExtensions(a asker, all []control.Phone) (out []control.ExtensionStatus) {
 	taken := make(map[string]bool)
 	for _, p := range all {
 		taken[p.Extension] = true
@@ -198,7 +198,7 @@ func cut[T any](l *listing, all int, found []T) []T {
 type phonePage struct {
 	control.Phone
 	Story []events.Event
-	Free  []control.Extension
+	Free  []control.ExtensionStatus
 }
 
 func phone(a asker) (any, error) {
@@ -244,14 +244,14 @@ func textOf(e events.Event) string {
 // telephony is the exchange and its extensions. Either may be away.
 type telephony struct {
 	Exchange   *control.PBXStatus
-	Extensions []control.Extension
+	Extensions []control.ExtensionStatus
 	Away       string
 	listing
 }
 
 func extensions(a asker) (any, error) {
 	out := telephony{listing: listingOf(a)}
-	var all []control.Extension
+	var all []control.ExtensionStatus
 	st, err := get(a, control.GetPBX, control.None{})
 	if err == nil {
 		slices.Reverse(st.Story)

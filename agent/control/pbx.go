@@ -7,7 +7,7 @@ import (
 
 // Operations on the exchange.
 var (
-	ListExtensions = Operation[None, []Extension]{
+	ListExtensions = Operation[None, []ExtensionStatus]{
 		ID: "listExtensions", Method: http.MethodGet, Path: "/extensions", Role: Viewer,
 		Summary: "The extensions of the configuration that runs, as the exchange has them",
 	}
@@ -73,8 +73,8 @@ type Pause struct {
 	Until time.Time `json:"until"`
 }
 
-// Extension is a number of the file, as the exchange has it now.
-type Extension struct {
+// ExtensionStatus is a number of the file, as the exchange has it now.
+type ExtensionStatus struct {
 	Number        string         `json:"number"`
 	Name          string         `json:"name"`
 	Phones        []string       `json:"phones"` // MACs of the desk phones that have it
@@ -96,7 +96,7 @@ type Registration struct {
 // Calls are those of the exchange.
 type Calls struct {
 	Now    []PhoneCall `json:"now"`    // the oldest first
-	Lately []PhoneCall `json:"lately"` // the last 200 that have ended, the newest first
+	Recent []PhoneCall `json:"lately"` // the last 200 that have ended, the newest first
 }
 
 // PhoneCall is a call between two numbers. Names are those of the file.
@@ -117,7 +117,7 @@ type PBXStatus struct {
 	State      string    `json:"state"` // see pbx.HealthState; absent: there is none; none: none is watched
 	Since      time.Time `json:"since,omitzero"`
 	Why        string    `json:"why,omitempty"`
-	Held       string    `json:"held,omitempty"` // why it is not started anew
+	Held       string    `json:"held,omitempty"` // why it is not restarted
 	Restarts   int       `json:"restarts"`       // in the last 15 minutes
 	Extensions int       `json:"extensions"`
 	Registered int       `json:"registered"`
@@ -149,7 +149,7 @@ type PBXEvent struct {
 	What string    `json:"what"`
 }
 
-// RestartOptions say how to start the exchange anew.
+// RestartOptions say how to restart the exchange.
 type RestartOptions struct {
 	Force bool `json:"force,omitempty"` // even if calls go on
 }

@@ -132,7 +132,7 @@ func TestLook(t *testing.T) {
 	}
 	defer conn.Close()
 	f := healthy(t)
-	got, err := Look(t.Context(), Source{
+	got, err := Gather(t.Context(), Source{
 		Facts: f, StateDir: filepath.Join(t.TempDir(), "not", "there"),
 		Daemon: func(context.Context) (control.Status, error) { return control.Status{}, control.ErrNoDaemon },
 	})

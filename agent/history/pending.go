@@ -121,7 +121,7 @@ func (h *History) Undo() (bool, error) {
 }
 
 // UndoOverdue undoes what nobody confirmed in time, or before the machine was
-// started anew.
+// restarted.
 func (h *History) UndoOverdue(now time.Time) (bool, error) {
 	p, err := h.Pending()
 	if err != nil || p == nil {

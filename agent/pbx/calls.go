@@ -29,7 +29,7 @@ type Call struct {
 }
 
 // callLog writes a line when a call begins, is answered and ends, once for each extension that takes part, and keeps the
-// calls that are over. What goes on now is seen by looking.
+// calls that are over. Current calls come from observe.
 type callLog struct {
 	log      *slog.Logger
 	channels map[string]*callLeg  // by channel; only the goroutine that reads events touches it
@@ -137,8 +137,8 @@ func (c *callLog) keep(call Call) {
 	c.over = append(c.over, call)
 }
 
-// lately returns the calls that are over, the newest last.
-func (c *callLog) lately() []Call {
+// recent returns the calls that are over, the newest last.
+func (c *callLog) recent() []Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.over)

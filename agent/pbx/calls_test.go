@@ -60,7 +60,7 @@ func TestCallLog(t *testing.T) {
 	c.reset() // its end is not seen
 	event("Hangup", "105-1", "d", "", "")
 
-	got := c.lately()
+	got := c.recent()
 	want := []Call{{From: "102", To: "103"}, {From: "104", To: "*97", Up: true}, {From: "100", To: "101", Up: true}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreTypes(time.Time{})); diff != "" {
 		t.Error(diff)
@@ -75,7 +75,7 @@ func TestCallLog(t *testing.T) {
 		event("Newchannel", "1-"+id, id, fmt.Sprint(i), "Ring")
 		event("Hangup", "1-"+id, id, "", "")
 	}
-	if got := c.lately(); len(got) != maxCalls || got[maxCalls-1].To != fmt.Sprint(maxCalls+49) || len(c.follows) > 0 {
+	if got := c.recent(); len(got) != maxCalls || got[maxCalls-1].To != fmt.Sprint(maxCalls+49) || len(c.follows) > 0 {
 		t.Errorf("%d calls are kept, the last is %+v; %d are followed", len(got), got[len(got)-1], len(c.follows))
 	}
 }

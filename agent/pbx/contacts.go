@@ -32,7 +32,7 @@ func changedSecrets(waiting []string, before, after map[string]string) []string 
 	return out
 }
 
-// expel ends the registrations that were made with a former secret, before anybody is told the new one: without that,
+// expel ends the registrations that were made with a former secret, before the new one is handed out: without that,
 // whoever had the old one would ring until his registration runs out. Phones that get the new secret from us stay: over
 // their registration they are asked to fetch it.
 func (s *Service) expel(ctx context.Context) error {

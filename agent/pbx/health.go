@@ -9,7 +9,7 @@ import (
 const (
 	maxRestarts   = 3
 	restartWindow = 15 * time.Minute
-	// deadGrace is for whoever else brings it back (systemd, safe_asterisk), and for a restart by hand.
+	// deadGrace is for whoever else restarts it (systemd, safe_asterisk), and for a restart by hand.
 	deadGrace = 5 * time.Second
 	// hungGrace is for an exchange that is there and does not answer: it may be booting.
 	hungGrace = time.Minute
@@ -25,7 +25,7 @@ const (
 	Starting  HealthState = "starting"   // not seen well yet
 	Well      HealthState = "well"       // manager interface and SIP answer
 	NoSIP     HealthState = "no_sip"     // it lives, but does not answer phones
-	NoManager HealthState = "no_manager" // it lives, but nobody can look into it
+	NoManager HealthState = "no_manager" // it lives, but its manager interface does not answer
 	Hung      HealthState = "hung"       // its process lives and answers nobody
 	Dead      HealthState = "dead"       // there is no process
 )
@@ -36,7 +36,7 @@ type probe struct {
 	refused bool // the manager interface answers, and does not take us in
 	sip     bool
 	process bool
-	calls   int       // as of the last look, when manager is false
+	calls   int       // as last observed, when manager is false
 	stopped time.Time // when somebody stopped it in order; zero: nobody did
 	paused  time.Time // until when it is to be left alone
 }
@@ -48,7 +48,7 @@ func (p probe) state() HealthState {
 		return Well
 	case p.manager:
 		return NoSIP
-	case p.sip, p.refused: // it lives; starting it anew would only end calls
+	case p.sip, p.refused: // it lives; a restart would only end calls
 		return NoManager
 	case p.process:
 		return Hung
@@ -78,7 +78,7 @@ type Event struct {
 
 const maxStory = 20
 
-// doctor decides when to start the exchange anew. It does nothing itself, and knows the time only from its caller.
+// doctor decides when to restart the exchange. It does nothing itself, and knows the time only from its caller.
 type doctor struct {
 	health Health
 	// sipSeen: SIP has answered once. An exchange that listens elsewhere than we believe must not be restarted for it.
@@ -91,15 +91,15 @@ func newDoctor(now time.Time) doctor {
 	return doctor{health: Health{State: Starting, Since: now}, ill: now}
 }
 
-func (d *doctor) tell(now time.Time, format string, args ...any) {
+func (d *doctor) record(now time.Time, format string, args ...any) {
 	d.health.Story = append(d.health.Story, Event{now, fmt.Sprintf(format, args...)})
 	if n := len(d.health.Story); n > maxStory {
 		d.health.Story = append([]Event(nil), d.health.Story[n-maxStory:]...)
 	}
 }
 
-// see takes a probe in and reports whether the exchange should be started anew now.
-func (d *doctor) see(now time.Time, p probe) bool {
+// update takes a probe in and reports whether the exchange should be restarted now.
+func (d *doctor) update(now time.Time, p probe) bool {
 	h := &d.health
 	d.sipSeen = d.sipSeen || p.sip
 	state := p.state()
@@ -154,19 +154,19 @@ func (d *doctor) changed(now time.Time, state HealthState, p probe) {
 	}
 	switch {
 	case state == Well && h.State == Starting:
-		d.tell(now, "answers")
+		d.record(now, "answers")
 	case state == Well:
-		d.tell(now, "answers again after %v", now.Sub(d.ill).Round(time.Second))
+		d.record(now, "answers again after %v", now.Sub(d.ill).Round(time.Second))
 	case state == Dead && d.started.Before(p.stopped):
-		d.tell(now, "was stopped by somebody")
+		d.record(now, "was stopped by somebody")
 	case state == Dead:
-		d.tell(now, "died: there is no process any more")
+		d.record(now, "died: there is no process any more")
 	case state == Hung:
-		d.tell(now, "does not answer, though its process is there")
+		d.record(now, "does not answer, though its process is there")
 	case state == NoSIP:
-		d.tell(now, "does not answer SIP")
+		d.record(now, "does not answer SIP")
 	case state == NoManager:
-		d.tell(now, "does not answer on its manager interface")
+		d.record(now, "does not answer on its manager interface")
 	}
 	h.State, h.Since = state, now
 }
@@ -180,8 +180,8 @@ func (d *doctor) restarted(now time.Time, why string, ordered bool, err error) {
 		d.health.Restarts = append(d.health.Restarts, now)
 	}
 	if err != nil {
-		d.tell(now, "was started anew (%s), which failed: %v", why, err)
+		d.record(now, "was restarted (%s), which failed: %v", why, err)
 		return
 	}
-	d.tell(now, "was started anew (%s)", why)
+	d.record(now, "was restarted (%s)", why)
 }

@@ -9,7 +9,7 @@ import (
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// step is a probe at a time after the start, and whether it starts the exchange anew.
+// step is a probe at a time after the start, and whether it restarts the exchange.
 type step struct {
 	at      time.Duration
 	probe   probe
@@ -28,7 +28,7 @@ func TestDoctor(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"dead": {
 			{0, well, false, Well, ""},
-			{10 * time.Second, dead, false, Dead, ""}, // somebody else may bring it back
+			{10 * time.Second, dead, false, Dead, ""}, // somebody else may restart it
 			{14 * time.Second, dead, false, Dead, ""},
 			{16 * time.Second, dead, true, Dead, ""},
 			{20 * time.Second, dead, false, Dead, ""}, // it boots
@@ -105,7 +105,7 @@ func TestDoctor(t *testing.T) {
 			d := newDoctor(start)
 			for _, s := range steps {
 				now := start.Add(s.at)
-				restart := d.see(now, s.probe)
+				restart := d.update(now, s.probe)
 				if restart != s.restart || d.health.State != s.state || d.health.Held != s.held {
 					t.Fatalf("after %v: restart %v, %s, held %q; want %v, %s, %q", s.at, restart, d.health.State, d.health.Held, s.restart, s.state, s.held)
 				}
@@ -120,22 +120,22 @@ func TestDoctor(t *testing.T) {
 func TestStory(t *testing.T) {
 	d := newDoctor(start)
 	well := probe{manager: true, sip: true, process: true}
-	d.see(start, well)
-	d.see(start.Add(10*time.Second), probe{})
+	d.update(start, well)
+	d.update(start.Add(10*time.Second), probe{})
 	d.restarted(start.Add(16*time.Second), "it was not well", false, errors.New("no such unit"))
-	d.see(start.Add(20*time.Second), probe{process: true})
-	d.see(start.Add(30*time.Second), well)
-	var told []string
+	d.update(start.Add(20*time.Second), probe{process: true})
+	d.update(start.Add(30*time.Second), well)
+	var story []string
 	for _, e := range d.health.Story {
-		told = append(told, e.What)
+		story = append(story, e.What)
 	}
-	want := "answers; died: there is no process any more; was started anew (it was not well), which failed: no such unit; " +
+	want := "answers; died: there is no process any more; was restarted (it was not well), which failed: no such unit; " +
 		"does not answer, though its process is there; answers again after 20s"
-	if got := strings.Join(told, "; "); got != want {
+	if got := strings.Join(story, "; "); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	for i := range 100 {
-		d.tell(start, "%d", i)
+		d.record(start, "%d", i)
 	}
 	if n := len(d.health.Story); n != maxStory || d.health.Story[n-1].What != "99" {
 		t.Errorf("the story has %d entries", n)

@@ -102,7 +102,7 @@ func TestPause(t *testing.T) {
 		}
 		return nil
 	})
-	if st := x.State(); len(st.Outcome.InLine.Extensions) != 1 || !st.Paused.IsZero() {
+	if st := x.State(); len(st.Outcome.ReadBack.Extensions) != 1 || !st.Paused.IsZero() {
 		t.Errorf("%+v", st)
 	}
 }
@@ -147,7 +147,7 @@ func TestFormerSecret(t *testing.T) {
 	phone.secret = "another-secret-of-100"
 	phone.mustRegister(t, 200)
 
-	// The last one to go leaves nothing that looks as if somebody were there.
+	// The last one to go leaves no trace of somebody present.
 	ours.Store(nil)
 	want.Extensions = slices.Clone(want.Extensions)
 	want.Extensions[0].Secret = "third-secret-of-100"

@@ -14,9 +14,9 @@ import (
 	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
-// keepApplied makes the exchange as it should be: at once when that changes or the exchange comes up, after a while
+// applyLoop makes the exchange as it should be: at once when that changes or the exchange comes up, after a while
 // when it failed, and now and then.
-func (s *Service) keepApplied(ctx context.Context) {
+func (s *Service) applyLoop(ctx context.Context) {
 	s.awaitManager(ctx)
 	delay := retryFirst
 	for {
@@ -44,8 +44,8 @@ func (s *Service) keepApplied(ctx context.Context) {
 	}
 }
 
-// awaitManager waits until it is known whether the manager interface answers: a first attempt before that would be
-// told that the exchange is down.
+// awaitManager waits until it is known whether the manager interface answers: a first attempt before that would
+// find the exchange down.
 func (s *Service) awaitManager(ctx context.Context) {
 	for deadline := time.Now().Add(firstAnswer); time.Now().Before(deadline); {
 		if st := s.client.Status(); st.Up || st.Err != nil || !pause.For(ctx, 10*time.Millisecond) {
@@ -97,12 +97,12 @@ func (s *Service) applyOnce(ctx context.Context) error {
 			defer func() { _ = s.restart(ctx, why, true) }() // the next attempt, once it is up again, says how that went
 		}
 		s.mu.Lock()
-		before := s.state.Outcome.InLine
+		before := s.state.Outcome.ReadBack
 		s.mu.Unlock()
-		o.InLine = inLine(before, want, running)
+		o.ReadBack = accountsInForce(before, want, running)
 		s.noteChanged(before, o, began)
 		s.remember(func(r *record) {
-			r.Secrets = secretsOf(o.InLine)
+			r.Secrets = secretsOf(o.ReadBack)
 			r.Expel = changedSecrets(r.Expel, secretsOf(before), r.Secrets)
 		})
 		if expelErr := s.expel(ctx); expelErr != nil {
@@ -119,7 +119,7 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 	before := s.state.Outcome
 	o.At = time.Now()
 	if running == nil {
-		o.InLine, o.RestartDue, o.Problems = before.InLine, before.RestartDue, before.Problems
+		o.ReadBack, o.RestartDue, o.Problems = before.ReadBack, before.RestartDue, before.Problems
 	}
 	if len(o.Changes) == 0 && s.tried == version {
 		o.Changes = before.Changes
@@ -146,7 +146,7 @@ func (s *Service) conclude(version int, o Outcome, running map[string]Account) e
 
 // noteChanged notes whose secret an attempt that began then has changed.
 func (s *Service) noteChanged(before *Desired, o Outcome, began time.Time) {
-	numbers := changedSecrets(nil, secretsOf(before), secretsOf(o.InLine))
+	numbers := changedSecrets(nil, secretsOf(before), secretsOf(o.ReadBack))
 	if len(numbers) == 0 {
 		return
 	}
@@ -183,7 +183,7 @@ func (s *Service) readBack(ctx context.Context, wasUp bool) (running map[string]
 // is not asked to fetch its file during a call, and would be without its secret until then. The caller holds s.mu.
 func (s *Service) postpone(now time.Time) (want Desired, waiting []string) {
 	want = s.want
-	had := secretsOf(s.state.Outcome.InLine)
+	had := secretsOf(s.state.Outcome.ReadBack)
 	since := make(map[string]time.Time)
 	want.Extensions = slices.Clone(want.Extensions)
 	for i, e := range want.Extensions {
@@ -205,7 +205,7 @@ func (s *Service) postpone(now time.Time) (want Desired, waiting []string) {
 	return want, waiting
 }
 
-// restartDue says why the exchange must be started anew for what it should be. The driver may know a reason.
+// restartDue says why the exchange must be restarted for what it should be. The driver may know a reason.
 func (s *Service) restartDue(ctx context.Context, want Desired, why string) string {
 	if slices.ContainsFunc(want.Extensions, func(e Extension) bool { return e.Voicemail }) {
 		if works, err := voicemailWorks(ctx, s.client); err == nil && !works {
@@ -215,47 +215,47 @@ func (s *Service) restartDue(ctx context.Context, want Desired, why string) stri
 	return why
 }
 
-// mayRestart reports whether we start the exchange anew without being asked: as long as nobody has ever telephoned with
+// mayRestart reports whether we restart the exchange unasked: as long as nobody has ever telephoned with
 // it. Later that is for a person to decide.
 func (s *Service) mayRestart(why string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	used := s.record.Registered || s.state.Looked.IsZero() || s.state.Calls > 0
+	used := s.record.Registered || s.state.Observed.IsZero() || s.state.Calls > 0
 	return why != "" && !used && s.deps.Restart != nil && time.Since(s.doctor.started) >= restartWindow
 }
 
-// keepLooking looks at the exchange after events, and now and then.
-func (s *Service) keepLooking(ctx context.Context) {
+// observeLoop observes the exchange after events, and every observeEvery.
+func (s *Service) observeLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.dirty.C():
-		case <-time.After(lookEvery):
+		case <-time.After(observeEvery):
 		}
-		if !pause.For(ctx, lookDelay) {
+		if !pause.For(ctx, observeDelay) {
 			return
 		}
-		s.lookOnce(ctx)
-		if !pause.For(ctx, lookPause) {
+		s.observeOnce(ctx)
+		if !pause.For(ctx, observePause) {
 			return
 		}
 	}
 }
 
-func (s *Service) lookOnce(ctx context.Context) {
+func (s *Service) observeOnce(ctx context.Context) {
 	if !s.client.Status().Up {
 		return
 	}
-	now, err := lookAt(ctx, s.client, time.Now())
+	now, err := observe(ctx, s.client, time.Now())
 	if err != nil {
-		s.log.Debug("cannot look at the exchange", "err", err)
+		s.log.Debug("cannot observe the exchange", "err", err)
 		return
 	}
 	s.mu.Lock()
 	before := s.state
 	used := s.record.Registered
-	s.state.Lines, s.state.Calls, s.state.Current, s.state.Looked = now.lines, now.calls, now.now, now.at
+	s.state.Lines, s.state.Calls, s.state.Current, s.state.Observed = now.lines, now.calls, now.now, now.at
 	ours, lent := s.want.accounts(), s.want.lent()
 	s.mu.Unlock()
 	changed := before.Calls != now.calls
@@ -271,10 +271,10 @@ func (s *Service) lookOnce(ctx context.Context) {
 		changed = changed || was.InCall != is.InCall || was.State != is.State
 	}
 	s.remember(func(r *record) { r.Registered = used })
-	if before.Looked.IsZero() {
+	if before.Observed.IsZero() {
 		s.apply.Notify() // it is known now whether anybody telephones with it
 	}
-	if changed || before.Looked.IsZero() {
+	if changed || before.Observed.IsZero() {
 		s.probe.Notify()
 		s.deps.OnChange()
 	}
@@ -325,8 +325,8 @@ func (s *Service) logRegistrations(number string, was, is Line) bool {
 	return changed
 }
 
-// keepProbing finds out whether the exchange lives, and has it started anew when it does not.
-func (s *Service) keepProbing(ctx context.Context) {
+// probeLoop finds out whether the exchange lives, and restarts it when it does not.
+func (s *Service) probeLoop(ctx context.Context) {
 	for {
 		if s.probeOnce(ctx) {
 			// The doctor knows that it was tried; its error is in the story.
@@ -334,7 +334,7 @@ func (s *Service) keepProbing(ctx context.Context) {
 		}
 		wait := probeEvery
 		if s.State().Health.State != Well {
-			wait = probeIll
+			wait = probeUnwell
 		}
 		select {
 		case <-ctx.Done():
@@ -345,7 +345,7 @@ func (s *Service) keepProbing(ctx context.Context) {
 	}
 }
 
-// probeOnce reports whether the exchange should be started anew now.
+// probeOnce reports whether the exchange should be restarted now.
 func (s *Service) probeOnce(ctx context.Context) bool {
 	if errors.Is(s.State().Outcome.Err, ErrAbsent) {
 		return false // there is nothing that could be started
@@ -359,7 +359,7 @@ func (s *Service) probeOnce(ctx context.Context) bool {
 	s.mu.Lock()
 	p.calls, p.stopped, p.paused = s.state.Calls, s.record.Stopped, s.record.Paused
 	before := s.doctor.health
-	restart := s.doctor.see(time.Now(), p) && s.deps.Restart != nil
+	restart := s.doctor.update(time.Now(), p) && s.deps.Restart != nil
 	s.doctor.health.Why = why(p, manager.Err, sip)
 	s.state.Health = s.doctor.health
 	s.mu.Unlock()
@@ -395,7 +395,7 @@ func (s *Service) probeAccount() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.want.Extensions {
-		if _, there := s.state.Lines[e.Number]; there || s.state.Looked.IsZero() && s.state.Outcome.InLine != nil {
+		if _, there := s.state.Lines[e.Number]; there || s.state.Observed.IsZero() && s.state.Outcome.ReadBack != nil {
 			return e.Number
 		}
 	}
@@ -432,9 +432,9 @@ func (s *Service) logHealth(h Health) {
 	s.log.Warn("the exchange is not well", args...)
 }
 
-// restart starts the exchange anew. One that was ordered, by a person or by us, is no sign of trouble.
+// restart restarts the exchange. One that was ordered, by a person or by us, is no sign of trouble.
 func (s *Service) restart(ctx context.Context, why string, ordered bool) error {
-	s.log.Warn("starting the exchange anew", "why", why)
+	s.log.Warn("restarting the exchange", "why", why)
 	ctx, cancel := context.WithTimeout(ctx, restartTime)
 	defer cancel()
 	s.setOurs(true)

@@ -43,7 +43,7 @@ func TestInLine(t *testing.T) {
 		"somebody else's": {nil, map[string]Account{"100": runs("new"), "101": runs("new"), "103": runs("new"), "1000": runs("gate"), "hand": runs("x")},
 			"100 new, 101 new, 103 new, 1000 gate", ""},
 	} {
-		if got := shown(inLine(tt.before, want, tt.running)); got != tt.want {
+		if got := shown(accountsInForce(tt.before, want, tt.running)); got != tt.want {
 			t.Errorf("%s: in line %q, want %q", name, got, tt.want)
 		}
 		var out []string
@@ -72,7 +72,7 @@ func TestUnservedError(t *testing.T) {
 // A phone fetches no file during a call: its secret is not changed then, but not put off for ever.
 func TestSecretWaitsForTheCall(t *testing.T) {
 	s := &Service{want: Desired{Extensions: []Extension{{Number: "100", Secret: "new"}, {Number: "101", Secret: "new"}, {Number: "102", Secret: "new"}}}}
-	s.state.Outcome.InLine = &Desired{Extensions: []Extension{{Number: "100", Secret: "old"}, {Number: "101", Secret: "old"}, {Number: "102", Secret: "new"}}}
+	s.state.Outcome.ReadBack = &Desired{Extensions: []Extension{{Number: "100", Secret: "old"}, {Number: "101", Secret: "old"}, {Number: "102", Secret: "new"}}}
 	s.state.Lines = map[string]Line{"100": {InCall: true}, "102": {InCall: true}}
 	for _, step := range []struct {
 		at     time.Duration

@@ -26,7 +26,7 @@ func newMetrics() *metrics {
 			Name: "sae_sip_auth_failures_total", Help: "Attempts that the exchange has refused, by reason.",
 		}, []string{"reason"}),
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sae_pbx_restarts_total", Help: "Times that the agent has started the exchange anew, by outcome.",
+			Name: "sae_pbx_restarts_total", Help: "Times that the agent has restarted the exchange, by outcome.",
 		}, []string{"outcome"}),
 	}
 	for _, k := range SecurityKinds {
@@ -58,7 +58,7 @@ func (s *Service) Collect(ch chan<- prometheus.Metric) {
 	h := st.Health.State
 	gauge(descUp, flag[s.client.Status().Up])
 	gauge(descSIP, flag[h == Well || h == NoManager])
-	gauge(descInLine, flag[st.Outcome.InLine != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()])
+	gauge(descInLine, flag[st.Outcome.ReadBack != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()])
 	gauge(descCalls, float64(st.Calls))
 	registered := 0
 	for _, e := range want.Extensions {

@@ -1,4 +1,4 @@
-// Package pbx is the telephone exchange as the rest of the product sees it: which extensions it should have, who is
+// Package pbx is the telephone exchange for the rest of the product: which extensions it should have, who is
 // registered, which calls there are, who attacks, and whether it lives.
 //
 // How an exchange is configured is a Driver's affair (packages asterisk and freepbx); what happens in it is seen
@@ -72,7 +72,7 @@ type Desired struct {
 	Key               Secret
 	Codecs            []string     // pcma, pcmu, g722, g729, opus; the preferred one first
 	RTPFirst, RTPLast uint16       // UDP ports for voice
-	LAN               netip.Prefix // whose devices are told our address on it, whatever is told those outside
+	LAN               netip.Prefix // whose devices get our address on it, whatever those outside get
 	Voicemail         string       // the number that plays voicemail
 	Language          string       // of the spoken prompts, BCP 47 such as fr
 	ManagerUser       string       // for ourselves
@@ -136,7 +136,7 @@ type Inspector interface {
 
 // Inspection is what an Inspector says.
 type Inspection struct {
-	// RestartDue says why the exchange must be started anew for what was changed; empty: it need not.
+	// RestartDue says why the exchange must be restarted for what was changed; empty: it need not.
 	RestartDue string
 	Problems   []problem.Problem
 }

@@ -106,9 +106,9 @@ func unserved(want Desired, running map[string]Account) (out []Unserved) {
 	return out
 }
 
-// inLine is want with the accounts that Asterisk runs with: with the secrets that it takes, which need not be those that
+// accountsInForce returns want with the accounts that Asterisk runs with: with the secrets that it takes, which need not be those that
 // are wanted. Extensions that were there before and are no longer wanted stay as long as Asterisk has them.
-func inLine(before *Desired, want Desired, running map[string]Account) *Desired {
+func accountsInForce(before *Desired, want Desired, running map[string]Account) *Desired {
 	after := want
 	after.Extensions = nil
 	seen := make(map[string]bool)

@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	lookEvery   = 30 * time.Second       // without an event
-	lookDelay   = 200 * time.Millisecond // after an event, for those that follow it
-	lookPause   = time.Second            // between two looks: 1,000 phones registering are not 1,000 looks
-	probeEvery  = 15 * time.Second
-	probeIll    = time.Second     // while it is not well
-	applyEvery  = 5 * time.Minute // finds what somebody else has changed
-	retryFirst  = 2 * time.Second
-	retryMax    = time.Minute
-	pausePoll   = 10 * time.Second
-	callTime    = 10 * time.Minute // for how long a call puts off a new secret
-	readTime    = 10 * time.Second // for the manager interface to take us in again after a reload
-	readPause   = 100 * time.Millisecond
-	firstAnswer = 5 * time.Second
-	restartTime = 2 * time.Minute // for one attempt to start the exchange
+	observeEvery = 30 * time.Second       // without an event
+	observeDelay = 200 * time.Millisecond // after an event, for those that follow it
+	observePause = time.Second            // between two queries: 1,000 phones registering are not 1,000 queries
+	probeEvery   = 15 * time.Second
+	probeUnwell  = time.Second     // while it is not well
+	applyEvery   = 5 * time.Minute // finds what somebody else has changed
+	retryFirst   = 2 * time.Second
+	retryMax     = time.Minute
+	pausePoll    = 10 * time.Second
+	callTime     = 10 * time.Minute // for how long a call puts off a new secret
+	readTime     = 10 * time.Second // for the manager interface to take us in again after a reload
+	readPause    = 100 * time.Millisecond
+	firstAnswer  = 5 * time.Second
+	restartTime  = 2 * time.Minute // for one attempt to start the exchange
 )
 
 // Deps are what the service needs from others.
@@ -45,17 +45,17 @@ type Deps struct {
 	// SIP is where the exchange answers SIP over UDP.
 	SIP    netip.AddrPort
 	Logger *slog.Logger
-	// Restart starts the exchange anew, whether it runs or not. Nil: nobody does.
+	// Restart restarts the exchange, or starts it if it does not run. Nil: nobody does.
 	Restart func(ctx context.Context) error
 	// Process reports whether a process of the exchange is there.
 	Process func() bool
-	// OnChange is told when State has changed. It must not block.
+	// OnChange is called when State has changed. It must not block.
 	OnChange func()
-	// OnApply is told how long an attempt to bring the exchange in line took, and how it ended. Nil: nobody is.
+	// OnApply is called after each attempt to apply, with its duration and its error. Nil: it is not called.
 	OnApply func(took time.Duration, err error)
-	// OnRegistered is told of a device that has registered. It must not block. Nil: nobody is.
+	// OnRegistered is called for each device that has registered. It must not block. Nil: it is not called.
 	OnRegistered func(Registration)
-	// OnSecurity is told of every attempt that was refused. It must not block. Nil: nobody is.
+	// OnSecurity is called for every attempt that was refused. It must not block. Nil: it is not called.
 	OnSecurity func(SecurityEvent)
 	// Keeps reports whether a device may stay registered after the secret of its account has changed, because it gets the
 	// new one from us. It must not block. Nil: none may.
@@ -76,25 +76,25 @@ type Outcome struct {
 	Unserved []Unserved
 	// Waiting are the extensions whose new secret waits for the end of a call.
 	Waiting []string
-	// RestartDue says why the exchange must be started anew, and that we leave this to a person; empty: it need not.
+	// RestartDue says why the exchange must be restarted, and that we leave this to a person; empty: it need not.
 	RestartDue string
 	// Problems are what the driver says besides.
 	Problems []problem.Problem
-	// InLine is the exchange as it was last read back: its Extensions are those that Asterisk runs with, with the secrets
+	// ReadBack is the exchange as it was last read back: its Extensions are those that Asterisk runs with, with the secrets
 	// that it takes, whatever is wanted. Nil: not known. It outlives us, so that a phone never gets a secret only because
 	// we were started.
-	InLine *Desired
+	ReadBack *Desired
 }
 
 // State is the exchange as it is now. It is never changed after it was handed out.
 type State struct {
-	Health  Health
-	Lines   map[string]Line // by account; of the last look
-	Calls   int
-	Current []Call    // the calls of the last look, the oldest first
-	Looked  time.Time // zero: never
-	Outcome Outcome
-	Paused  time.Time // until when it is left alone; zero: it is not
+	Health   Health
+	Lines    map[string]Line // by account, as last observed
+	Calls    int
+	Current  []Call    // as last observed, the oldest first
+	Observed time.Time // zero: never
+	Outcome  Outcome
+	Paused   time.Time // until when it is left alone; zero: it is not
 	// Changed is since when the exchange may take the secret that it takes, by extension; only those whose secret has changed
 	// since we run. Until its phone has the new one, too, it could not register.
 	Changed map[string]time.Time
@@ -111,7 +111,7 @@ type Service struct {
 	stats  *metrics
 	calls  *callLog
 
-	dirty  signal.Signal // a look is due
+	dirty  signal.Signal // an observation is due
 	probe  signal.Signal // a probe is due
 	apply  signal.Signal // an attempt to apply is due
 	driven sync.Mutex    // held while the driver works
@@ -125,7 +125,7 @@ type Service struct {
 	doctor  doctor
 	record  record
 	saved   string               // the record as it is on disk
-	ours    bool                 // we are starting the exchange anew, which stops it first
+	ours    bool                 // we are restarting the exchange, which stops it first
 	waiting map[string]time.Time // extensions whose new secret waits for the end of a call, and since when
 }
 
@@ -172,9 +172,9 @@ func (s *Service) restore() {
 	if len(s.record.Secrets) == 0 {
 		return
 	}
-	s.state.Outcome.InLine = new(Desired)
+	s.state.Outcome.ReadBack = new(Desired)
 	for _, number := range slices.Sorted(maps.Keys(s.record.Secrets)) {
-		s.state.Outcome.InLine.Extensions = append(s.state.Outcome.InLine.Extensions, Extension{Number: number, Secret: Secret(s.record.Secrets[number])})
+		s.state.Outcome.ReadBack.Extensions = append(s.state.Outcome.ReadBack.Extensions, Extension{Number: number, Secret: Secret(s.record.Secrets[number])})
 	}
 }
 
@@ -182,9 +182,9 @@ func (s *Service) restore() {
 func (s *Service) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { _ = s.client.Run(ctx) })
-	all.Go(func() { s.keepApplied(ctx) })
-	all.Go(func() { s.keepLooking(ctx) })
-	all.Go(func() { s.keepProbing(ctx) })
+	all.Go(func() { s.applyLoop(ctx) })
+	all.Go(func() { s.observeLoop(ctx) })
+	all.Go(func() { s.probeLoop(ctx) })
 	all.Wait()
 	return nil
 }
@@ -242,8 +242,8 @@ func (s *Service) State() State {
 	return out
 }
 
-// Lately returns the calls that have ended since this program was started, the newest last.
-func (s *Service) Lately() []Call { return s.calls.lately() }
+// RecentCalls returns the calls that have ended since this program was started, the newest last.
+func (s *Service) RecentCalls() []Call { return s.calls.recent() }
 
 // Resync asks every device of an extension to fetch its configuration again, without a reboot (Yealink: NOTIFY with
 // check-sync). Whether it does is seen only where it fetches.
@@ -255,10 +255,10 @@ func (s *Service) Resync(ctx context.Context, extension string) error {
 	return nil
 }
 
-// ErrCalls says that an exchange is not started anew because of calls.
+// ErrCalls says that an exchange is not restarted because of calls.
 var ErrCalls = errors.New("calls go on")
 
-// Restart starts the exchange anew; only with force when there are calls.
+// Restart restarts the exchange; only with force when there are calls.
 func (s *Service) Restart(ctx context.Context, force bool) error {
 	if s.deps.Restart == nil {
 		return errors.New("pbx: nobody here can start the exchange")
@@ -280,7 +280,7 @@ func (s *Service) Pause(until time.Time) {
 	s.probe.Notify()
 }
 
-// stopped notes that the exchange ends in order, and not because we start it anew: somebody wants it so.
+// stopped notes that the exchange ends in order, and not because we restart it: somebody wants it so.
 func (s *Service) stopped(m ami.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -289,7 +289,7 @@ func (s *Service) stopped(m ami.Message) {
 	}
 }
 
-// event takes an event of the manager interface. It only makes us look, apart from what is counted and logged.
+// event takes an event of the manager interface. It makes an observation due; the rest of it is only counted and logged.
 func (s *Service) event(m ami.Message) {
 	switch m.Event() {
 	case "ContactStatus", "DeviceStateChange":

@@ -50,7 +50,7 @@ func desired(n int) pbx.Desired {
 	return d
 }
 
-// newSite starts Asterisk and the service. restart is what brings Asterisk back; nil: it really is started.
+// newSite starts Asterisk and the service. restart restarts Asterisk; nil: it really is started.
 func newSite(t *testing.T, want pbx.Desired, change ...func(*pbx.Deps)) *site {
 	l := labtest.New(t)
 	host, devices := l.Host("pbx"), l.Host("devices")
@@ -65,7 +65,7 @@ func newSite(t *testing.T, want pbx.Desired, change ...func(*pbx.Deps)) *site {
 		})
 		return conn, err
 	}
-	record := filepath.Join(t.TempDir(), "exchange.json") // people telephone with it: it is not started anew without being asked
+	record := filepath.Join(t.TempDir(), "exchange.json") // people telephone with it: it is not restarted unasked
 	if err := os.WriteFile(record, []byte(`{"registered":true}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (x *site) settled(t *testing.T) {
 		if st.Outcome.Err != nil {
 			return st.Outcome.Err
 		}
-		if st.Outcome.InLine == nil || st.Health.State != pbx.Well {
+		if st.Outcome.ReadBack == nil || st.Health.State != pbx.Well {
 			return fmt.Errorf("%+v", st.Health)
 		}
 		return nil
@@ -272,10 +272,10 @@ func TestKilled(t *testing.T) {
 	for _, e := range x.State().Health.Story {
 		story = append(story, e.What)
 	}
-	told := strings.Join(story, "; ")
-	for _, want := range []string{"died", "was started anew (it was not well)", "answers again after"} {
-		if !strings.Contains(told, want) {
-			t.Errorf("the story has no %q: %s", want, told)
+	all := strings.Join(story, "; ")
+	for _, want := range []string{"died", "was restarted (it was not well)", "answers again after"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("the story has no %q: %s", want, all)
 		}
 	}
 	phone.mustRegister(t, 200)

@@ -93,7 +93,7 @@ func (r *roster) trim() {
 	}
 }
 
-// reclassify finds out anew which phones are named, after the names have changed.
+// reclassify recomputes which phones are named, after the names have changed.
 func (r *roster) reclassify() {
 	var unknown []*seen
 	for _, p := range r.byKey {

@@ -16,7 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
-// Service is a service of this machine that can be started anew.
+// Service is a service of this machine that can be restarted.
 type Service struct {
 	Unit string   // of systemd, with .service
 	Argv []string // where no systemd runs: the program, which goes into the background by itself
@@ -42,7 +42,7 @@ func (s Service) Runs() int {
 	return pid
 }
 
-// Restart starts a service anew, whether it runs or not.
+// Restart restarts a service, or starts one that does not run.
 func (s Systemd) Restart(ctx context.Context, service Service) error {
 	return s.manage(ctx, service.Unit, "restart", func(c *dbus.Conn, done chan<- string) error {
 		_ = c.ResetFailedUnitContext(ctx, service.Unit) // one that has failed too often could not be started

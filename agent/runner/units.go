@@ -87,7 +87,7 @@ func (s Systemd) Retire(ctx context.Context, unit string) error {
 	})
 }
 
-// Reload has a unit read its configuration again, or starts it anew.
+// Reload makes a unit read its configuration again, or restarts it.
 func (s Systemd) Reload(ctx context.Context, unit string) error {
 	return s.manage(ctx, unit, "reload", func(c *dbus.Conn, done chan<- string) error {
 		_, err := c.ReloadOrTryRestartUnitContext(ctx, unit, "replace", done)

@@ -42,7 +42,7 @@ type Record struct {
 func (s *Service) History() []Record { return s.store.get().History }
 
 // Update looks for newer images and goes over to them: it fetches them, backs up,
-// makes the containers anew and waits until they are healthy; otherwise images and
+// recreates the containers and waits until they are healthy; otherwise images and
 // data become what they were. A record with outcome Updated and no images means
 // that nothing was newer.
 func (s *Service) Update(ctx context.Context, name string, step versions.Step) (Record, error) {

@@ -198,7 +198,7 @@ func (k *keeper) failed(c any, err error) {
 	k.note(func(s *control.PartStatus) { s.LastError = err.Error() })
 }
 
-// apply hands a new configuration to what runs, or starts it anew.
+// apply hands a new configuration to what runs, or restarts it.
 func (k *keeper) apply(ctx context.Context, want any) error {
 	err := part.ErrRebuild
 	if k.run.Apply != nil {

@@ -77,7 +77,7 @@ func (s *Supervisor) Run(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, firstTime)
 	defer cancel()
-	_ = s.looked(bounded, first) // one that takes longer is not waited for
+	_ = s.waitEvaluated(bounded, first) // one that takes longer is not waited for
 	for _, k := range others {
 		wg.Go(func() { k.keep(ctx) })
 	}
@@ -99,11 +99,11 @@ func (s *Supervisor) Status() []control.PartStatus {
 	return out
 }
 
-// Looked waits until every unit has looked at the input since the call, whatever
+// WaitEvaluated waits until every unit has evaluated the input since the call, whatever
 // came of it, or ctx ends.
-func (s *Supervisor) Looked(ctx context.Context) error { return s.looked(ctx, s.units) }
+func (s *Supervisor) WaitEvaluated(ctx context.Context) error { return s.waitEvaluated(ctx, s.units) }
 
-func (s *Supervisor) looked(ctx context.Context, units []*keeper) error {
+func (s *Supervisor) waitEvaluated(ctx context.Context, units []*keeper) error {
 	targets := make([]uint64, len(units))
 	for i, k := range units {
 		targets[i] = k.request()

@@ -159,7 +159,7 @@ func TestTheOldRunEndsBeforeTheNewOneStarts(t *testing.T) {
 		for _, c := range []string{"b", "c", "d"} {
 			synctest.Wait()
 			h.want["p"] = c
-			if err := s.Looked(t.Context()); err != nil {
+			if err := s.WaitEvaluated(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -168,7 +168,7 @@ func TestTheOldRunEndsBeforeTheNewOneStarts(t *testing.T) {
 			t.Errorf("%d ran at once, want 1", most)
 		}
 		delete(h.want, "p")
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		if st := find(t, s, "p"); running != 0 || st.State != control.PartOff {
 			t.Errorf("switched off: %d running, %+v", running, st)
 		}
@@ -305,7 +305,7 @@ func TestAnApplyThatFails(t *testing.T) {
 		defer stop()
 		synctest.Wait()
 		h.generation, h.want["p"] = 2, "b"
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		st := find(t, s, "p")
 		if !strings.Contains(st.Behind, "device busy") || st.Generation != 1 || st.State != control.PartRunning {
 			t.Errorf("after the failure: %+v", st)
@@ -327,7 +327,7 @@ func TestApplyMayAskForANewRun(t *testing.T) {
 		defer stop()
 		synctest.Wait()
 		h.want["p"] = "b"
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		if strings.Join(got, "") != "ab" {
 			t.Errorf("runs of %v", got)
 		}
@@ -358,7 +358,7 @@ func TestSettle(t *testing.T) {
 			}, nil
 		}))
 		defer stop()
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		if st := find(t, s, "p"); st.Generation != 0 || st.Behind != errChanging.Error() || st.State != control.PartRunning {
 			t.Errorf("before it is read back: %+v", st)
 		}
@@ -373,10 +373,10 @@ func TestSettle(t *testing.T) {
 		}
 		// A newer configuration does not wait for the one before it.
 		h.generation, h.want["p"] = 2, "b"
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		time.Sleep(time.Second)
 		h.generation, h.want["p"] = 3, "c"
-		_ = s.Looked(t.Context())
+		_ = s.WaitEvaluated(t.Context())
 		began = time.Now()
 		if behind := s.InForce(t.Context(), 3); len(behind) != 0 || time.Since(began) != 5*time.Second {
 			t.Errorf("newer: %v after %v", behind, time.Since(began))

@@ -25,8 +25,8 @@ func RunFwconsole(ctx context.Context, words ...string) (string, error) {
 	return output(ctx, "fwconsole firewall "+strings.Join(words, " "), "fwconsole", append([]string{"firewall"}, words...)...)
 }
 
-// LookAtFirewall asks FreePBX's firewall, which is active, whom it trusts.
-func LookAtFirewall(ctx context.Context, ask Fwconsole, lan netip.Prefix) (Firewall, error) {
+// SurveyFirewall asks FreePBX's firewall, which is active, whom it trusts.
+func SurveyFirewall(ctx context.Context, ask Fwconsole, lan netip.Prefix) (Firewall, error) {
 	f := Firewall{Active: true}
 	for _, zone := range []string{"trusted", "internal"} {
 		out, err := ask(ctx, "list", zone)

@@ -22,7 +22,7 @@ func TestFirewallIsTakenOverAndGivenBack(t *testing.T) {
 		}
 		return "", nil
 	}
-	f, err := LookAtFirewall(t.Context(), fwconsole, netip.MustParsePrefix("192.168.1.0/24"))
+	f, err := SurveyFirewall(t.Context(), fwconsole, netip.MustParsePrefix("192.168.1.0/24"))
 	if err != nil || !f.Active || !slices.Equal(f.Friends, []string{"2001:db8::/48", "203.0.113.7"}) {
 		t.Fatalf("%+v, %v", f, err)
 	}
@@ -38,7 +38,7 @@ func TestFirewallIsTakenOverAndGivenBack(t *testing.T) {
 		t.Errorf("fwconsole was asked %q, want %q", asked, want)
 	}
 	broken := errors.New("no database")
-	_, err = LookAtFirewall(t.Context(), func(context.Context, ...string) (string, error) { return "", broken }, netip.Prefix{})
+	_, err = SurveyFirewall(t.Context(), func(context.Context, ...string) (string, error) { return "", broken }, netip.Prefix{})
 	if !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}

@@ -197,7 +197,7 @@ func look(t *testing.T, tk Takeover) Machine {
 			"isc-dhcp-server.service": {Active: true, Enabled: true}, "tftpd-hpa.service": {Enabled: true}, networkManager: {Active: true},
 		}, nil
 	}
-	m, err := tk.Look(t.Context(), both, nil, states)
+	m, err := tk.Survey(t.Context(), both, nil, states)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func TestAnsible(t *testing.T) {
 	if out := play(next); strings.Contains(out, "changed=0") || !strings.Contains(out, "failed=0") || a.read("config.yaml") != next {
 		t.Fatalf("a new name:\n%s", out)
 	}
-	var extensions []control.Extension
+	var extensions []control.ExtensionStatus
 	a.query(&extensions, "extensions")
 	if len(extensions) < 2 || extensions[1].Name != "Robert" {
 		t.Errorf("it does not run: %+v", extensions)

@@ -29,7 +29,7 @@ started, the newest first; at most 200. 'sae-agent logs' has those before.`,
 
 func printCalls(w io.Writer, calls control.Calls) {
 	var rows [][]string
-	for _, c := range slices.Concat(calls.Now, calls.Lately) {
+	for _, c := range slices.Concat(calls.Now, calls.Recent) {
 		talked := "-"
 		if c.Talked > 0 {
 			talked = c.Talked.Round(time.Second).String()

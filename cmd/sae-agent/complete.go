@@ -55,7 +55,7 @@ func completeMACs(arguments int, want func(control.Phone) bool) completions {
 func unnamed(p control.Phone) bool { return p.Source != "config" }
 
 func completeExtensions(arguments int) completions {
-	return completed(arguments, control.ListExtensions, func(e control.Extension) cobra.Completion {
+	return completed(arguments, control.ListExtensions, func(e control.ExtensionStatus) cobra.Completion {
 		return cobra.CompletionWithDesc(e.Number, e.Name)
 	})
 }

@@ -19,8 +19,8 @@ func TestCompletion(t *testing.T) {
 				{MAC: "00:15:65:00:00:99", Model: "T54W", State: "pending", Source: "unknown"},
 			}, nil
 		}),
-		control.Handle(control.ListExtensions, func(context.Context, control.None) ([]control.Extension, error) {
-			return []control.Extension{{Number: "100", Name: "Alice"}}, nil
+		control.Handle(control.ListExtensions, func(context.Context, control.None) ([]control.ExtensionStatus, error) {
+			return []control.ExtensionStatus{{Number: "100", Name: "Alice"}}, nil
 		}),
 		control.Handle(control.ListHistory, func(context.Context, control.None) ([]control.Applied, error) {
 			return []control.Applied{{Number: 7}}, nil

@@ -34,7 +34,7 @@ full disk. The LAN is searched for other DHCP servers. Nothing is changed. The e
 				_, err := control.Call(ctx, daemon(cmd), control.SearchDHCPServers, control.None{})
 				return err
 			})
-			facts, err := doctor.Look(cmd.Context(), s)
+			facts, err := doctor.Gather(cmd.Context(), s)
 			if err != nil {
 				return err
 			}

@@ -78,7 +78,7 @@ file is changed there. During a call, its extension's secret waits for the end o
 }
 
 // printExtensions writes a line for each device: an extension can have several.
-func printExtensions(w io.Writer, list []control.Extension) {
+func printExtensions(w io.Writer, list []control.ExtensionStatus) {
 	var rows [][]string
 	for _, e := range list {
 		inCall := "-"

@@ -175,7 +175,7 @@ func (o importOptions) merge(cmd *cobra.Command, old []byte, c *config.Config, n
 				lines = append(lines, "to be mended: "+d.String())
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%s is written anew; what it is now, with its comments, stays as %s.old.", o.path, o.path))
+		lines = append(lines, fmt.Sprintf("%s is replaced; what it is now, with its comments, stays as %s.old.", o.path, o.path))
 	}
 	return agree(cmd, lines, o.yes, o.path+" says all of that already.", func() error {
 		if err := durable.WriteFile(o.path+".old", old, configMode); err != nil {

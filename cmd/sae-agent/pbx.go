@@ -16,7 +16,7 @@ func newPBXCommand() *cobra.Command {
 	status := newPBXStatusCommand()
 	cmd := &cobra.Command{
 		Use:   "pbx",
-		Short: "Show how the exchange is, install it, start it anew",
+		Short: "Show how the exchange is, install it, restart it",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  status.RunE,
 	}
@@ -90,8 +90,8 @@ func newPBXRestartCommand() *cobra.Command {
 	var o control.RestartOptions
 	cmd := &cobra.Command{
 		Use:   "restart",
-		Short: "Start the exchange anew",
-		Long: `Start the exchange anew. As long as calls go on it is refused, unless --force
+		Short: "Restart the exchange",
+		Long: `Restart the exchange. As long as calls go on it is refused, unless --force
 is given: that ends them.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -194,7 +194,7 @@ func TestExchange(t *testing.T) {
 
 	t.Run("what is seen", func(t *testing.T) {
 		labtest.Eventually(t, func() error {
-			var list []control.Extension
+			var list []control.ExtensionStatus
 			x.query(&list, "extensions")
 			if len(list) != 3 || len(list[0].Registrations) != 1 || list[0].Registrations[0].RoundTrip == 0 || len(list[0].Phones) != 1 || len(list[2].Registrations) != 0 {
 				return fmt.Errorf("%+v", list)
@@ -312,14 +312,14 @@ func TestExchange(t *testing.T) {
 		})
 		labtest.Eventually(t, func() error {
 			out, _ := x.run("pbx", "status")
-			for _, want := range []string{"died: there is no process any more", "was started anew", "answers again after", ", well,"} {
+			for _, want := range []string{"died: there is no process any more", "was restarted", "answers again after", ", well,"} {
 				if !strings.Contains(out, want) {
 					return errors.New(out)
 				}
 			}
 			return nil
 		})
-		if out := x.must("status"); !strings.Contains(out, "the exchange had to be started anew") {
+		if out := x.must("status"); !strings.Contains(out, "the exchange had to be restarted") {
 			t.Errorf("status tells nothing of it:\n%s", out)
 		}
 		x.must("pbx", "restart", "--force")

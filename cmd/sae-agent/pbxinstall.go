@@ -67,7 +67,7 @@ one, only this machine and --admin-from can visit them.`,
 			if err := i.setUp(cmd); err != nil {
 				return err
 			}
-			if i.facts, err = doctor.Look(cmd.Context(), factSource(cmd, path, i.state)); err != nil {
+			if i.facts, err = doctor.Gather(cmd.Context(), factSource(cmd, path, i.state)); err != nil {
 				return err
 			}
 			return i.run(cmd.Context())
@@ -185,7 +185,7 @@ func (i *installation) guardFirstRun(ctx context.Context) error {
 
 // judge looks whether the machine can take an exchange.
 func (i *installation) judge(ctx context.Context) error {
-	m, err := i.inst.Look(ctx)
+	m, err := i.inst.Survey(ctx)
 	if err != nil {
 		return err
 	}

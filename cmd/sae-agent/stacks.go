@@ -88,7 +88,7 @@ func newStacksUpdateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update NAME",
 		Short: "Update a stack now, with a backup and a way back",
-		Long: `Look for newer images, fetch them, back the stack up, make its containers anew
+		Long: `Look for newer images, fetch them, back the stack up, recreate its containers
 and wait until they are healthy. If they do not get healthy, images and data become
 what they were. An update goes on when this command is interrupted. The exit status
 is 1 when the stack was not updated although something newer was found.`,

@@ -56,7 +56,7 @@ and gives everything back.`,
 			if undo {
 				return undoTakeover(cmd, t, filepath.Join(state, "firewall"), yes)
 			}
-			facts, err := doctor.Look(cmd.Context(), factSource(cmd, path, state))
+			facts, err := doctor.Gather(cmd.Context(), factSource(cmd, path, state))
 			if err != nil {
 				return err
 			}
@@ -75,14 +75,14 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	if facts.Config == nil {
 		return fmt.Errorf("the configuration says which cards are for sae-agent, but it cannot be read: %w", facts.ConfigErr)
 	}
-	m, err := t.Look(cmd.Context(), ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
+	m, err := t.Survey(cmd.Context(), ourCards(facts.Config), holders(facts), runner.Systemd{}.Units)
 	if err != nil {
 		return err
 	}
-	if others, err := firewall.Look(cmd.Context()); err != nil {
+	if others, err := firewall.FindOthers(cmd.Context()); err != nil {
 		return err
 	} else if others.Sangoma && facts.Config.Firewall.Enabled {
-		if m.Firewall, err = takeover.LookAtFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
+		if m.Firewall, err = takeover.SurveyFirewall(cmd.Context(), t.Fwconsole, facts.Config.LAN.Address.Masked()); err != nil {
 			return err
 		}
 	}

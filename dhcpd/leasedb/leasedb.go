@@ -46,7 +46,7 @@ type Opening struct {
 	Dropped   int    // single damaged records that were removed
 	SetAside  string // where the damaged file is kept, or empty
 	Problem   string // what was wrong, or empty
-	Compacted bool   // the file was mostly empty and was written anew
+	Compacted bool   // the file was mostly empty and was rewritten
 }
 
 // DB is a dhcpd.Store in one file. Its methods may be called concurrently.
@@ -61,7 +61,7 @@ type DB struct {
 	mu      sync.Mutex // guards the following
 	bolt    *bbolt.DB
 	state   state
-	suspect bool  // pages of a failed commit may be missing on disk: write anew first
+	suspect bool  // pages of a failed commit may be missing on disk: rewrite first
 	broken  error // bbolt panicked: nothing works until the process starts again
 
 	// shown is state after the last commit, for whoever must not wait for the disk.
@@ -229,7 +229,7 @@ func (db *DB) survey() (s *survey, err error) {
 	return s, err
 }
 
-// compact writes the file anew when most of it is unused. A failure costs only space.
+// compact rewrites the file when most of it is unused. A failure costs only space.
 func (db *DB) compact() {
 	var size int64
 	_ = db.bolt.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil })
@@ -423,7 +423,7 @@ func (db *DB) ready(ctx context.Context) error {
 	}
 	if db.suspect {
 		if err := db.rewrite(); err != nil {
-			return fmt.Errorf("write the file anew after a failed sync: %w", err)
+			return fmt.Errorf("rewrite the file after a failed sync: %w", err)
 		}
 		db.suspect = false
 	}

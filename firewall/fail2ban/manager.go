@@ -38,8 +38,8 @@ type Options struct {
 	Run    RunFunc      // runs fail2ban-client
 	Dir    string       // default /etc/fail2ban
 	Socket string       // default: where fail2ban's configuration says
-	// Looked is told how long a look took and how it ended. Nil: nobody is.
-	Looked func(time.Duration, error)
+	// OnReconcile is called after each reconciliation with its duration and its error. Nil: it is not called.
+	OnReconcile func(time.Duration, error)
 }
 
 // Status is how fail2ban is.
@@ -76,8 +76,8 @@ func New(cfg Config, opts Options) (*Manager, error) {
 	if opts.Dir == "" {
 		opts.Dir = "/etc/fail2ban"
 	}
-	if opts.Looked == nil {
-		opts.Looked = func(time.Duration, error) {}
+	if opts.OnReconcile == nil {
+		opts.OnReconcile = func(time.Duration, error) {}
 	}
 	return &Manager{
 		opts: opts, log: opts.Logger, due: signal.New(), cfg: cfg,
@@ -94,7 +94,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		m.opts.Looked(time.Since(began), err)
+		m.opts.OnReconcile(time.Since(began), err)
 		wait := lookEvery
 		if err != nil { // the server may be about to start, as at boot
 			wait, pause = pause, min(2*pause, lookEvery)

@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the files that tests compare with anew")
+var update = flag.Bool("update", false, "rewrite the files that tests compare with")
 
-// Update reports whether files are to be written anew.
+// Update reports whether files are to be rewritten.
 func Update() bool { return *update }
 
 // Equal fails the test where got is not the content of the file. With -update, it writes the file.

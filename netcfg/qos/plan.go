@@ -168,7 +168,7 @@ func (c card) become(t tree) (plan []Change) {
 }
 
 // changeable reports whether queues of ours can become those of t without being
-// made anew: htb's default class cannot be changed, and strange classes are not
+// recreated: htb's default class cannot be changed, and strange classes are not
 // worth the trouble.
 func (c card) changeable(t tree) bool {
 	known := func(cl class) bool {
@@ -178,7 +178,7 @@ func (c card) changeable(t tree) bool {
 		!slices.ContainsFunc(c.Classes, func(cl class) bool { return !known(cl) })
 }
 
-// refilter makes all filters anew.
+// refilter recreates all filters.
 func (c card) refilter(t tree) (plan []Change) {
 	for _, p := range []uint16{unix.ETH_P_IP, unix.ETH_P_IPV6} {
 		if slices.ContainsFunc(c.Filters, func(f filter) bool { return f.Protocol == p }) {

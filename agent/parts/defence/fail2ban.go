@@ -109,7 +109,7 @@ func (p *Part) desiredJails(_ context.Context, in part.Input) (fail2ban.Config, 
 func (p *Part) buildJails(_ context.Context, c fail2ban.Config) (part.Run[fail2ban.Config], error) {
 	m, err := fail2ban.New(c, fail2ban.Options{
 		Logger: p.host.Logger(jailsName), Run: p.runFail2ban,
-		Looked: func(took time.Duration, err error) { p.host.Reconciled(jailsName, took, err) },
+		OnReconcile: func(took time.Duration, err error) { p.host.Reconciled(jailsName, took, err) },
 	})
 	if err != nil {
 		return part.Run[fail2ban.Config]{}, err

@@ -253,11 +253,11 @@ func (p *Part) Secrets() map[string]string {
 	if !ok {
 		return pbx.RecordedSecrets(p.record())
 	}
-	if st.Outcome.InLine == nil {
+	if st.Outcome.ReadBack == nil {
 		return nil
 	}
-	out := make(map[string]string, len(st.Outcome.InLine.Extensions))
-	for _, e := range st.Outcome.InLine.Extensions {
+	out := make(map[string]string, len(st.Outcome.ReadBack.Extensions))
+	for _, e := range st.Outcome.ReadBack.Extensions {
 		out[e.Number] = e.Secret.Reveal()
 	}
 	return out

@@ -60,7 +60,7 @@ func (p *Part) followFreePBX(ctx context.Context, f install.FirstRun, m *freepbx
 }
 
 func (p *Part) observeFreePBX(ctx context.Context, f install.FirstRun, m *freepbx.Machine) (seen openState, err error) {
-	seen.opening, err = f.Look(ctx)
+	seen.opening, err = f.Reconcile(ctx)
 	switch {
 	case errors.Is(err, freepbx.ErrNotInstalled):
 		return seen, nil

@@ -44,13 +44,13 @@ func (p *Part) Report(st *control.Status) []problem.Problem {
 	)
 }
 
-func (p *Part) list(context.Context, control.None) ([]control.Extension, error) {
+func (p *Part) list(context.Context, control.None) ([]control.ExtensionStatus, error) {
 	st, watched := p.State()
 	phonesOf := p.deps.PhonesOf()
-	out := []control.Extension{}
+	out := []control.ExtensionStatus{}
 	for _, e := range p.host.Running().Config.Extensions {
 		line, there := st.Lines[e.Number]
-		x := control.Extension{Number: e.Number, Name: e.Name, Phones: []string{}, InExchange: there, InCall: line.InCall, Registrations: []control.Registration{}}
+		x := control.ExtensionStatus{Number: e.Number, Name: e.Name, Phones: []string{}, InExchange: there, InCall: line.InCall, Registrations: []control.Registration{}}
 		for _, phone := range phonesOf(e.Number) {
 			x.Phones = append(x.Phones, phone.MAC)
 			x.Trouble = cmp.Or(x.Trouble, phone.Trouble)
@@ -60,7 +60,7 @@ func (p *Part) list(context.Context, control.None) ([]control.Extension, error) 
 				Address: r.Remote.Addr().String(), UserAgent: r.UserAgent, Reach: string(r.Reach), RoundTrip: r.RoundTrip, Expires: r.Expires,
 			})
 		}
-		if watched && !there && !st.Looked.IsZero() {
+		if watched && !there && !st.Observed.IsZero() {
 			x.Trouble = cmp.Or(x.Trouble, "the exchange does not have it: see sae-agent pbx status")
 		}
 		out = append(out, x)
@@ -73,12 +73,12 @@ func (p *Part) calls(context.Context, control.None) (out control.Calls, err erro
 	if r == nil {
 		return out, errNotWatched()
 	}
-	return callsOf(r.State().Current, r.Lately(), p.host.Running().Config), nil
+	return callsOf(r.State().Current, r.RecentCalls(), p.host.Running().Config), nil
 }
 
 // callsOf names who takes part in calls.
 func callsOf(now, lately []pbx.Call, cfg *config.Config) control.Calls {
-	out := control.Calls{Now: []control.PhoneCall{}, Lately: []control.PhoneCall{}}
+	out := control.Calls{Now: []control.PhoneCall{}, Recent: []control.PhoneCall{}}
 	call := func(c pbx.Call, up, down string) control.PhoneCall {
 		x := control.PhoneCall{
 			From: c.From, FromName: cfg.Extension(c.From).Name, To: c.To, ToName: cfg.Extension(c.To).Name,
@@ -96,7 +96,7 @@ func callsOf(now, lately []pbx.Call, cfg *config.Config) control.Calls {
 		out.Now = append(out.Now, call(c, "talking", "ringing"))
 	}
 	for _, c := range slices.Backward(lately) {
-		out.Lately = append(out.Lately, call(c, "answered", "unanswered"))
+		out.Recent = append(out.Recent, call(c, "answered", "unanswered"))
 	}
 	return out
 }
@@ -123,7 +123,7 @@ func (p *Part) status() control.PBXStatus {
 			out.Registered++
 		}
 	}
-	out.InLine = st.Outcome.InLine != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()
+	out.InLine = st.Outcome.ReadBack != nil && st.Outcome.Err == nil && !st.Outcome.At.IsZero()
 	if err := st.Outcome.Err; err != nil {
 		out.Error = err.Error()
 		if errors.Is(err, pbx.ErrAbsent) {
@@ -202,9 +202,9 @@ func problems(s control.PBXStatus) (out []problem.Problem) {
 	case pbx.NoManager:
 		add(problem.PBXUnseen, problem.Warning, "the exchange lives, but cannot be looked into: "+s.Why, "see sae-agent pbx status")
 	default:
-		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is started anew by itself; sae-agent pbx status tells the story"
+		what, fix := "the exchange does not work ("+s.State+"): "+s.Why, "it is restarted by itself; sae-agent pbx status tells the story"
 		if s.Held != "" {
-			fix = "it is not started anew because " + s.Held + ": look at its log, then sae-agent pbx restart --force"
+			fix = "it is not restarted because " + s.Held + ": look at its log, then sae-agent pbx restart --force"
 		}
 		add(problem.PBXDown, problem.Error, what, fix)
 	}
@@ -217,7 +217,7 @@ func problems(s control.PBXStatus) (out []problem.Problem) {
 		for _, e := range last {
 			words = append(words, e.At.Local().Format("15:04:05")+" "+e.What)
 		}
-		add(problem.PBXRestarted, problem.Warning, "the exchange had to be started anew: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
+		add(problem.PBXRestarted, problem.Warning, "the exchange had to be restarted: "+strings.Join(words, ", "), "look at its log (/var/log/asterisk); this goes away after 15 minutes")
 	}
 	return out
 }

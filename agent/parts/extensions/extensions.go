@@ -165,7 +165,7 @@ func (p *Part) keep(lines map[string]line) error {
 // registrations is the exchange as it is now; false: it is not known who is registered.
 func (p *Part) registrations() (pbx.State, bool) {
 	st, ok := p.deps.State()
-	return st, ok && time.Since(st.Looked) < registrationsKnown
+	return st, ok && time.Since(st.Observed) < registrationsKnown
 }
 
 // others are the devices that need an extension's secret besides those that have left.

@@ -48,7 +48,7 @@ func phonesAre(list ...string) []string {
 func newSite(t *testing.T, phones ...string) *site {
 	s := &site{host: parttest.New(t, parttest.Config(t, phonesAre(phones...)...)), known: true}
 	s.host.In.Secrets = map[string]string{"extension/100": "first-of-100", "extension/102": "first-of-102"}
-	s.state = pbx.State{Looked: time.Now(), Lines: map[string]pbx.Line{}}
+	s.state = pbx.State{Observed: time.Now(), Lines: map[string]pbx.Line{}}
 	s.host.OnRenew = func() error {
 		s.round++
 		in := s.host.In

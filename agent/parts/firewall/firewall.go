@@ -155,7 +155,7 @@ func (p *Part) LocksOut(ctx context.Context, next part.Input, s part.Session) []
 
 // ApplyOffline implements part.OfflineApplier.
 func (p *Part) ApplyOffline(ctx context.Context, in part.Input) error {
-	others, err := Look(ctx)
+	others, err := FindOthers(ctx)
 	if err != nil {
 		return err
 	}

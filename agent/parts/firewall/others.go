@@ -35,7 +35,7 @@ func (p *Part) lookForOthers(ctx context.Context) Others {
 		return p.others
 	}
 	p.due, p.seen = false, time.Now()
-	found, err := Look(ctx)
+	found, err := FindOthers(ctx)
 	if err != nil {
 		p.host.Logger(name).Debug("cannot look for another firewall", "err", err)
 		return p.others
@@ -54,8 +54,8 @@ func (p *Part) seenOthers() Others {
 	return p.others
 }
 
-// Look looks for other firewalls.
-func Look(ctx context.Context) (o Others, err error) {
+// FindOthers looks for other firewalls.
+func FindOthers(ctx context.Context) (o Others, err error) {
 	all, err := firewall.Foreigners(ctx)
 	for _, c := range all {
 		if c.Chain == sangomaChain {

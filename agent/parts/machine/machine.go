@@ -93,7 +93,7 @@ func (p *Part) note(found, silent []problem.Problem) {
 
 // probe judges the machine as it is now.
 func (p *Part) probe() ([]problem.Problem, error) {
-	m, err := doctor.LookAtMachine(p.host.Paths().State)
+	m, err := doctor.GatherMachine(p.host.Paths().State)
 	if err != nil {
 		return nil, err
 	}

@@ -112,7 +112,7 @@ func (w knowledge) trouble(p phones.Status) string {
 		return "there is no exchange yet"
 	case st.Health.State != pbx.Well && st.Health.State != pbx.Starting:
 		return "the exchange is not well: " + st.Health.Why
-	case !there && !st.Looked.IsZero():
+	case !there && !st.Observed.IsZero():
 		return "the exchange has no extension " + p.Extension + " yet: see sae-agent pbx status"
 	case wrongSecret && w.slowed(p.Addr):
 		return "the exchange has refused its password so often that it is slowed down: " + newSecret

@@ -19,7 +19,7 @@ func TestTrouble(t *testing.T) {
 		return map[string]pbx.SecurityEvent{"100": {Kind: pbx.WrongSecret, Account: "100", Remote: netip.AddrPortFrom(netip.MustParseAddr(addr), 5060), Time: at}}
 	}
 	well := func(change func(*pbx.State)) pbx.State {
-		st := pbx.State{Health: pbx.Health{State: pbx.Well}, Looked: now, Lines: map[string]pbx.Line{"100": {}}}
+		st := pbx.State{Health: pbx.Health{State: pbx.Well}, Observed: now, Lines: map[string]pbx.Line{"100": {}}}
 		change(&st)
 		return st
 	}

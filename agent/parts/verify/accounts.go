@@ -73,7 +73,7 @@ func (p *Part) phones(ctx context.Context) ([]verify.Phone, error) {
 	defer cancel()
 	for {
 		st, ok := p.deps.Exchange.State()
-		if ok && !st.Looked.IsZero() {
+		if ok && !st.Observed.IsZero() {
 			return phonesToVerify(p.host.Running().Config, p.deps.Phones(), st), nil
 		}
 		if !pause.For(ctx, 100*time.Millisecond) {

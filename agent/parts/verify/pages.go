@@ -42,7 +42,7 @@ func (p *Part) pageClient() *http.Client {
 		case err != nil:
 			return err
 		case len(raw) == 0 || len(ours.Certificate) == 0 || string(raw[0]) != string(ours.Certificate[0]):
-			return errors.New("the page shows another certificate than it was given: somebody else answers, or it was not started anew")
+			return errors.New("the page shows another certificate than it was given: somebody else answers, or it was not restarted")
 		}
 		return nil
 	}

@@ -1,4 +1,4 @@
-// Package ami speaks Asterisk's manager interface: it keeps one connection, logs in anew after every break, sends
+// Package ami speaks Asterisk's manager interface: it keeps one connection, logs in again after every break, sends
 // actions, gathers the answers and passes events on.
 //
 // It knows the protocol (https://docs.asterisk.org, "Asterisk Manager Interface") and nothing of what is asked or of
@@ -38,9 +38,9 @@ type Config struct {
 	User   string
 	Secret string
 	Logger *slog.Logger
-	// OnUp is told when the client is logged in and Asterisk is fully booted. Nil: nobody is.
+	// OnUp is called when the client is logged in and Asterisk is fully booted. Nil: it is not called.
 	OnUp func()
-	// OnDown is told when that ends. Nil: nobody is.
+	// OnDown is called when that ends. Nil: it is not called.
 	OnDown func(error)
 	// OnEvent gets every event that does not belong to an answer. Nil: nobody does.
 	OnEvent func(Message)
@@ -60,7 +60,7 @@ type Status struct {
 	Err   error     // why not, when it is not; nil before the first attempt has ended
 }
 
-// Client is a connection to one Asterisk that is made anew when it breaks. Its methods may be called from any
+// Client is a connection to one Asterisk that is re-established when it breaks. Its methods may be called from any
 // goroutine.
 type Client struct {
 	cfg Config

@@ -183,7 +183,7 @@ func TestCutInList(t *testing.T) {
 	if err := <-down; err == nil {
 		t.Error("no reason why it is down")
 	}
-	<-up // connected anew
+	<-up // reconnected
 	if list, err := c.List(t.Context(), ami.NewAction("PJSIPShowContacts")); err != nil || len(list) != 1 {
 		t.Errorf("after the break: %v, %v", list, err)
 	}
@@ -221,6 +221,6 @@ func TestNotUp(t *testing.T) {
 		t.Errorf("something else listens there: %+v", st)
 	}
 	if _, err := c.Do(t.Context(), ami.NewAction("Ping")); !errors.Is(err, ami.ErrNotConnected) || !strings.Contains(err.Error(), "no manager interface") {
-		t.Errorf("the reason is not told: %v", err)
+		t.Errorf("the reason is missing: %v", err)
 	}
 }

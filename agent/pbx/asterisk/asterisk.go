@@ -103,7 +103,7 @@ func (d *Driver) behind(ctx context.Context) bool {
 }
 
 func (d *Driver) plan(want pbx.Desired) (plan, error) {
-	h, err := d.look()
+	h, err := d.read()
 	if err != nil {
 		return plan{}, err
 	}
@@ -117,8 +117,8 @@ func (p plan) refusal() error {
 	return fmt.Errorf("asterisk: %s", strings.Join(p.refused, "; "))
 }
 
-// look reads the files that matter.
-func (d *Driver) look() (have, error) {
+// read reads the files that matter.
+func (d *Driver) read() (have, error) {
 	h := have{dir: d.cfg.Dir, texts: make(map[string]string)}
 	entries, err := os.ReadDir(d.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -216,7 +216,7 @@ func ownerOf(path string) (owner, bool) {
 	return owner{fi.Mode().Perm(), int(st.Uid), int(st.Gid)}, true
 }
 
-// reload has Asterisk read the modules' files again, and looks whether it has taken the accounts over.
+// reload makes Asterisk read the modules' files again, and checks that it has the accounts.
 func (d *Driver) reload(ctx context.Context, modules []string) error {
 	if err := d.connect(ctx, slices.Contains(modules, "manager")); err != nil {
 		return err
@@ -274,7 +274,7 @@ func reason(err error) error {
 
 // written are the accounts of our file.
 func (d *Driver) written() (map[string]pbx.Extension, error) {
-	h, err := d.look()
+	h, err := d.read()
 	return accountsIn(h.texts[pjsipName]), err
 }
 

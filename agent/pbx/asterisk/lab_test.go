@@ -283,7 +283,7 @@ func TestDown(t *testing.T) {
 	}
 	x.server.CLI("module reload res_pjsip.so")
 	// Written, and killed before the reload.
-	h, err := x.look()
+	h, err := x.read()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func makePlan(h have, want pbx.Desired) (plan, error) {
 	}
 	p.refused = h.conflicts(&want)
 	p.accounts(accountsIn(h.texts[pjsipName]), &want)
-	told := len(p.changes) > 0
+	listed := len(p.changes) > 0
 	for _, f := range files {
 		text := f.render(want)
 		if text == header && f.into == "" && h.texts[f.name] == "" {
@@ -42,8 +42,8 @@ func makePlan(h have, want pbx.Desired) (plan, error) {
 		}
 		if h.texts[f.name] != text {
 			p.put(f, text)
-			// Whoever adds an extension needs not be told that its mailbox is added, too.
-			if !told || !f.follows {
+			// The mailbox of a new extension is not listed by itself.
+			if !listed || !f.follows {
 				p.changes = append(p.changes, pbx.Change{Op: opFor(h.texts[f.name]), What: f.about})
 			}
 		}

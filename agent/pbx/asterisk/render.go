@@ -73,7 +73,7 @@ func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", 
 
 // modules keeps Asterisk's other two kinds of voice mail away. Debian's Asterisk loads all three; the one for
 // databases fails without a database, and takes the applications of the one for files with it. A running Asterisk
-// cannot mend that: it counts from the next start on.
+// cannot change that: it counts from the next start on.
 func modules(pbx.Desired) string {
 	w := newWriter()
 	w.set("noload", "app_voicemail_imap.so")

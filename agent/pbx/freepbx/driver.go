@@ -16,7 +16,7 @@ const (
 	retryAfter = 5 * time.Minute
 	// workTime bounds an import and a reload, which are not cut off half way.
 	workTime = 10 * time.Minute
-	// remindTime is how long an operator is told of what an import has reset.
+	// remindTime is how long the operator is shown what an import has reset.
 	remindTime = 24 * time.Hour
 	// followTime is how long Asterisk may take to follow a reload.
 	followTime = 30 * time.Second
@@ -34,7 +34,7 @@ type Options struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// Driver brings FreePBX's extensions in line. Its methods may be called from any
+// Driver reconciles FreePBX's extensions. Its methods may be called from any
 // goroutine; one works at a time.
 type Driver struct {
 	opts     Options
@@ -77,7 +77,7 @@ func (d *Driver) Plan(ctx context.Context, want pbx.Desired) ([]pbx.Change, erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.work(want)
-	if err := w.look(ctx); err != nil {
+	if err := w.read(ctx); err != nil {
 		return nil, err
 	}
 	c := compare(w.want, w.found, w.rec)
@@ -85,7 +85,7 @@ func (d *Driver) Plan(ctx context.Context, want pbx.Desired) ([]pbx.Change, erro
 	if want.KeepRemoved {
 		r.deleted, r.waiting = nil, c.remove
 	}
-	return w.told(r)
+	return w.changes(r)
 }
 
 // Apply implements pbx.Driver. What is missing is created, and what has another
@@ -97,7 +97,7 @@ func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, err
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.work(want)
-	if err := w.look(ctx); err != nil { // without FreePBX, nothing is ours to write
+	if err := w.read(ctx); err != nil { // without FreePBX, nothing is ours to write
 		return nil, err
 	}
 	changed, err := d.putFiles(ctx, want)
@@ -105,7 +105,7 @@ func (d *Driver) Apply(ctx context.Context, want pbx.Desired) ([]pbx.Change, err
 		return changed, err
 	}
 	err = errors.Join(w.localNetwork(ctx, want.LAN), w.do(ctx, !want.KeepRemoved))
-	changes, problems := w.told(w.result)
+	changes, problems := w.changes(w.result)
 	return append(changed, changes...), errors.Join(err, problems)
 }
 

@@ -56,14 +56,14 @@ func TestFreePBX(t *testing.T) {
 	}
 }
 
-// What the file says is what FreePBX and Asterisk have; and a second look does nothing.
+// What the file says is what FreePBX and Asterisk have; and a second reconciliation does nothing.
 func testCreateAndLeaveAlone(t *testing.T, p *pbxHere) {
 	r := p.apply(false, alice, bob)
 	if diff := differ(result{created: []string{"100", "101"}}, r); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "bulkimport, bulkimport, reload" {
-		t.Errorf("fwconsole was told %q", got)
+		t.Errorf("fwconsole was called with %q", got)
 	}
 	a, b := p.found("100"), p.found("101")
 	if a.User["name"] != "Alice" || a.SIP["secret"] != alice.Secret.Reveal() || a.User["voicemail"] != "default" || a.Device["tech"] != "pjsip" || a.SIP["max_contacts"] != "5" {
@@ -76,7 +76,7 @@ func testCreateAndLeaveAlone(t *testing.T, p *pbxHere) {
 		t.Errorf("Asterisk does not have the secret:\n%s", got)
 	}
 	if r := p.apply(true, alice, bob); r.changed() || len(r.problems) > 0 || p.calls() != "" {
-		t.Errorf("a second look did something: %+v", r)
+		t.Errorf("a second reconciliation did something: %+v", r)
 	}
 	if entries, err := os.ReadDir(p.machine.Dir); err != nil || len(entries) > 0 {
 		t.Errorf("files with secrets are left: %v, %v", entries, err)
@@ -96,7 +96,7 @@ func testChangeCarriesWhatAnAdminHasSet(t *testing.T, p *pbxHere) {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "bulkimport --replace, reload" {
-		t.Errorf("fwconsole was told %q", got)
+		t.Errorf("fwconsole was called with %q", got)
 	}
 	now := p.found("100")
 	was.User["name"], was.Device["description"], was.SIP["secret"], was.SIP["callerid"] = "Alice", "Alice", alice.Secret.Reveal(), "Alice <100>"
@@ -171,7 +171,7 @@ func testDelete(t *testing.T, p *pbxHere) {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	if got := p.calls(); got != "reload" { // the API's client was made the first time
-		t.Errorf("fwconsole was told %q", got)
+		t.Errorf("fwconsole was called with %q", got)
 	}
 	if got, err := p.ask(t.Context()); err != nil || cmp.Diff([]string{"101", "200"}, sorted(got)) != "" {
 		t.Errorf("Asterisk has %v, %v", got, err)

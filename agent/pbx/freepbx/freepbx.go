@@ -1,4 +1,4 @@
-// Package freepbx brings the extensions of FreePBX 17 in line with a list.
+// Package freepbx makes the extensions of FreePBX 17 those of a list.
 //
 // FreePBX is asked and told through its own ways: its database is read and never
 // written, extensions go in with 'fwconsole bulkimport', out with its GraphQL API.

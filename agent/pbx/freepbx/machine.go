@@ -221,7 +221,7 @@ func (m *Machine) giveAway(path string) error {
 func (m *Machine) Reload(ctx context.Context) (string, error) { return m.fwconsole(ctx, "reload") }
 
 // Set changes one of FreePBX's advanced settings and reads it back: a setting that FreePBX does not have, or a value that
-// it does not take, is only told by what is printed.
+// it does not take, shows only in what is printed.
 func (m *Machine) Set(ctx context.Context, setting, value string) error {
 	output, err := m.fwconsole(ctx, "setting", setting, value)
 	if err != nil {

@@ -208,10 +208,10 @@ func (p *pbxHere) manager() *ami.Client {
 	return c
 }
 
-// try brings the PBX in line.
+// try reconciles the PBX.
 func (p *pbxHere) try(mayDelete bool, want ...pbx.Extension) (result, error) {
 	w := p.driver.work(pbx.Desired{Extensions: want})
-	if err := w.look(p.t.Context()); err != nil {
+	if err := w.read(p.t.Context()); err != nil {
 		return result{}, err
 	}
 	err := w.do(p.t.Context(), mayDelete)

@@ -24,8 +24,8 @@ func testLocalNetwork(t *testing.T, p *pbxHere) {
 	if _, err := p.driver.Apply(t.Context(), want); err == nil || !strings.Contains(err.Error(), "add 192.168.1.0/24 under Settings, Asterisk SIP Settings") {
 		t.Errorf("FreePBX says that it was done, and it was not: %v", err)
 	}
-	if told := p.toldAddress(); told != "203.0.113.9" {
-		t.Errorf("a phone in a call is told %s", told)
+	if got := p.mediaAddress(); got != "203.0.113.9" {
+		t.Errorf("a phone in a call sends to %s", got)
 	}
 	p.api.refuse = false
 	p.calls()
@@ -53,8 +53,8 @@ func testLocalNetwork(t *testing.T, p *pbxHere) {
 	}
 }
 
-// toldAddress is where a phone that calls another is told to send its voice.
-func (p *pbxHere) toldAddress() string {
+// mediaAddress is where a phone that calls another sends its voice.
+func (p *pbxHere) mediaAddress() string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()

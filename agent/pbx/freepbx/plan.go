@@ -155,23 +155,23 @@ func changedColumns(carried Columns, w account, pin string) Columns {
 	return c
 }
 
-// missed lists what FreePBX does not have as it was told: of an extension, and of
+// missed lists what FreePBX does not have as imported: of an extension, and of
 // the columns that went into the import. It names values of columns that are not
 // secret.
-func missed(told Columns, f Found, x *Extras) (out []string) {
+func missed(wanted Columns, f Found, x *Extras) (out []string) {
 	if !f.whole() {
 		return []string{"it is not there, or only half"}
 	}
-	if f.SIP["secret"] != told["secret"] {
+	if f.SIP["secret"] != wanted["secret"] {
 		out = append(out, "its secret is not the new one")
 	}
 	check := func(column, now string) {
-		was, ok := told[column]
+		was, ok := wanted[column]
 		if ok && was != now && !(was == "0" && now == "") && !(was == "" && now == "0") {
 			out = append(out, fmt.Sprintf("%s is %q and should be %q", column, now, was))
 		}
 	}
-	for _, column := range sorted(told) {
+	for _, column := range sorted(wanted) {
 		if v, ok := f.SIP[column]; ok && column != "secret" {
 			check(column, v)
 		} else if v, ok := f.User[column]; ok && column != "voicemail" && column != "password" {
@@ -180,10 +180,10 @@ func missed(told Columns, f Found, x *Extras) (out []string) {
 			check(column, v)
 		}
 	}
-	if told["voicemail_enable"] == "yes" && !hasMailbox(f) {
+	if wanted["voicemail_enable"] == "yes" && !hasMailbox(f) {
 		out = append(out, "its mailbox is missing")
 	}
-	return append(out, missedExtras(told, f, x)...)
+	return append(out, missedExtras(wanted, f, x)...)
 }
 
 // gone lists the settings of a device that it does not have any more.
@@ -197,7 +197,7 @@ func gone(before, now Found) (out []string) {
 }
 
 // missedExtras is missed for what is outside of the database.
-func missedExtras(told Columns, f Found, x *Extras) (out []string) {
+func missedExtras(wanted Columns, f Found, x *Extras) (out []string) {
 	if x == nil {
 		return nil
 	}
@@ -207,11 +207,11 @@ func missedExtras(told Columns, f Found, x *Extras) (out []string) {
 		carryMailbox(now, f.Number, box, x.AstDB)
 	}
 	for _, column := range sorted(now) {
-		if was, ok := told[column]; ok && was != now[column] && column != "voicemail_vmpwd" {
+		if was, ok := wanted[column]; ok && was != now[column] && column != "voicemail_vmpwd" {
 			out = append(out, fmt.Sprintf("%s is %q and should be %q", column, now[column], was))
 		}
 	}
-	if was, ok := told["voicemail_vmpwd"]; ok && was != now["voicemail_vmpwd"] {
+	if was, ok := wanted["voicemail_vmpwd"]; ok && was != now["voicemail_vmpwd"] {
 		out = append(out, "its mailbox is not the one that it had")
 	}
 	return out

@@ -84,7 +84,7 @@ func testFailedReloadKeepsPhonesIn(t *testing.T, p *pbxHere) {
 	runs.Store(s)
 	// What a phone has is what the exchange was read back with.
 	file := func() string {
-		in := runs.Load().State().Outcome.InLine
+		in := runs.Load().State().Outcome.ReadBack
 		if in == nil {
 			return "none"
 		}

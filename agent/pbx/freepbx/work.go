@@ -24,8 +24,8 @@ type work struct {
 	reload time.Time // when it was begun; zero: there was none
 }
 
-// told puts a result into the words of package pbx.
-func (w *work) told(r result) (changes []pbx.Change, err error) {
+// changes puts a result into the words of package pbx.
+func (w *work) changes(r result) (changes []pbx.Change, err error) {
 	add := func(op pbx.Op, waits bool, numbers []string) {
 		for _, n := range numbers {
 			c := pbx.Change{Op: op, What: "extension " + n, Waits: waits, Since: w.reload}
@@ -50,8 +50,8 @@ func (w *work) told(r result) (changes []pbx.Change, err error) {
 	return changes, errors.Join(errs...)
 }
 
-// look reads what there is, and which of it is ours.
-func (w *work) look(ctx context.Context) (err error) {
+// read reads what there is, and which of it is ours.
+func (w *work) read(ctx context.Context) (err error) {
 	if w.rec, err = loadState(w.opts.Record); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (w *work) look(ctx context.Context) (err error) {
 	return nil
 }
 
-// do brings what look has found in line.
+// do reconciles what read has found.
 func (w *work) do(ctx context.Context, mayDelete bool) error {
 	if w.rec.settle(w.found) {
 		if err := w.rec.save(w.opts.Record); err != nil {
@@ -79,7 +79,7 @@ func (w *work) do(ctx context.Context, mayDelete bool) error {
 			return fmt.Errorf("nothing is changed: %w", err)
 		}
 	}
-	// From here on a daemon that is told to stop finishes what it has begun.
+	// From here on a daemon that gets SIGTERM finishes what it has begun.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTime)
 	defer cancel()
 	if err := errors.Join(w.create(ctx, c.create), w.update(ctx, c.update), w.remove(ctx, c.remove, mayDelete)); err != nil {
@@ -88,7 +88,7 @@ func (w *work) do(ctx context.Context, mayDelete bool) error {
 	return w.follow(ctx)
 }
 
-const mendByHand = "look at it in FreePBX's web interface"
+const repairByHand = "look at it in FreePBX's web interface"
 
 // remind tells for a day what an import has reset of extensions that are as the file
 // says otherwise.
@@ -100,7 +100,7 @@ func (w *work) remind(others []string) {
 		case a.want != w.want[n] || w.opts.Now().Sub(a.at) > remindTime:
 			delete(w.tried, n)
 		default:
-			w.problem(n, a.what, mendByHand)
+			w.problem(n, a.what, repairByHand)
 		}
 	}
 }
@@ -135,7 +135,7 @@ func (w *work) create(ctx context.Context, numbers []string) error {
 	if err := w.rec.save(w.opts.Record); err != nil {
 		return err
 	}
-	if err := w.bring(ctx, rows, false, nil); err != nil {
+	if err := w.importRows(ctx, rows, false, nil); err != nil {
 		return err
 	}
 	w.rec.settle(w.found)
@@ -164,7 +164,7 @@ func (w *work) update(ctx context.Context, numbers []string) error {
 	if err := w.rec.save(w.opts.Record); err != nil {
 		return err
 	}
-	if err := w.bring(ctx, rows, true, w.opts.System.Extras); err != nil {
+	if err := w.importRows(ctx, rows, true, w.opts.System.Extras); err != nil {
 		return err
 	}
 	for n := range rows {
@@ -222,9 +222,9 @@ func notImportable(row Columns) string {
 	return ""
 }
 
-// bring imports rows and reads back what became of them. Extras are read back too
+// importRows imports rows and reads back what became of them. Extras are read back too
 // when they are given.
-func (w *work) bring(ctx context.Context, rows map[string]Columns, replace bool, readExtras func(context.Context) (Extras, error)) error {
+func (w *work) importRows(ctx context.Context, rows map[string]Columns, replace bool, readExtras func(context.Context) (Extras, error)) error {
 	list := make([]Columns, 0, len(rows))
 	for _, n := range sorted(rows) {
 		list = append(list, rows[n])
@@ -263,7 +263,7 @@ func (w *work) judge(number string, missed []string, row Columns, printed []stri
 	}
 	what := "is not as FreePBX was told: " + strings.Join(missed, "; ")
 	w.tried[number] = attempt{w.want[number], w.opts.Now(), what}
-	w.problem(number, what, mendByHand)
+	w.problem(number, what, repairByHand)
 	w.log.Error("FreePBX did not take an extension as it was told", "extension", number, "missed", missed, "printed", row.hide(strings.Join(printed, "\n")))
 }
 

@@ -18,7 +18,7 @@ const (
 	OpeningOpen    Opening = "open"    // there is none, and the next visitor becomes it
 )
 
-// PBX is the FreePBX that is looked after.
+// PBX is the FreePBX that was installed.
 type PBX interface {
 	// Admins counts the accounts of the web interface.
 	Admins(ctx context.Context) (int, error)
@@ -36,9 +36,9 @@ type FirstRun struct {
 	Name, Language, Timezone string
 }
 
-// Look opens the web interface once there is an administrator, and sets what the site
+// Reconcile opens the web interface once there is an administrator, and sets what the site
 // is called and speaks: once, for from then on the administrator decides.
-func (f FirstRun) Look(ctx context.Context) (Opening, error) {
+func (f FirstRun) Reconcile(ctx context.Context) (Opening, error) {
 	n, err := f.PBX.Admins(ctx)
 	if err != nil {
 		return "", err

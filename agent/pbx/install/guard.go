@@ -72,7 +72,7 @@ func (g Guard) There() bool {
 	return err == nil
 }
 
-// Remove takes the file away. Apache must be told.
+// Remove takes the file away. Apache must be reloaded.
 func (g Guard) Remove() error {
 	for _, path := range []string{g.enabled(), g.available()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -60,7 +60,7 @@ func TestGuardInApache(t *testing.T) {
 		}
 	}
 	if page := clients["stranger"].Run("curl", "-sS", "http://192.168.1.1/admin/"); !strings.Contains(page, "--admin-from") {
-		t.Errorf("a stranger is told %q", page)
+		t.Errorf("a stranger gets %q", page)
 	}
 	if err := apache.Stop(); err != nil {
 		t.Log(err)

@@ -30,7 +30,7 @@ const JobName = "sae-agent-pbx-install"
 const (
 	scriptName = "installer.sh"
 	logName    = "install.log"
-	// pollTime is how often the installer's log is looked at.
+	// pollTime is how often the installer's log is read.
 	pollTime = 500 * time.Millisecond
 )
 
@@ -53,7 +53,7 @@ type Installer struct {
 	// AdminFrom may reach FreePBX's web interface before it has an administrator,
 	// besides the machine itself.
 	AdminFrom []netip.Prefix
-	// Progress is told each step of the installer.
+	// Progress is called for each step of the installer.
 	Progress func(line string)
 }
 

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { lab.Main(m, func() error { return goleak.Find() })
 type fake struct {
 	did    []string
 	jobs   []runner.Job // one after another; the last one stays
-	onJob  func()       // at each look at the job
+	onJob  func()       // at each poll of the job
 	units  map[string]runner.UnitState
 	prints map[string]string // by command line; what is not there fails
 }
@@ -104,7 +104,7 @@ func (i Installer) log(t *testing.T, text string) {
 	}
 }
 
-// What must be in place is, before the installer runs; and its steps are told.
+// What must be in place is, before the installer runs; and its steps are reported.
 func TestBeginAndFollow(t *testing.T) {
 	f := &fake{jobs: []runner.Job{{Running: true}}, units: map[string]runner.UnitState{"apache2.service": {Active: true}}}
 	i, steps := newInstaller(t, f)
@@ -300,12 +300,12 @@ func TestJudge(t *testing.T) {
 // Look at the machine that the tests run on.
 func TestLook(t *testing.T) {
 	i := Installer{System: &fake{prints: map[string]string{"dpkg --print-architecture": "amd64\n", "hostname -f": "pbx.example.org\n"}}, Root: "/"}
-	m, err := i.Look(t.Context())
+	m, err := i.Survey(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m.Architecture != "amd64" || m.FQDN != "pbx.example.org" || m.Codename == "" || m.Memory < gib/8 || m.DiskFree == 0 {
-		t.Errorf("Look() = %+v", m)
+		t.Errorf("Survey() = %+v", m)
 	}
 }
 
@@ -361,8 +361,8 @@ func TestFirstRun(t *testing.T) {
 	r := FirstRun{PBX: p, Guard: Guard{t.TempDir()}, Reload: f.Reload, Name: "sae303", Language: "fr", Timezone: "Europe/Paris"}
 	expect := func(want Opening) {
 		t.Helper()
-		if got, err := r.Look(t.Context()); got != want || err != nil {
-			t.Errorf("Look() = %q, %v; want %q", got, err, want)
+		if got, err := r.Reconcile(t.Context()); got != want || err != nil {
+			t.Errorf("Reconcile() = %q, %v; want %q", got, err, want)
 		}
 	}
 	expect(OpeningOpen)
@@ -387,7 +387,7 @@ func TestFirstRun(t *testing.T) {
 	if err := r.Guard.Put(nil); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := r.Look(t.Context()); got != OpeningDone || err == nil || r.Guard.There() {
-		t.Errorf("Look() = %q, %v", got, err)
+	if got, err := r.Reconcile(t.Context()); got != OpeningDone || err == nil || r.Guard.There() {
+		t.Errorf("Reconcile() = %q, %v", got, err)
 	}
 }

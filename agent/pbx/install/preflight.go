@@ -42,8 +42,8 @@ const (
 	policyPath     = "usr/sbin/policy-rc.d"
 )
 
-// Look gathers what Judge decides by. Busy is for the caller to fill in.
-func (i Installer) Look(ctx context.Context) (Machine, error) {
+// Survey gathers what Judge decides by. Busy is for the caller to fill in.
+func (i Installer) Survey(ctx context.Context) (Machine, error) {
 	m := Machine{
 		Architecture: i.line(ctx, "dpkg", "--print-architecture"), FQDN: i.line(ctx, "hostname", "-f"),
 	}

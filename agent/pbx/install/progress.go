@@ -96,7 +96,7 @@ func (i Installer) Failure(ctx context.Context) (string, error) {
 	return i.failure(j.Exit), nil
 }
 
-const maxLog = 1 << 20 // bytes of the log's end that are looked at
+const maxLog = 1 << 20 // bytes of the log's end that are read
 
 func (i Installer) failure(exit int) string {
 	data, err := readEnd(i.path(logName), maxLog)

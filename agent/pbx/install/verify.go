@@ -12,7 +12,7 @@ import (
 // ErrNotThere says that something is not installed.
 var ErrNotThere = errors.New("is not installed")
 
-// Verify looks whether what the installer should bring is there.
+// Verify checks that what the installer should bring is there.
 func (i Installer) Verify(ctx context.Context) error {
 	version, err := i.output(ctx, "asterisk", "-V")
 	if err != nil || !strings.Contains(version, "Asterisk") {
@@ -55,7 +55,7 @@ func moduleState(table, module string) string {
 }
 
 func (i Installer) output(ctx context.Context, argv ...string) (string, error) {
-	r, err := i.System.Run(ctx, runner.Command{Name: "sae-agent-look", Argv: argv})
+	r, err := i.System.Run(ctx, runner.Command{Name: "sae-agent-verify", Argv: argv})
 	if err != nil {
 		return "", err
 	}

@@ -222,7 +222,7 @@ func Pages(s Site, folder string) []File {
 	}
 }
 
-// Follow has a service made anew when one of the files changes that it reads at its
+// Follow recreates a service when one of the files changes that it reads at its
 // start only.
 func (v *ComposeService) Follow(files ...File) {
 	h := sha256.New()

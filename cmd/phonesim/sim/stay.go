@@ -73,7 +73,7 @@ func answer(ctx context.Context, line *sipcall.Phone) {
 	}
 }
 
-// refresh registers the line anew before the registration ends.
+// refresh registers the line again before the registration ends.
 func (h *handset) refresh(ctx context.Context) (State, error) {
 	if h.line == nil { // it was lost when the files changed
 		return h.configure(ctx)

@@ -51,7 +51,7 @@ func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err e
 	if err != nil {
 		return 0, err
 	}
-	// With our files there before it starts, it need not be started anew for its voice mail while we measure.
+	// With our files there before it starts, it need not be restarted for its voice mail while we measure.
 	written := func() bool {
 		text, err := os.ReadFile(filepath.Join(server.Etc(), "extensions.conf")) // the last one
 		return err == nil && strings.Contains(string(text), "sae-extensions.conf")

@@ -115,7 +115,7 @@ func (m *machine) serveModules() {
 	m.sh("echo '198.51.100.1 mirror.freepbx.org' >> /etc/hosts")
 }
 
-// Services of others are watched through systemd, also after it was started anew.
+// Services of others are watched through systemd, also after it was restarted.
 func TestServicesAreWatched(t *testing.T) {
 	m := newMachine(t)
 	m.boot()

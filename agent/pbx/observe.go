@@ -23,8 +23,8 @@ type Line struct {
 // Registered reports whether a device is registered for it.
 func (l Line) Registered() bool { return len(l.Registrations) > 0 }
 
-// scene is what one look at the exchange has seen.
-type scene struct {
+// observation is the state of the exchange at one moment.
+type observation struct {
 	lines map[string]Line // every endpoint, ours or not
 	calls int
 	now   []Call
@@ -37,26 +37,26 @@ type asker interface {
 	List(ctx context.Context, a ami.Action) ([]ami.Message, error)
 }
 
-// lookAt asks for everything anew. What an event says is never kept: it only makes us look.
-func lookAt(ctx context.Context, m asker, now time.Time) (scene, error) {
+// observe queries the whole state. The content of an event is not kept: an event only makes the next query due.
+func observe(ctx context.Context, m asker, now time.Time) (observation, error) {
 	endpoints, err := m.List(ctx, ami.NewAction("PJSIPShowEndpoints"))
 	if err != nil {
-		return scene{}, err
+		return observation{}, err
 	}
 	contacts, err := m.List(ctx, ami.NewAction("PJSIPShowContacts"))
 	if err != nil {
-		return scene{}, err
+		return observation{}, err
 	}
 	core, err := m.Do(ctx, ami.NewAction("CoreStatus"))
 	if err != nil {
-		return scene{}, err
+		return observation{}, err
 	}
-	s := scene{lines: make(map[string]Line, len(endpoints)), at: now}
+	s := observation{lines: make(map[string]Line, len(endpoints)), at: now}
 	channels, _ := strconv.Atoi(core.Get("CoreCurrentCalls")) // which are what Asterisk counts there
 	if channels > 0 {
 		list, err := m.List(ctx, ami.NewAction("CoreShowChannels"))
 		if err != nil {
-			return scene{}, err
+			return observation{}, err
 		}
 		s.now = callsNow(list, now)
 		s.calls = len(s.now)

@@ -26,9 +26,9 @@ type Source struct {
 	StateDir string
 }
 
-// Look gathers the facts of this machine. What cannot be seen is left empty, and
+// Gather gathers the facts of this machine. What cannot be seen is left empty, and
 // the checks say so or hold their tongue.
-func Look(ctx context.Context, s Source) (Facts, error) {
+func Gather(ctx context.Context, s Source) (Facts, error) {
 	f := s.Facts
 	if st, err := s.Daemon(ctx); err == nil {
 		f.Daemon = &st
@@ -44,12 +44,12 @@ func Look(ctx context.Context, s Source) (Facts, error) {
 		f.Cards[r.name] = lookAtCard(ctx, r.name)
 	}
 	f.PasswordLogin = sshd.PasswordLogin("/")
-	f.Machine, err = LookAtMachine(s.StateDir)
+	f.Machine, err = GatherMachine(s.StateDir)
 	return f, err
 }
 
-// LookAtMachine gathers what MachineChecks judge besides the configuration.
-func LookAtMachine(stateDir string) (m Machine, err error) {
+// GatherMachine gathers what MachineChecks judge besides the configuration.
+func GatherMachine(stateDir string) (m Machine, err error) {
 	m.Clock = lookAtClock()
 	free, err := disk.Free(stateDir)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/sae-agent/sae-agent/netcfg"
 )
 
-// Look gathers what Plan decides by. Holders are the units that hold UDP port 67
+// Survey gathers what Plan decides by. Holders are the units that hold UDP port 67
 // or 69; units tells how units are.
-func (t Takeover) Look(ctx context.Context, cards, holders []string, units func(context.Context, []string) (map[string]runner.UnitState, error)) (Machine, error) {
+func (t Takeover) Survey(ctx context.Context, cards, holders []string, units func(context.Context, []string) (map[string]runner.UnitState, error)) (Machine, error) {
 	m := Machine{Cards: cards, Holders: holders, Files: make(map[string]string)}
 	var err error
 	if m.Units, err = units(ctx, slices.Concat(KnownUnits(), holders)); err != nil {

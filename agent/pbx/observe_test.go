@@ -19,15 +19,15 @@ func printed(v any) []string {
 	return []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), fmt.Sprintf("%x", v), string(data), fmt.Sprint(err)}
 }
 
-// told answers with what a test wants.
-type told map[string][]ami.Message
+// answers answers with what a test wants.
+type answers map[string][]ami.Message
 
-func (a told) Do(_ context.Context, x ami.Action) (ami.Message, error) { return a[x.Name][0], nil }
+func (a answers) Do(_ context.Context, x ami.Action) (ami.Message, error) { return a[x.Name][0], nil }
 
-func (a told) List(_ context.Context, x ami.Action) ([]ami.Message, error) { return a[x.Name], nil }
+func (a answers) List(_ context.Context, x ami.Action) ([]ami.Message, error) { return a[x.Name], nil }
 
 func TestLook(t *testing.T) {
-	s, err := lookAt(t.Context(), told{
+	s, err := observe(t.Context(), answers{
 		"CoreStatus":       {{{Key: "CoreCurrentCalls", Value: "5"}}},
 		"CoreShowChannels": channelsOfThree(),
 		"PJSIPShowEndpoints": {
@@ -47,7 +47,7 @@ func TestLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := scene{at: start, calls: 3, now: []Call{
+	want := observation{at: start, calls: 3, now: []Call{
 		{From: "0123456789", To: "200", Began: start.Add(-3723 * time.Second)},
 		{From: "101", To: "*97", Began: start.Add(-9 * time.Second), Up: true},
 		{From: "100", To: "102", Began: start.Add(-7 * time.Second), Up: true},
@@ -61,7 +61,7 @@ func TestLook(t *testing.T) {
 			{Extension: "100", Remote: netip.MustParseAddrPort("192.168.1.21:5060"), URI: "sip:100@phone.example", Reach: Unknown},
 		}},
 	}}
-	if diff := cmp.Diff(want, s, cmp.AllowUnexported(scene{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, s, cmp.AllowUnexported(observation{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
 }
