@@ -79,7 +79,7 @@ func (j Jail) check() error {
 }
 
 // header begins the file of ours.
-const header = `# Written by sae-agent from its configuration, and rewritten when that changes: what you change here is lost.
+const header = `# Written by sae-agent from its configuration, and written anew when that changes: what you change here is lost.
 # Your own settings of these jails go into /etc/fail2ban/jail.local; addresses never to ban into firewall.allow of
 # /etc/sae-agent/config.yaml.
 `
