@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sae-agent/sae-agent/agent/console/account"
+	"github.com/sae-agent/sae-agent/agent/console/passkey"
 	"github.com/sae-agent/sae-agent/agent/console/session"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/web"
@@ -69,6 +70,8 @@ type Server struct {
 	sessions *session.Store
 	pages    *pages
 	hub      hub
+	passkeys *passkey.Questions
+	cert     cachedCertificate
 	base     context.Context // ends with the daemon: what a person has begun goes on when the page is left
 	where    atomic.Pointer[control.ConsoleStatus]
 }
@@ -81,7 +84,7 @@ func New(cfg Config, src Sources, log *slog.Logger) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, src: src, log: log, sessions: session.NewStore(), pages: p,
-		base: context.Background(),
+		passkeys: passkey.New(cfg.Site), cert: cachedCertificate{read: src.Certificate}, base: context.Background(),
 	}, nil
 }
 
@@ -100,7 +103,7 @@ func (s *Server) Where() control.ConsoleStatus {
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	cert, err := s.src.Certificate()
+	cert, err := s.cert.get()
 	if err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
@@ -109,11 +112,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.base = ctx
-	s.where.Store(&control.ConsoleStatus{URL: address(s.cfg.Addr, port), Fingerprint: fingerprint(cert)})
+	s.where.Store(&control.ConsoleStatus{URL: address(s.cfg.Addr, port), Fingerprint: fingerprint(*cert)})
 	defer s.where.Store(nil)
 	srv := &http.Server{
 		Handler:           s.Handler(),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificates()},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.get() }},
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -183,22 +186,25 @@ func fingerprint(c tls.Certificate) string {
 	return strings.Join(pairs, ":")
 }
 
-// certificates returns the certificate, read again now and then.
-func (s *Server) certificates() func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	var mu sync.Mutex // guards the following
-	var cert *tls.Certificate
-	var read time.Time
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if cert != nil && time.Since(read) < certificateFor {
-			return cert, nil
-		}
-		c, err := s.src.Certificate()
-		if err != nil {
-			return cert, err
-		}
-		cert, read = &c, time.Now()
-		return cert, nil
+// cachedCertificate is the certificate, read again now and then.
+type cachedCertificate struct {
+	read func() (tls.Certificate, error)
+
+	mu   sync.Mutex // guards the following
+	cert *tls.Certificate
+	at   time.Time // it was read
+}
+
+func (c *cachedCertificate) get() (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cert != nil && time.Since(c.at) < certificateFor {
+		return c.cert, nil
 	}
+	cert, err := c.read()
+	if err != nil {
+		return c.cert, err
+	}
+	c.cert, c.at = &cert, time.Now()
+	return c.cert, nil
 }

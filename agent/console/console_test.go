@@ -710,7 +710,7 @@ func TestRun(t *testing.T) {
 	free.Close()
 	s.console.cfg.Addr = netip.MustParseAddr("127.0.0.1")
 	s.console.cfg.Ports = []uint16{port(taken), port(free)}
-	s.console.src.Certificate = func() (tls.Certificate, error) { return s.server.TLS.Certificates[0], nil }
+	s.console.cert.read = func() (tls.Certificate, error) { return s.server.TLS.Certificates[0], nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.console.Run(ctx) }()

@@ -46,6 +46,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /favicon.ico", s.icon)
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /login/passkey", s.askPasskey)
+	mux.HandleFunc("POST /login/passkey/answer", s.loginPasskey)
 	mux.HandleFunc("GET /invite/{secret}", s.invitePage)
 	mux.HandleFunc("POST /invite/{secret}", s.acceptInvitation)
 	mux.HandleFunc("POST /logout", s.logout)
@@ -53,6 +55,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /language", s.member(s.setLanguage))
 	mux.HandleFunc("GET /second-factor", s.member(s.secondFactorPage))
 	mux.HandleFunc("POST /second-factor", s.member(s.setSecondFactor))
+	mux.HandleFunc("POST /passkeys", s.member(s.askNewPasskey))
+	mux.HandleFunc("POST /passkeys/answer", s.member(s.addPasskey))
+	mux.HandleFunc("POST /passkeys/remove", s.member(s.removePasskey))
 	mux.HandleFunc("POST /configuration", s.member(s.change))
 	mux.HandleFunc("GET /events", s.member(s.events))
 	mux.HandleFunc("POST /do/{id}", s.member(s.do))
@@ -100,16 +105,31 @@ func remote(r *http.Request) (netip.Addr, bool) {
 
 // isUs reports whether the request's Host is an address or a name of ours.
 func (s *Server) isUs(r *http.Request) bool {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	host, _ := hostOf(r)
 	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		return a == s.cfg.Addr || local != nil && a == addrOf(local)
 	}
-	isHost := func(name string) bool { return name != "" && strings.EqualFold(name, host) }
-	return isHost(s.src.LocalName()) || slices.ContainsFunc(s.cfg.Names, isHost)
+	return s.ourName(host) != ""
+}
+
+// hostOf splits the request's Host; without a port it is that of HTTPS.
+func hostOf(r *http.Request) (host, port string) {
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		return r.Host, "443"
+	}
+	return host, port
+}
+
+// ourName returns the name of ours that a host is, in small letters; "" for any other.
+func (s *Server) ourName(host string) string {
+	for _, name := range append([]string{s.src.LocalName()}, s.cfg.Names...) {
+		if name != "" && strings.EqualFold(name, host) {
+			return strings.ToLower(name)
+		}
+	}
+	return ""
 }
 
 func addrOf(a net.Addr) netip.Addr {
@@ -227,12 +247,12 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, a account.Account
 	if c, err := r.Cookie(cookieName); err == nil {
 		s.sessions.End(c.Value)
 	}
-	setCookie(w, s.sessions.Start(a.Name, a.Epoch), 0)
+	setCookie(w, cookieName, s.sessions.Start(a.Name, a.Epoch), 0)
 }
 
-func setCookie(w http.ResponseWriter, value string, maxAge int) {
+func setCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
 
@@ -246,10 +266,18 @@ func local(path string) string {
 }
 
 // loginForm is what the login page shows.
-type loginForm struct{ Next, Name, Error string }
+type loginForm struct {
+	Next, Name, Error string
+	Passkeys          bool // can work here
+}
+
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, code int, f loginForm) {
+	_, f.Passkeys = s.passkeyPlace(r)
+	s.render(w, r, "login", visit{}, code, f)
+}
 
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, "login", visit{}, http.StatusOK, loginForm{Next: local(r.URL.Query().Get("next"))})
+	s.showLogin(w, r, http.StatusOK, loginForm{Next: local(r.URL.Query().Get("next"))})
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
@@ -260,18 +288,22 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	from, _ := remote(r)
 	a, err := s.src.Accounts.Login(r.Context(), f.Name, r.PostFormValue("password"), codeOf(r), from.String())
 	if err != nil {
-		code := http.StatusUnauthorized
-		if errors.Is(err, account.ErrTooOften) {
-			code = http.StatusTooManyRequests
-		}
 		s.log.Warn("login refused", "address", from.String(), "err", err)
 		f.Error = err.Error()
-		s.render(w, r, "login", visit{}, code, f)
+		s.showLogin(w, r, refusal(err), f)
 		return
 	}
 	s.log.Info("login", "by", a.Name, "address", from.String())
 	s.begin(w, r, a)
 	http.Redirect(w, r, f.Next, http.StatusSeeOther)
+}
+
+// refusal is the status of a login that is refused.
+func refusal(err error) int {
+	if errors.Is(err, account.ErrTooOften) {
+		return http.StatusTooManyRequests
+	}
+	return http.StatusUnauthorized
 }
 
 // invitation is what the page of an invitation shows.
@@ -323,7 +355,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	if c, err := r.Cookie(cookieName); err == nil {
 		s.sessions.End(c.Value)
 	}
-	setCookie(w, "", -1)
+	setCookie(w, cookieName, "", -1)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sae-agent/sae-agent/agent/console/account"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
 )
@@ -389,13 +390,16 @@ type settingsPage struct {
 	Roles   []control.Role
 	// SecondFactor says that this account asks for codes.
 	SecondFactor bool
+	Passkeys     []account.Passkey
+	PasskeysHere bool // can work
 }
 
 func settings(a asker) (any, error) {
 	out := settingsPage{Console: a.s.Where(), Roles: []control.Role{control.Viewer, control.Operator, control.Admin}}
 	if me, ok := a.s.src.Accounts.Get(a.who.caller.Name); ok {
-		out.SecondFactor = me.SecondFactor
+		out.SecondFactor, out.Passkeys = me.SecondFactor, me.Passkeys
 	}
+	_, out.PasskeysHere = a.s.passkeyPlace(a.r)
 	if a.who.caller.Role.May(control.ListAccess.Role) {
 		access, err := get(a, control.ListAccess, control.None{})
 		if err != nil {

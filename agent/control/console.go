@@ -19,6 +19,10 @@ var (
 		ID: "removeAccount", Method: http.MethodPost, Path: "/access/accounts/{name}/remove", Role: Admin, Order: "remove account",
 		Summary: "Remove an account or an invitation, and end its sessions",
 	}
+	RemovePasskeys = Operation[NameRequest, None]{
+		ID: "removePasskeys", Method: http.MethodPost, Path: "/access/accounts/{name}/passkeys/remove", Role: Admin, Order: "remove passkeys",
+		Summary: "Remove all passkeys of an account, whose device was lost, and end its sessions",
+	}
 	CreateToken = Operation[TokenRequest, TokenSecret]{
 		ID: "createToken", Method: http.MethodPost, Path: "/access/tokens", Role: Admin, Order: "create token",
 		Summary: "Make a token for the API, which is shown once",
@@ -34,7 +38,7 @@ var (
 )
 
 func consoleOperations() []Declaration {
-	return []Declaration{ListAccess, InviteAccount, RemoveAccount, CreateToken, RemoveToken, ListOrders}
+	return []Declaration{ListAccess, InviteAccount, RemoveAccount, RemovePasskeys, CreateToken, RemoveToken, ListOrders}
 }
 
 // ConsoleStatus is where the console is.
@@ -90,6 +94,8 @@ type Account struct {
 	Expires  time.Time `json:"expires,omitzero"`
 	// SecondFactor says that a login takes a code of an authenticator app too.
 	SecondFactor bool `json:"second_factor,omitempty"`
+	// Passkeys is how many it has.
+	Passkeys int `json:"passkeys,omitempty"`
 }
 
 // Order is something that somebody has had done.

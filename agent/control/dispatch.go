@@ -171,11 +171,24 @@ func (d *Dispatcher) noteOrder(op Info, c Caller, about []target, result any, er
 		o.Error = err.Error()
 		l.Warn("operator's order failed", "err", err)
 	} else {
-		l.Info("operator's order carried out")
+		l.Info(orderDone)
 	}
+	d.keep(o)
+}
+
+const orderDone = "operator's order carried out"
+
+// keep hands an order to who remembers orders.
+func (d *Dispatcher) keep(o Order) {
 	if d.note != nil {
 		d.note(o)
 	}
+}
+
+// Note notes what somebody has done that is no operation, since it concerns their own account alone.
+func (d *Dispatcher) Note(c Caller, order, about string) {
+	d.log.Info(orderDone, "order", order, "by", c.Name, "from", c.Address, "about", about)
+	d.keep(Order{At: time.Now(), By: c.Name, From: c.Address, Order: order, About: about})
 }
 
 // witnessed keeps the value of a call's answer.

@@ -26,6 +26,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -235,8 +236,80 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("a viewer removes a phone: %s", got)
 	}
 	victor.forgive("403")
+	_, link = invite("nina", "operator")
+	logsInWithPasskey(a, chrome, link)
 	alice.quiet()
 	victor.quiet()
+}
+
+// logsInWithPasskey takes an invitation up under the console's name, and has a device keep a passkey, which then stands
+// for the password. Under the address none is offered.
+func logsInWithPasskey(a *appliance, chrome *chromium, link string) {
+	a.t.Helper()
+	var st control.Status
+	labtest.Eventually(a.t, func() error {
+		if out, _ := a.run("status", "--json"); json.Unmarshal([]byte(out), &st) != nil || st.Console.Name == "" {
+			return errorOf("no name: " + out)
+		}
+		return nil
+	})
+	const offer, add = `form[action="/login/passkey"] button`, `form[action="/passkeys"]`
+	stranger := chrome.open(st.Console.URL)
+	stranger.visit("/login")
+	if stranger.text(`String(document.querySelector(`+quote(offer)+`))`) != "null" {
+		a.t.Error("a passkey is offered under an address")
+	}
+	stranger.quiet()
+
+	nina := chrome.open(st.Console.Name)
+	var device webauthn.AuthenticatorID
+	nina.do(webauthn.Enable(), chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		device, err = webauthn.AddVirtualAuthenticator(&webauthn.VirtualAuthenticatorOptions{
+			Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
+			HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+		}).Do(ctx)
+		return err
+	}))
+	nina.visit(link)
+	nina.fill("[name=password]", "correct horse battery")
+	nina.fill("[name=again]", "correct horse battery")
+	nina.click("main button")
+	nina.waitText("header .me", "nina")
+	nina.visit("/settings")
+	nina.fill(add+" [name=name]", "telephone")
+	nina.fill(add+" [name=password]", "correct horse battery")
+	nina.click(add + " button")
+	nina.waitText(".notice", "passkey")
+	nina.waitText("#passkeys ~ table", "telephone")
+	nina.accessible("settings with a passkey")
+	if out := a.must("console"); !strings.Contains(out, "passkeys: 1") {
+		a.t.Errorf("who has a passkey is not said:\n%s", out)
+	}
+
+	nina.click("header .me button")
+	nina.waitText("h1", "Log in")
+	nina.accessible("login with a passkey")
+	nina.do(webauthn.SetUserVerified(device, false))
+	nina.click(offer)
+	nina.waitText("#passkey-failed", "gave no passkey")
+	nina.accessible("a passkey that is not given")
+	nina.do(webauthn.SetUserVerified(device, true))
+	nina.click("#passkey button")
+	nina.waitText("header .me", "nina")
+	if out := a.must("console", "orders"); !strings.Contains(out, "log in with passkey") || !strings.Contains(out, "add passkey") {
+		a.t.Errorf("what was done with it is not said:\n%s", out)
+	}
+
+	nina.visit("/settings")
+	nina.click("#passkeys ~ table summary")
+	nina.accessible("settings that would remove a passkey")
+	nina.fill("#passkeys ~ table [name=password]", "correct horse battery")
+	nina.click("#passkeys ~ table button")
+	nina.until(`document.querySelector("#passkeys") && !document.querySelector("#passkeys ~ table")`)
+	a.must("console", "remove-passkeys", "nina")
+	nina.visit("/settings")
+	nina.waitText("h1", "Log in") // sessions are over
+	nina.quiet()
 }
 
 // newcomerMACs are phones that nobody has heard of.
@@ -287,7 +360,7 @@ func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium 
 	t.Helper()
 	p := h.Start("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-		"--lang=en", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
+		"--lang=en", "--host-resolver-rules=MAP sae.local 192.168.1.1", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
 		"--ignore-certificate-errors-spki-list="+keyHash(t, certificate), "about:blank")
 	p.WaitOutput("/devtools/browser/")
 	found := regexp.MustCompile(`ws://(127\.0\.0\.1:\d+)(/devtools/browser/[0-9a-f-]+)`).FindStringSubmatch(p.Output())

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
@@ -18,7 +19,7 @@ func newConsoleCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  showAccess,
 	}
-	cmd.AddCommand(newConsoleListCommand(), newConsoleInviteCommand(), newConsoleRemoveCommand(), newConsoleTokenCommand(), newConsoleOrdersCommand())
+	cmd.AddCommand(newConsoleListCommand(), newConsoleInviteCommand(), newConsoleRemoveCommand(), newConsoleRemovePasskeysCommand(), newConsoleTokenCommand(), newConsoleOrdersCommand())
 	return cmd
 }
 
@@ -46,10 +47,22 @@ func printAccess(w io.Writer, a control.Access, now time.Time) {
 		list []control.Account
 	}{{"account", a.Accounts}, {"invitation", a.Invitations}, {"token", a.Tokens}} {
 		for _, e := range kind.list {
-			rows = append(rows, []string{e.Name, kind.name, string(e.Role), ago(now, e.LastUsed), until(now, e.Expires)})
+			rows = append(rows, []string{e.Name, kind.name, string(e.Role), besides(e), ago(now, e.LastUsed), until(now, e.Expires)})
 		}
 	}
-	table(w, []string{"NAME", "KIND", "ROLE", "LAST USED", "ENDS"}, rows)
+	table(w, []string{"NAME", "KIND", "ROLE", "BESIDES", "LAST USED", "ENDS"}, rows)
+}
+
+// besides is what an account logs in with besides its password.
+func besides(a control.Account) string {
+	var list []string
+	if a.SecondFactor {
+		list = append(list, "code")
+	}
+	if a.Passkeys > 0 {
+		list = append(list, fmt.Sprintf("passkeys: %d", a.Passkeys))
+	}
+	return dash(strings.Join(list, ", "))
 }
 
 func newConsoleInviteCommand() *cobra.Command {
@@ -84,6 +97,11 @@ another role. There is no password by default.`,
 func newConsoleRemoveCommand() *cobra.Command {
 	return order("name", "remove NAME", "Remove an account or an invitation, and end its sessions", "Removed.",
 		control.RemoveAccount, func(name string) control.NameRequest { return control.NameRequest{Name: name} })
+}
+
+func newConsoleRemovePasskeysCommand() *cobra.Command {
+	return order("name", "remove-passkeys NAME", "Remove all passkeys of an account, whose device was lost, and end its sessions", "Removed.",
+		control.RemovePasskeys, func(name string) control.NameRequest { return control.NameRequest{Name: name} })
 }
 
 func newConsoleTokenCommand() *cobra.Command {

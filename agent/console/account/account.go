@@ -70,6 +70,9 @@ type Account struct {
 	// is the time step of the code that was used last.
 	TOTP     string `json:"totp,omitempty"`
 	TOTPStep int64  `json:"totp_step,omitempty"`
+	// Handle is by what devices know the account, at random; empty: it never had a passkey.
+	Handle   []byte    `json:"handle,omitempty"`
+	Passkeys []Passkey `json:"passkeys,omitempty"`
 	// Language is that of the pages, where somebody has chosen one; empty: the browser's.
 	Language string `json:"language,omitempty"`
 }
@@ -153,6 +156,7 @@ func (s *Store) List() control.Access {
 	bare := func(list []Account) []control.Account {
 		out := []control.Account{}
 		for _, a := range s.current(list) {
+			a.Account.Passkeys = len(a.Passkeys)
 			out = append(out, a.Account)
 		}
 		return out

@@ -160,6 +160,9 @@ func (p *Part) Operations() []control.Handler {
 		control.Handle(control.RemoveAccount, func(_ context.Context, r control.NameRequest) (control.None, error) {
 			return control.None{}, explain(p.accounts.Remove(r.Name))
 		}),
+		control.Handle(control.RemovePasskeys, func(_ context.Context, r control.NameRequest) (control.None, error) {
+			return control.None{}, explain(p.accounts.RemovePasskeys(r.Name))
+		}),
 		control.Handle(control.CreateToken, p.createToken),
 		control.Handle(control.RemoveToken, func(_ context.Context, r control.NameRequest) (control.None, error) {
 			return control.None{}, explain(p.accounts.RemoveToken(r.Name))
