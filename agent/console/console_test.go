@@ -143,7 +143,7 @@ func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 		answer(d, control.InviteAccount, control.InvitationLink{URL: "https://192.168.1.1/invite/x"}),
 		answer(d, control.CreateToken, control.TokenSecret{Token: text}),
 		answer(d, control.RunVerification, control.Verification{Checks: []control.Checked{{What: text, Seen: text, Outcome: control.Failed, Problems: []problem.Problem{{What: text}}}}}),
-		answer(d, control.ResyncPhones, []control.Resync{{MAC: text, Detail: text}}),
+		answer(d, control.ResyncPhones, []control.Resync{{MAC: text, Detail: text}}), answer(d, control.RestartPhones, []control.Resync{{MAC: text, Detail: text}}),
 		answer(d, control.ShowStackLogins, control.StackLogins{Logins: []control.StackLogin{{Account: text, Password: text}}}),
 		answer(d, control.UpdateStack, control.StackUpdate{Detail: text, To: map[string]string{text: text}}),
 		answer(d, control.TestAlerts, []control.AlertDelivery{{Target: text, Error: text}}),
@@ -261,7 +261,7 @@ func TestNothingHostileIsMarkup(t *testing.T) {
 		shown[path] = body
 	}
 	for id, form := range map[string]url.Values{
-		"runVerification": nil, "testAlerts": nil, "resyncPhones": nil, "createToken": {"name": {"x"}}, "showStackLogins": {"stack": {"jitsi"}}, "updateStack": {"stack": {"jitsi"}},
+		"runVerification": nil, "testAlerts": nil, "resyncPhones": nil, "restartPhones": nil, "createToken": {"name": {"x"}}, "showStackLogins": {"stack": {"jitsi"}}, "updateStack": {"stack": {"jitsi"}},
 		"startStack": {"stack": {hostile}}, "approvePhone": {hostile: {"x"}}, "linkSoftphone": {"extension": {hostile}},
 	} {
 		_, shown[id], _ = b.post("/do/"+id, form)

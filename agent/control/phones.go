@@ -43,6 +43,10 @@ var (
 		ID: "resyncPhones", Method: http.MethodPost, Path: "/phones/resync", Role: Operator, Order: "resync phones",
 		Summary: "Have phones fetch their files again, and wait until they have",
 	}
+	RestartPhones = Operation[ResyncOptions, []Resync]{
+		ID: "restartPhones", Method: http.MethodPost, Path: "/phones/restart", Role: Operator, Order: "restart phones",
+		Summary: "Restart phones that are not in a call, and wait until they have fetched their files",
+	}
 	LinkSoftphone = Operation[SoftphoneRequest, Link]{
 		ID: "linkSoftphone", Method: http.MethodPost, Path: "/softphones/{extension}/link", Role: Operator, Order: "softphone link",
 		Summary: "Make a single-use provisioning address for a softphone",
@@ -50,7 +54,7 @@ var (
 )
 
 func phoneOperations() []Declaration {
-	return []Declaration{ListPhones, GetPhone, AddPhone, ApprovePhone, ReplacePhone, RemovePhone, ForgetPhone, RearmPhone, ResyncPhones, LinkSoftphone}
+	return []Declaration{ListPhones, GetPhone, AddPhone, ApprovePhone, ReplacePhone, RemovePhone, ForgetPhone, RearmPhone, ResyncPhones, RestartPhones, LinkSoftphone}
 }
 
 // PhoneRequest names a phone, by its MAC in any usual notation.
@@ -122,10 +126,10 @@ type Link struct {
 	Expires time.Time `json:"expires"`
 }
 
-// ResyncOptions say which phones fetch their files again.
+// ResyncOptions say which phones fetch their files again, or restart.
 type ResyncOptions struct {
 	MAC  string        `json:"mac,omitempty"` // empty: all that have an extension
-	Wait time.Duration `json:"wait_ns"`       // for them to do it; at most five minutes
+	Wait time.Duration `json:"wait_ns"`       // for them to do it; at most five minutes; 0: not at all
 }
 
 // ResyncState is how it went.
@@ -134,6 +138,7 @@ type ResyncState string
 // How a resync can go.
 const (
 	ResyncDone          ResyncState = "done"           // the phone has fetched its file
+	ResyncAsked         ResyncState = "asked"          // and not waited for
 	ResyncSilent        ResyncState = "no answer"      // it was asked, and has not
 	ResyncNotRegistered ResyncState = "not registered" // it cannot be asked
 	ResyncFailed        ResyncState = "failed"         // it could not be asked

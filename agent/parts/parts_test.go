@@ -342,6 +342,7 @@ type noExchange struct{}
 func (noExchange) State() (pbx.State, bool)                    { return pbx.State{}, false }
 func (noExchange) Secrets() map[string]string                  { return nil }
 func (noExchange) Resync(context.Context, string) error        { return nil }
+func (noExchange) Reboot(context.Context, string) error        { return nil }
 func (noExchange) Lend(context.Context, []pbx.Extension) error { return nil }
 
 // listens returns nil when somebody waits at a UDP address. It does not try the port, which would take it away.

@@ -248,9 +248,18 @@ func (s *Service) RecentCalls() []Call { return s.calls.recent() }
 // Resync asks every device of an extension to fetch its configuration again, without a reboot (Yealink: NOTIFY with
 // check-sync). Whether it does is seen only where it fetches.
 func (s *Service) Resync(ctx context.Context, extension string) error {
-	_, err := s.client.Do(ctx, ami.NewAction("PJSIPNotify", "Endpoint", extension, "Variable", "Event=check-sync;reboot=false"))
+	return s.checkSync(ctx, extension, "fetch its configuration", "false")
+}
+
+// Reboot asks every device of an extension to restart, as Resync does.
+func (s *Service) Reboot(ctx context.Context, extension string) error {
+	return s.checkSync(ctx, extension, "restart", "true")
+}
+
+func (s *Service) checkSync(ctx context.Context, extension, what, reboot string) error {
+	_, err := s.client.Do(ctx, ami.NewAction("PJSIPNotify", "Endpoint", extension, "Variable", "Event=check-sync;reboot="+reboot))
 	if err != nil {
-		return fmt.Errorf("pbx: ask extension %s to fetch its configuration: %w", extension, err)
+		return fmt.Errorf("pbx: ask extension %s to %s: %w", extension, what, err)
 	}
 	return nil
 }

@@ -188,17 +188,19 @@ func TestRegistrations(t *testing.T) {
 		t.Error("101 is registered")
 	}
 
-	t.Run("resync", func(t *testing.T) {
-		if err := x.Resync(t.Context(), "100"); err != nil {
-			t.Fatal(err)
-		}
-		for e := range phone.notified {
-			if e == "check-sync;reboot=false" {
-				break // others tell of voicemail
+	t.Run("resync and reboot", func(t *testing.T) {
+		for want, ask := range map[string]func(context.Context, string) error{"check-sync;reboot=false": x.Resync, "check-sync;reboot=true": x.Reboot} {
+			if err := ask(t.Context(), "100"); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if err := x.Resync(t.Context(), "999"); err == nil {
-			t.Error("an extension that does not exist was asked")
+			for e := range phone.notified {
+				if e == want {
+					break // others tell of voicemail
+				}
+			}
+			if err := ask(t.Context(), "999"); err == nil {
+				t.Error("an extension that does not exist was asked")
+			}
 		}
 	})
 	t.Run("wrong secret", func(t *testing.T) {

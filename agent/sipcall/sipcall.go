@@ -61,9 +61,9 @@ type Config struct {
 	Port   uint16 // of messages over UDP; 0: any
 	// Dial connects to the server, for TCP and TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Resync is called when the server asks the phone to fetch its configuration again
-	// (NOTIFY with the event check-sync). It must not block. Nil: nobody is told.
-	Resync func()
+	// CheckSync is called when the server asks the phone to fetch its configuration again
+	// (NOTIFY with the event check-sync), or to restart. It must not block. Nil: it is not called.
+	CheckSync func(reboot bool)
 	// Logger is told what is wrong with messages. Nil: nobody is.
 	Logger *slog.Logger
 }

@@ -105,8 +105,8 @@ func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	w := p.watches[req.CallID().Value()]
 	p.mu.Unlock()
 	respond(tx, req, sip.StatusOK) // exchanges tell of other things, too, without having been asked
-	if e := req.GetHeader("Event"); e != nil && strings.HasPrefix(e.Value(), "check-sync") && p.cfg.Resync != nil {
-		p.cfg.Resync()
+	if e := req.GetHeader("Event"); e != nil && strings.HasPrefix(e.Value(), "check-sync") && p.cfg.CheckSync != nil {
+		p.cfg.CheckSync(strings.HasSuffix(e.Value(), ";reboot=true"))
 	}
 	if s, ok := parseDialogs(req.Body()); ok && w != nil {
 		select {

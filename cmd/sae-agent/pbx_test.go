@@ -222,6 +222,23 @@ func TestExchange(t *testing.T) {
 			t.Errorf("%+v", list)
 		}
 	})
+	t.Run("restart", func(t *testing.T) {
+		before := strings.Count(x.must("logs", "--phone", aliceMAC), "looks for an address")
+		var list []control.Resync
+		x.query(&list, "phones", "restart", aliceMAC)
+		if len(list) != 1 || list[0].State != control.ResyncDone {
+			t.Fatalf("%+v", list)
+		}
+		if after := strings.Count(x.must("logs", "--phone", aliceMAC), "looks for an address"); after <= before {
+			t.Errorf("it has not asked for its address, as a phone does that starts:\n%s", x.must("logs", "--phone", aliceMAC))
+		}
+		labtest.Eventually(t, func() error {
+			if state := x.phoneState(aliceMAC).State; state != "registered" {
+				return fmt.Errorf("it is %s", state)
+			}
+			return nil
+		})
+	})
 	t.Run("one apply changes a secret and a name everywhere", func(t *testing.T) {
 		x.edit("needle-secret-alice", "needle-secret-alicia")
 		x.edit("name: Alice", "name: Alicia")

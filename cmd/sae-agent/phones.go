@@ -21,7 +21,7 @@ func newPhonesCommand() *cobra.Command {
 		RunE:  list.RunE,
 	}
 	cmd.AddCommand(list, newPhonesShowCommand(), newPhonesAddCommand(), newPhonesApproveCommand(), newPhonesReplaceCommand(), newPhonesRemoveCommand(),
-		newPhonesForgetCommand(), newPhonesRearmCommand(), newPhonesResyncCommand(), newPhonesQRCommand())
+		newPhonesForgetCommand(), newPhonesRearmCommand(), newPhonesResyncCommand(), newPhonesRestartCommand(), newPhonesQRCommand())
 	return cmd
 }
 

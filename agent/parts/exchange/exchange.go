@@ -242,6 +242,15 @@ func (p *Part) Resync(ctx context.Context, number string) error {
 	return r.Resync(ctx, number)
 }
 
+// Reboot asks the phone that has registered an extension to restart.
+func (p *Part) Reboot(ctx context.Context, number string) error {
+	r := p.running.Load()
+	if r == nil {
+		return errors.New("no exchange is watched here")
+	}
+	return r.Reboot(ctx, number)
+}
+
 // record is the file of what the exchange was last seen to have.
 func (p *Part) record() string { return p.host.Paths().InState("exchange.json") }
 

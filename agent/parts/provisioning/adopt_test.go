@@ -27,6 +27,7 @@ type noExchange struct{}
 func (noExchange) State() (pbx.State, bool)             { return pbx.State{}, false }
 func (noExchange) Secrets() map[string]string           { return nil }
 func (noExchange) Resync(context.Context, string) error { return nil }
+func (noExchange) Reboot(context.Context, string) error { return nil }
 
 func adopter(t *testing.T) (*Part, *parttest.Host) {
 	h := parttest.New(t, parttest.Config(t, `{number: "100", name: Alice}`, `{number: "200", name: Alice}`, `extension: "100"`, `extension: "200"`))

@@ -31,6 +31,7 @@ func (p *Part) Operations() []control.Handler {
 		control.Handle(control.ForgetPhone, p.order(func(ctx context.Context, mac net.HardwareAddr) error { return p.phones.Forget(ctx, mac) })),
 		control.Handle(control.RearmPhone, p.order(func(ctx context.Context, mac net.HardwareAddr) error { return p.phones.Rearm(ctx, mac) })),
 		control.Handle(control.ResyncPhones, p.resync),
+		control.Handle(control.RestartPhones, p.restart),
 		control.Handle(control.GetLogSource, p.logSource),
 		control.Handle(control.LinkSoftphone, func(_ context.Context, r control.SoftphoneRequest) (control.Link, error) {
 			l, err := p.phones.SoftphoneLink(r.Extension)

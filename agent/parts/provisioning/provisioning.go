@@ -42,6 +42,8 @@ type Exchange interface {
 	Secrets() map[string]string
 	// Resync asks the phone that has registered an extension to fetch its file.
 	Resync(ctx context.Context, number string) error
+	// Reboot asks it to restart.
+	Reboot(ctx context.Context, number string) error
 }
 
 // Deps are facts of other parts, and orders to them.

@@ -2,6 +2,7 @@ package provisioning
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -179,8 +180,27 @@ func (p *Part) askChanged(ctx context.Context) {
 	}
 }
 
-// resync answers control.ResyncPhones. It is done for a phone only when that has fetched its file.
+// resync answers control.ResyncPhones.
 func (p *Part) resync(ctx context.Context, o control.ResyncOptions) ([]control.Resync, error) {
+	return p.checkSync(ctx, o, p.deps.Exchange.Resync)
+}
+
+// restart answers control.RestartPhones. Whoever telephones is left alone.
+func (p *Part) restart(ctx context.Context, o control.ResyncOptions) ([]control.Resync, error) {
+	exchange, _ := p.deps.Exchange.State()
+	return p.checkSync(ctx, o, func(ctx context.Context, number string) error {
+		if exchange.Lines[number].InCall {
+			return errInCall
+		}
+		return p.deps.Exchange.Reboot(ctx, number)
+	})
+}
+
+var errInCall = errors.New("it is in a call: try again after it")
+
+// checkSync asks phones, by ask, for what ends with fetching their files. It is done for a phone only when that was
+// seen.
+func (p *Part) checkSync(ctx context.Context, o control.ResyncOptions, ask func(ctx context.Context, number string) error) ([]control.Resync, error) {
 	if _, watched := p.deps.Exchange.State(); !watched {
 		return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "phones are asked through the exchange, which is not watched here (pbx.driver): see sae-agent pbx status"}
 	}
@@ -195,11 +215,18 @@ func (p *Part) resync(ctx context.Context, o control.ResyncOptions) ([]control.R
 	out := make([]control.Resync, 0, len(chosen))
 	waiting := 0
 	for _, v := range chosen {
-		res := p.askPhone(ctx, v)
-		if res.State == control.ResyncSilent {
+		res := askPhone(ctx, v, ask)
+		switch {
+		case res.State != control.ResyncSilent:
+		case o.Wait == 0:
+			res.State, res.Detail = control.ResyncAsked, ""
+		default:
 			waiting++
 		}
 		out = append(out, res)
+	}
+	if o.Wait == 0 {
+		return out, nil
 	}
 	deadline := time.After(o.Wait)
 	for waiting > 0 {
@@ -237,7 +264,7 @@ func (p *Part) phonesToResync(mac string) ([]View, error) {
 }
 
 // askPhone asks one phone. A phone that was asked is silent until it has fetched.
-func (p *Part) askPhone(ctx context.Context, v View) control.Resync {
+func askPhone(ctx context.Context, v View, ask func(ctx context.Context, number string) error) control.Resync {
 	res := control.Resync{MAC: v.MAC.String(), Extension: v.Extension, State: control.ResyncSilent}
 	if v.State != StateRegistered {
 		res.State, res.Detail = control.ResyncNotRegistered, "it fetches its file when it starts"
@@ -246,7 +273,7 @@ func (p *Part) askPhone(ctx context.Context, v View) control.Resync {
 		}
 		return res
 	}
-	if err := p.deps.Exchange.Resync(ctx, v.Extension); err != nil {
+	if err := ask(ctx, v.Extension); err != nil {
 		res.State, res.Detail = control.ResyncFailed, err.Error()
 		return res
 	}

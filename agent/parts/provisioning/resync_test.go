@@ -1,12 +1,16 @@
 package provisioning
 
 import (
+	"context"
+	"net"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/pbx"
 )
 
 // How long a change takes is told once for each phone that was there to be asked.
@@ -45,5 +49,46 @@ func TestChangesAreNoted(t *testing.T) {
 	}
 	if len(r.changes) != changesShown {
 		t.Errorf("%d are kept", len(r.changes))
+	}
+}
+
+// talking is an exchange at which a phone with 200 is registered, and talks.
+type talking struct {
+	noExchange
+	asked *[]string
+}
+
+func (talking) State() (pbx.State, bool) {
+	line := pbx.Line{InCall: true, Registrations: []pbx.Registration{{Extension: "200", Remote: netip.MustParseAddrPort("192.168.1.20:5060")}}}
+	return pbx.State{Health: pbx.Health{State: pbx.Well}, Observed: time.Now(), Lines: map[string]pbx.Line{"200": line}}, true
+}
+
+func (t talking) Resync(_ context.Context, number string) error {
+	*t.asked = append(*t.asked, "resync "+number)
+	return nil
+}
+
+func (t talking) Reboot(_ context.Context, number string) error {
+	*t.asked = append(*t.asked, "reboot "+number)
+	return nil
+}
+
+// Whoever telephones is not restarted.
+func TestRestartSparesCalls(t *testing.T) {
+	p, _ := adopter(t)
+	var asked []string
+	p.deps.Exchange = talking{asked: &asked}
+	p.deps.LeasedTo = func(netip.Addr) (net.HardwareAddr, bool) { return stranger(1), true }
+	for _, c := range []struct {
+		ask   func(context.Context, control.ResyncOptions) ([]control.Resync, error)
+		state control.ResyncState
+	}{{p.restart, control.ResyncFailed}, {p.resync, control.ResyncAsked}} {
+		got, err := c.ask(t.Context(), control.ResyncOptions{MAC: "00:15:65:00:00:01"})
+		if err != nil || len(got) != 1 || got[0].State != c.state {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"resync 200"}, asked); diff != "" {
+		t.Error(diff)
 	}
 }

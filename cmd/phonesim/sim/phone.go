@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/sipcall"
-	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // The ports that a phone sends from, one after the other.
@@ -90,13 +89,13 @@ type handset struct {
 	source   source
 	settings settings
 	line     *sipcall.Phone
-	account  account       // of the line
-	resync   signal.Signal // the files are to be fetched again
-	tone     float64       // that it sends in a call, in Hz
+	account  account   // of the line
+	notified chan bool // NOTIFY check-sync, with reboot=true or not; one that waits stands for more
+	tone     float64   // that it sends in a call, in Hz
 }
 
 func newHandset(p Phone, opts Options, l *link) *handset {
-	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings), resync: signal.New()}
+	h := &handset{phone: p, opts: opts, host: l.plug(mac(p.MAC)), settings: make(settings), notified: make(chan bool, 1)}
 	h.now.Store(&Result{MAC: p.MAC.String(), Model: p.Model, State: Off, Files: []File{}})
 	return h
 }

@@ -39,6 +39,14 @@ func (h *handset) register(ctx context.Context, a account) error {
 	return line.Register(ctx, expires)
 }
 
+// checkSync takes a NOTIFY to the goroutine that runs the phone.
+func (h *handset) checkSync(reboot bool) {
+	select {
+	case h.notified <- reboot:
+	default:
+	}
+}
+
 // connect switches the telephone of the phone on, as its file says.
 func (h *handset) connect(ctx context.Context, a account) (*sipcall.Phone, error) {
 	if a.host == "" {
@@ -57,9 +65,9 @@ func (h *handset) connect(ctx context.Context, a account) (*sipcall.Phone, error
 			}
 			return h.host.socket(port), nil
 		},
-		Port:   sipPort,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return h.dialSIP(ctx, a) },
-		Resync: h.resync.Notify,
+		Port:      sipPort,
+		Dial:      func(ctx context.Context) (net.Conn, error) { return h.dialSIP(ctx, a) },
+		CheckSync: h.checkSync,
 	})
 }
 

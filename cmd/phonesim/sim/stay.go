@@ -39,9 +39,9 @@ func (h *handset) stay(ctx context.Context) {
 			return
 		case <-refresh.C:
 			state, err = h.refresh(ctx)
-		case <-h.resync.C():
+		case reboot := <-h.notified:
 			h.update(func(r *Result) { r.Files = []File{} })
-			state, err = h.configure(ctx)
+			state, err = h.sync(ctx, reboot)
 		}
 		if ctx.Err() == nil {
 			h.update(func(r *Result) {
@@ -52,6 +52,24 @@ func (h *handset) stay(ctx context.Context) {
 			})
 		}
 	}
+}
+
+// sync does what Yealink's sip.notify_reboot_enable says: 0 restarts only for reboot=true, 1, the default, in any case,
+// and with 2 nothing happens.
+func (h *handset) sync(ctx context.Context, reboot bool) (State, error) {
+	switch h.settings["sip.notify_reboot_enable"] {
+	case "0":
+	case "2":
+		return h.now.Load().State, nil
+	default:
+		reboot = true
+	}
+	if !reboot {
+		return h.configure(ctx)
+	}
+	h.close()
+	h.line, h.web, h.account = nil, nil, account{}
+	return h.boot(ctx)
 }
 
 // answer takes calls of a line, one after the other, until it is switched off.
