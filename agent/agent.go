@@ -33,8 +33,8 @@ import (
 	"github.com/sae-agent/sae-agent/internal/loglimit"
 )
 
-// lookEvery finds what no event tells: a time server that was started, summer time.
-const lookEvery = time.Minute
+// reconcileEvery finds what no event tells: a time server that was started, summer time.
+const reconcileEvery = time.Minute
 
 // readyTime is how long the start waits for the parts before it counts as done.
 const readyTime = 10 * time.Second
@@ -240,7 +240,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // loop has every unit look now and then, until ctx ends.
 func (a *Agent) loop(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// lookEvery finds what no event tells, such as forwarding.
-	lookEvery = 5 * time.Second
+	// reconcileEvery finds what no event tells, such as forwarding.
+	reconcileEvery = 5 * time.Second
 	// ownersEvery is how often other managers of our cards are looked for.
 	ownersEvery = 30 * time.Second
 	retryDelay  = time.Second
@@ -97,7 +97,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	running.Go(func() { m.follow(ctx) })
 	stopWAN := m.startWAN(ctx)
 	defer func() { stopWAN() }()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	m.reconcile(k)
 	for {

@@ -19,7 +19,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
-// How long a problem lasts before it is told, and how long it must be gone. What lasts half as long goes along
+// How long a problem lasts before it is reported, and how long it must be gone. What lasts half as long goes along
 // with another.
 const (
 	errorHold   = time.Minute
@@ -204,17 +204,17 @@ func (s *Service) due(target string, now time.Time) *Message {
 	if now.Before(s.retry[target].next) || now.Sub(t.Sent) < s.config.Every && !now.Before(t.Sent) {
 		return nil
 	}
-	told := make(map[problem.Key]bool, len(t.Told))
+	reported := make(map[problem.Key]bool, len(t.Reported))
 	m := &Message{Site: s.config.Site, Host: s.config.Host, At: now}
 	due := false
-	for _, p := range t.Told {
-		told[p.Key()] = true
+	for _, p := range t.Reported {
+		reported[p.Key()] = true
 		if _, there := s.seen[p.Key()]; !there && now.Sub(s.began) >= endHold {
 			m.Ended, due = append(m.Ended, p), true
 		}
 	}
 	for k, g := range s.seen {
-		if told[k] || !g.last.Equal(now) || k.ID == problem.AlertsNotDelivered && k.Subject == target {
+		if reported[k] || !g.last.Equal(now) || k.ID == problem.AlertsNotDelivered && k.Subject == target {
 			continue
 		}
 		age, need := now.Sub(g.first), hold(g.problem)
@@ -228,7 +228,7 @@ func (s *Service) due(target string, now time.Time) *Message {
 	if !due {
 		return nil
 	}
-	m.Lasting = len(t.Told) - len(m.Ended) + len(m.New)
+	m.Lasting = len(t.Reported) - len(m.Ended) + len(m.New)
 	sortProblems(m.New)
 	sortProblems(m.Ended)
 	if old := t.Outbox; old != nil && sameKeys(old.New, m.New) && sameKeys(old.Ended, m.Ended) {
@@ -273,10 +273,10 @@ func (s *Service) sent(target string, m Message, err error, now time.Time) {
 	delete(s.failures, target)
 	t := s.state.target(target)
 	t.Sent, t.Outbox = now, nil
-	t.Told = slices.DeleteFunc(t.Told, func(p problem.Problem) bool {
+	t.Reported = slices.DeleteFunc(t.Reported, func(p problem.Problem) bool {
 		return slices.ContainsFunc(m.Ended, func(e problem.Problem) bool { return e.Key() == p.Key() })
 	})
-	t.Told = append(t.Told, m.New...)
+	t.Reported = append(t.Reported, m.New...)
 	s.log.Info("alert sent", "target", target, "new", len(m.New), "ended", len(m.Ended))
 }
 
@@ -318,7 +318,7 @@ func (s *Service) save() {
 	for _, t := range s.config.Targets {
 		names[t.Name()] = true
 	}
-	maps.DeleteFunc(s.state.Targets, func(n string, _ *told) bool { return !names[n] })
+	maps.DeleteFunc(s.state.Targets, func(n string, _ *targetState) bool { return !names[n] })
 	if err := s.state.write(s.path); err != nil { // a full disk is a reason to send, not one to be silent
 		s.log.Warn("what was told of problems cannot be kept: a restart may tell it again", "err", fmt.Errorf("alerts: %w", err))
 	}

@@ -66,7 +66,7 @@ func (s *site) pass(d time.Duration) {
 	}
 }
 
-// told is what a place was told, a line for each message: + for new ones, - for ended ones.
+// told is what a target was sent, a line for each message: + for new ones, - for ended ones.
 func (p *place) told() string {
 	var lines []string
 	for _, m := range p.messages {

@@ -9,24 +9,24 @@ import (
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
-// state is what each target was told.
+// state is what was sent to each target.
 type state struct {
-	Targets map[string]*told `json:"targets"`
+	Targets map[string]*targetState `json:"targets"`
 }
 
-type told struct {
-	// Told is what the target knows to last.
-	Told []problem.Problem `json:"told,omitempty"`
+type targetState struct {
+	// Reported is the problems that the target knows to last.
+	Reported []problem.Problem `json:"told,omitempty"`
 	// Sent is when it took the last message.
 	Sent time.Time `json:"sent,omitzero"`
 	// Outbox is what may be on its way.
 	Outbox *Message `json:"outbox,omitempty"`
 }
 
-func (s *state) target(name string) *told {
+func (s *state) target(name string) *targetState {
 	t := s.Targets[name]
 	if t == nil {
-		t = &told{}
+		t = &targetState{}
 		s.Targets[name] = t
 	}
 	return t
@@ -45,7 +45,7 @@ func readState(path string, log *slog.Logger) state {
 		}
 	}
 	if s.Targets == nil {
-		s.Targets = make(map[string]*told)
+		s.Targets = make(map[string]*targetState)
 	}
 	return s
 }

@@ -110,7 +110,7 @@ func permit(c Caller, op Info) error {
 }
 
 func (d *Dispatcher) carryOut(ctx context.Context, c Caller, op Info, req any, to sink) error {
-	w := &witnessed{sink: to}
+	w := &recorded{sink: to}
 	err := permit(c, op)
 	if err == nil {
 		err = d.handle(ctx, op, req, w)
@@ -191,13 +191,13 @@ func (d *Dispatcher) Note(c Caller, order, about string) {
 	d.keep(Order{At: time.Now(), By: c.Name, From: c.Address, Order: order, About: about})
 }
 
-// witnessed keeps the value of a call's answer.
-type witnessed struct {
+// recorded keeps the value of a call's answer.
+type recorded struct {
 	sink
 	value any
 }
 
-func (w *witnessed) json(v any) error {
+func (w *recorded) json(v any) error {
 	w.value = v
 	return w.sink.json(v)
 }

@@ -149,7 +149,7 @@ func TestLook(t *testing.T) {
 	if got.Cards["ens34"].Exists || got.DiskFree == 0 || got.Memory == 0 || got.Clock.Now.IsZero() || !errors.Is(got.DaemonErr, control.ErrNoDaemon) {
 		t.Errorf("facts: %+v", got)
 	}
-	if c := lookAtCard(t.Context(), "lo"); !c.Exists {
+	if c := inspectCard(t.Context(), "lo"); !c.Exists {
 		t.Errorf("lo: %+v", c)
 	}
 }

@@ -41,7 +41,7 @@ func Gather(ctx context.Context, s Source) (Facts, error) {
 	}
 	f.Cards = make(map[string]Card)
 	for _, r := range f.roles() {
-		f.Cards[r.name] = lookAtCard(ctx, r.name)
+		f.Cards[r.name] = inspectCard(ctx, r.name)
 	}
 	f.PasswordLogin = sshd.PasswordLogin("/")
 	f.Machine, err = GatherMachine(s.StateDir)
@@ -50,7 +50,7 @@ func Gather(ctx context.Context, s Source) (Facts, error) {
 
 // GatherMachine gathers what MachineChecks judge besides the configuration.
 func GatherMachine(stateDir string) (m Machine, err error) {
-	m.Clock = lookAtClock()
+	m.Clock = inspectClock()
 	free, err := disk.Free(stateDir)
 	if err != nil {
 		return m, fmt.Errorf("doctor: disk: %w", err)
@@ -67,7 +67,7 @@ func GatherMachine(stateDir string) (m Machine, err error) {
 	return m, nil
 }
 
-func lookAtCard(ctx context.Context, name string) Card {
+func inspectCard(ctx context.Context, name string) Card {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return Card{}
@@ -76,8 +76,8 @@ func lookAtCard(ctx context.Context, name string) Card {
 	return Card{Exists: true, Up: ifi.Flags&net.FlagUp != 0, Carrier: ifi.Flags&net.FlagRunning != 0, Owners: owners}
 }
 
-// lookAtClock asks the kernel whether somebody keeps its clock (adjtimex(2)).
-func lookAtClock() Clock {
+// inspectClock asks the kernel whether somebody keeps its clock (adjtimex(2)).
+func inspectClock() Clock {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	return Clock{Now: time.Now(), Asked: err == nil, Synchronised: err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}

@@ -47,8 +47,8 @@ type Session interface {
 }
 
 const (
-	// lookEvery finds what no signal has told.
-	lookEvery = 30 * time.Second
+	// checkEvery finds what no signal has told.
+	checkEvery = 30 * time.Second
 	// connectedEvery is how soon a lost connection is noticed.
 	connectedEvery = time.Second
 	// askTime is how long systemd may take to answer.
@@ -86,7 +86,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("services: %w", err)
 	}
 	defer s.Close()
-	observe, alive := time.NewTicker(lookEvery), time.NewTicker(connectedEvery)
+	observe, alive := time.NewTicker(checkEvery), time.NewTicker(connectedEvery)
 	defer observe.Stop()
 	defer alive.Stop()
 	for {

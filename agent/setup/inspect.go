@@ -50,7 +50,7 @@ type Card struct {
 
 // Inspect looks at this machine.
 func Inspect(ctx context.Context) (Machine, error) {
-	m := Machine{SSH: lookAtSSH(), Timezone: timezone("/"), Language: cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"))}
+	m := Machine{SSH: inspectSSH(), Timezone: timezone("/"), Language: cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"))}
 	m.Hostname, _ = os.Hostname()
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -216,8 +216,8 @@ func oneCard(c *config.Config, card Card) (*config.Config, []string, error) {
 		"It stays as it is: nobody gets an address from here, and no firewall is set. Add the other card, move this file away, and run 'sae-agent init --fresh'.", card.Name)}, nil
 }
 
-// lookAtSSH finds the SSH server's ports.
-func lookAtSSH() SSH {
+// inspectSSH finds the SSH server's ports.
+func inspectSSH() SSH {
 	s := SSH{Configured: sshd.Ports("/")}
 	all, err := doctor.Listeners("/proc")
 	if err != nil {

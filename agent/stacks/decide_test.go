@@ -35,15 +35,15 @@ func TestJudge(t *testing.T) {
 		sick []string
 	}{
 		{"all well", []docker.Container{c("web", "running", "healthy"), c("db", "running", "")}, nothing, nil},
-		{"nothing there", nil, bringUp, nil},
-		{"one missing", []docker.Container{c("web", "running", "healthy")}, bringUp, nil},
-		{"one ended", []docker.Container{c("web", "exited", ""), c("db", "running", "")}, bringUp, nil},
-		{"one paused", []docker.Container{c("web", "paused", ""), c("db", "running", "")}, bringUp, nil},
+		{"nothing there", nil, composeUp, nil},
+		{"one missing", []docker.Container{c("web", "running", "healthy")}, composeUp, nil},
+		{"one ended", []docker.Container{c("web", "exited", ""), c("db", "running", "")}, composeUp, nil},
+		{"one paused", []docker.Container{c("web", "paused", ""), c("db", "running", "")}, composeUp, nil},
 		{"one starting", []docker.Container{c("web", "running", "starting"), c("db", "running", "")}, patience, nil},
 		{"Docker starts it again", []docker.Container{c("web", "restarting", ""), c("db", "running", "")}, patience, nil},
-		{"both sick", []docker.Container{c("web", "running", "unhealthy"), c("db", "running", "unhealthy")}, bringUp, []string{"db", "web"}},
-		{"made otherwise", []docker.Container{edited(c("web", "running", "healthy")), c("db", "running", "")}, bringUp, nil},
-		{"one too many", []docker.Container{c("web", "running", "healthy"), c("db", "running", ""), c("old", "running", "")}, bringUp, nil},
+		{"both sick", []docker.Container{c("web", "running", "unhealthy"), c("db", "running", "unhealthy")}, composeUp, []string{"db", "web"}},
+		{"made otherwise", []docker.Container{edited(c("web", "running", "healthy")), c("db", "running", "")}, composeUp, nil},
+		{"one too many", []docker.Container{c("web", "running", "healthy"), c("db", "running", ""), c("old", "running", "")}, composeUp, nil},
 	} {
 		need, sick := judge(want, tt.have, map[string]string{"web": "hash-web", "db": "hash-db"})
 		if need != tt.need || cmp.Diff(tt.sick, sick) != "" {
@@ -147,9 +147,9 @@ func TestUpdatesAreDue(t *testing.T) {
 		{"shown without a window", UpdateConfig{Policy: PolicyNotify, Off: true}, "1 02:00", "2 03:30", true, false},
 		{"off", UpdateConfig{Policy: PolicyPatch, Off: true}, "1 02:00", "9 03:30", false, false},
 	} {
-		look, update := tt.c.due(at(tt.now), at(tt.looked))
-		if look != tt.look || look && update != tt.update {
-			t.Errorf("%s: due() = %t, %t", tt.name, look, update)
+		check, update := tt.c.due(at(tt.now), at(tt.looked))
+		if check != tt.look || check && update != tt.update {
+			t.Errorf("%s: due() = %t, %t", tt.name, check, update)
 		}
 	}
 }

@@ -51,20 +51,20 @@ func (c UpdateConfig) in(t time.Time) bool {
 	return m >= c.Start || m < c.End
 }
 
-// lookEvery is how often registries are asked for new versions.
-const lookEvery = 24 * time.Hour
+// checkEvery is how often registries are asked for new versions.
+const checkEvery = 24 * time.Hour
 
 // due decides whether to look for updates now, and whether to make what is found:
 // it is looked once in a day's window, and otherwise when the last look is a day old.
-func (c UpdateConfig) due(now, looked time.Time) (look, update bool) {
+func (c UpdateConfig) due(now, checked time.Time) (check, update bool) {
 	if c.Off && c.Policy != PolicyNotify {
 		return false, false
 	}
-	age := now.Sub(looked)
+	age := now.Sub(checked)
 	if !c.in(now) {
-		return age >= lookEvery, false
+		return age >= checkEvery, false
 	}
-	inThisWindow := c.in(looked) && age < lookEvery/2
+	inThisWindow := c.in(checked) && age < checkEvery/2
 	return !inThisWindow, true
 }
 
@@ -72,11 +72,11 @@ func (c UpdateConfig) due(now, looked time.Time) (look, update bool) {
 func (s *stack) updateByItself(ctx context.Context) {
 	cfg := s.config().Update
 	now := s.opts.Now()
-	look, update := cfg.due(now, s.store.get().Looked[s.name].In(now.Location()))
-	if !look || s.current().State != Healthy {
+	check, update := cfg.due(now, s.store.get().Checked[s.name].In(now.Location()))
+	if !check || s.current().State != Healthy {
 		return
 	}
-	if err := s.store.change(func(n *noted) { n.Looked[s.name] = now }); err != nil {
+	if err := s.store.change(func(n *noted) { n.Checked[s.name] = now }); err != nil {
 		s.log.Error("cannot look for updates", "err", err)
 		return
 	}

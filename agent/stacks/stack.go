@@ -281,7 +281,7 @@ func (s *stack) reconcileOnce(ctx context.Context, now bool) error {
 	if !s.enabled() || s.store.get().Stopped[s.name] {
 		return s.takeDown(ctx)
 	}
-	if !s.takeReconfigured() && !now && time.Now().Before(s.current().NextTry) && s.sameTrouble(ctx) {
+	if !s.takeReconfigured() && !now && time.Now().Before(s.current().NextTry) && s.sameProblem(ctx) {
 		return nil
 	}
 	if err := s.usable(ctx); err != nil {
@@ -303,9 +303,9 @@ func (s *stack) takeReconfigured() bool {
 	return was
 }
 
-// sameTrouble reports whether a look shows what the last one did: an event may
+// sameProblem reports whether a check finds what the last one did: an event may
 // mean that waiting is over.
-func (s *stack) sameTrouble(ctx context.Context) bool {
+func (s *stack) sameProblem(ctx context.Context) bool {
 	p := s.current().Problem
 	if p == nil || p.Code != DaemonDown && p.Code != NoDocker {
 		return true

@@ -67,13 +67,13 @@ func serviceStatus(want map[string]kind.Service, have []docker.Container) []Serv
 	return out
 }
 
-// need is what a look at the containers asks for.
+// need is what the state of the containers asks for.
 type need int
 
 const (
 	nothing need = iota // all is well
 	patience
-	bringUp
+	composeUp
 )
 
 // judge decides what is to be done about a project's containers. hashes are those
@@ -85,18 +85,18 @@ func judge(want map[string]kind.Service, have []docker.Container, hashes map[str
 	for _, c := range have {
 		found[c.Service] = c
 		if _, ok := want[c.Service]; !ok {
-			n = max(n, bringUp) // one too many
+			n = max(n, composeUp) // one too many
 		}
 	}
 	for name := range want {
 		c, ok := found[name]
 		switch {
 		case !ok || c.State != "running" && c.State != "restarting":
-			n = max(n, bringUp)
+			n = max(n, composeUp)
 		case hashes != nil && c.ConfigHash != hashes[name]:
-			n = max(n, bringUp) // somebody has made it otherwise
+			n = max(n, composeUp) // somebody has made it otherwise
 		case c.Health == "unhealthy":
-			n, sick = max(n, bringUp), append(sick, name)
+			n, sick = max(n, composeUp), append(sick, name)
 		case !c.Up():
 			n = max(n, patience)
 		}

@@ -32,7 +32,7 @@ type noted struct {
 	Previous images               `json:"previous"` // that ran before, kept for a way back
 	Applied  map[string]string    `json:"applied"`  // digest of the project that came up last
 	Shown    map[string]time.Time `json:"shown"`    // when the passwords were shown
-	Looked   map[string]time.Time `json:"looked"`   // when updates were last looked for
+	Checked  map[string]time.Time `json:"looked"`   // when updates were last looked for
 	// Lines are the releases that are followed, by stack and service.
 	Lines   map[string]map[string]line `json:"lines,omitempty"`
 	Dumps   map[string]dumpSize        `json:"dumps,omitempty"`
@@ -72,7 +72,7 @@ func openStore(dir string) (*store, error) {
 func (n noted) copy() noted {
 	c := noted{
 		Stopped: maps.Clone(n.Stopped), Images: copyImages(n.Images), Previous: copyImages(n.Previous), Applied: maps.Clone(n.Applied),
-		Shown: maps.Clone(n.Shown), Looked: maps.Clone(n.Looked), History: slices.Clone(n.History),
+		Shown: maps.Clone(n.Shown), Checked: maps.Clone(n.Checked), History: slices.Clone(n.History),
 		Dumps: maps.Clone(n.Dumps), Lines: make(map[string]map[string]line),
 	}
 	for stack, lines := range n.Lines {
@@ -90,8 +90,8 @@ func (n noted) copy() noted {
 	if c.Shown == nil {
 		c.Shown = make(map[string]time.Time)
 	}
-	if c.Looked == nil {
-		c.Looked = make(map[string]time.Time)
+	if c.Checked == nil {
+		c.Checked = make(map[string]time.Time)
 	}
 	return c
 }

@@ -66,7 +66,7 @@ func (s *stack) ensureUp(ctx context.Context) error {
 	again := s.store.get().Applied[s.name] == digest
 	todo, sick := judge(p.Services, have, hashes)
 	if again && rewritten && len(have) > 0 { // somebody has changed what they have read
-		todo, sick = bringUp, serviceNames(p)
+		todo, sick = composeUp, serviceNames(p)
 	}
 	switch todo {
 	case nothing:

@@ -34,8 +34,8 @@ type keeper struct {
 
 	mu        sync.Mutex // guards the following
 	status    control.PartStatus
-	requested uint64 // counts requests for a look
-	looked    uint64 // the newest request that was followed
+	requested uint64 // counts requests to evaluate the input
+	evaluated uint64 // the newest request that was followed
 	lively    func(ctx context.Context) error
 }
 
@@ -89,10 +89,10 @@ func (k *keeper) request() uint64 {
 	return k.requested
 }
 
-func (k *keeper) lookedSince(request uint64) bool {
+func (k *keeper) evaluatedSince(request uint64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.looked >= request
+	return k.evaluated >= request
 }
 
 // alive asks the loop of what runs now.
@@ -124,16 +124,16 @@ func (k *keeper) note(f func(*control.PartStatus)) {
 // keep keeps the unit until ctx ends.
 func (k *keeper) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		k.look(ctx)
+		k.evaluate(ctx)
 		k.await(ctx)
 	}
 	_ = k.stop() // one that does not end is left behind
 	k.note(func(s *control.PartStatus) { s.State, s.NextTry = control.PartStopped, time.Time{} })
 }
 
-// look compares the unit with what it should be, makes it so, and notes what came
+// evaluate compares the unit with what it should be, makes it so, and notes what came
 // of it.
-func (k *keeper) look(ctx context.Context) {
+func (k *keeper) evaluate(ctx context.Context) {
 	k.mu.Lock()
 	request := k.requested
 	k.mu.Unlock()
@@ -147,7 +147,7 @@ func (k *keeper) look(ctx context.Context) {
 	}
 	k.conclude(in.Generation, err)
 	k.mu.Lock()
-	k.looked = request
+	k.evaluated = request
 	k.mu.Unlock()
 	k.sup.changed.Notify()
 }

@@ -110,7 +110,7 @@ func (s *Supervisor) waitEvaluated(ctx context.Context, units []*keeper) error {
 	}
 	return s.wait(ctx, func() bool {
 		for i, k := range units {
-			if !k.lookedSince(targets[i]) {
+			if !k.evaluatedSince(targets[i]) {
 				return false
 			}
 		}

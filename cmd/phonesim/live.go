@@ -89,19 +89,19 @@ func cut(line []byte, width int) []byte {
 
 // lines tells of each phone once, when it is done; in a large fleet, if it failed.
 type lines struct {
-	w    io.Writer
-	told map[string]bool
+	w     io.Writer
+	shown map[string]bool
 }
 
 func (l *lines) show(results []sim.Result, _ sim.Summary) {
-	if l.told == nil {
-		l.told = make(map[string]bool)
+	if l.shown == nil {
+		l.shown = make(map[string]bool)
 	}
 	for _, r := range results {
-		if l.told[r.MAC] || !r.State.Final() || len(results) > maxRows && r.State != sim.Failed {
+		if l.shown[r.MAC] || !r.State.Final() || len(results) > maxRows && r.State != sim.Failed {
 			continue
 		}
-		l.told[r.MAC] = true
+		l.shown[r.MAC] = true
 		fmt.Fprintf(l.w, "%s %s %s: %s\n", r.MAC, dash(r.Model), dash(r.Addr), state(r))
 	}
 }

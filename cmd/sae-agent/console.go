@@ -47,14 +47,14 @@ func printAccess(w io.Writer, a control.Access, now time.Time) {
 		list []control.Account
 	}{{"account", a.Accounts}, {"invitation", a.Invitations}, {"token", a.Tokens}} {
 		for _, e := range kind.list {
-			rows = append(rows, []string{e.Name, kind.name, string(e.Role), besides(e), ago(now, e.LastUsed), until(now, e.Expires)})
+			rows = append(rows, []string{e.Name, kind.name, string(e.Role), loginMeans(e), ago(now, e.LastUsed), until(now, e.Expires)})
 		}
 	}
 	table(w, []string{"NAME", "KIND", "ROLE", "BESIDES", "LAST USED", "ENDS"}, rows)
 }
 
-// besides is what an account logs in with besides its password.
-func besides(a control.Account) string {
+// loginMeans is what an account logs in with besides its password.
+func loginMeans(a control.Account) string {
 	var list []string
 	if a.SecondFactor {
 		list = append(list, "code")

@@ -59,9 +59,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	fmt.Fprintf(stderr, "sae-agent: %v\n", err)
-	var told *control.Error
-	if errors.As(err, &told) {
-		for _, d := range told.Details {
+	var refused *control.Error
+	if errors.As(err, &refused) {
+		for _, d := range refused.Details {
 			fmt.Fprintln(stderr, d)
 		}
 	}

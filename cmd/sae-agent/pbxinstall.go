@@ -129,7 +129,7 @@ func (i *installation) run(ctx context.Context) error {
 		return errors.New("pbx.driver is none: write freepbx or asterisk there first")
 	}
 	i.inst.FreePBX = cfg.PBX.Driver == config.DriverFreePBX
-	if err := i.bring(ctx, cfg); err != nil {
+	if err := i.install(ctx, cfg); err != nil {
 		return err
 	}
 	if err := i.inst.Verify(ctx); err != nil {
@@ -143,8 +143,8 @@ func (i *installation) run(ctx context.Context) error {
 	return i.finish(ctx, cfg)
 }
 
-// bring installs, unless that is done, and follows an installation that is under way.
-func (i *installation) bring(ctx context.Context, cfg *config.Config) error {
+// install installs, unless that is done, and follows an installation that is under way.
+func (i *installation) install(ctx context.Context, cfg *config.Config) error {
 	running, err := i.inst.Running(ctx)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ const fieldPrefix = "SAE_"
 const eventField = fieldPrefix + "EVENT"
 
 // timeField is when it has happened, in microseconds since 1970: the journal only
-// knows when it was told.
+// knows when it was logged.
 const timeField = fieldPrefix + "TIME"
 
 // maxEntry bounds an entry of the journal, in bytes of JSON.
@@ -55,7 +55,7 @@ func journalctl(f events.Filter, since time.Time, follow bool) []string {
 }
 
 // tellJournal tells emit the events in the journal, in the order in which they have
-// happened; with follow in that in which they were told.
+// happened; with follow in that in which they were logged.
 func tellJournal(ctx context.Context, f events.Filter, from time.Time, follow bool, emit func(events.Event) error) error {
 	argv := journalctl(f, from, follow)
 	if follow {
@@ -90,14 +90,14 @@ func readJournal(ctx context.Context, argv []string, f events.Filter, emit func(
 	if err != nil {
 		return fmt.Errorf("read the journal: %w (is systemd's journal on this machine?)", err)
 	}
-	told := parseJournal(out, f, emit)
-	if told != nil {
+	emitErr := parseJournal(out, f, emit)
+	if emitErr != nil {
 		cancel() // nobody reads the rest
 	}
 	err = cmd.Wait()
 	switch {
-	case told != nil:
-		return told
+	case emitErr != nil:
+		return emitErr
 	case ctx.Err() != nil:
 		return nil // interrupted
 	case err != nil:

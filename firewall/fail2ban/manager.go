@@ -24,11 +24,11 @@ import (
 const (
 	// fileName comes after Debian's own in jail.d, and before jail.local.
 	fileName = "sae-agent-jails.conf"
-	// lookEvery finds a server that was started, stopped or told otherwise.
-	lookEvery = 5 * time.Minute
-	// lookAgain is how soon it looks again when something is wrong, at first.
-	lookAgain = 5 * time.Second
-	// askTime is how long one look may take: the client is a Python program.
+	// reconcileEvery finds a server that was started, stopped or configured otherwise.
+	reconcileEvery = 5 * time.Minute
+	// retryFirst is the first pause when something is wrong.
+	retryFirst = 5 * time.Second
+	// askTime is how long one reconciliation may take: the client is a Python program.
 	askTime = 2 * time.Minute
 )
 
@@ -87,7 +87,7 @@ func New(cfg Config, opts Options) (*Manager, error) {
 
 // Run keeps the jails until ctx ends. They stay as they are then.
 func (m *Manager) Run(ctx context.Context) error {
-	pause := lookAgain
+	pause := retryFirst
 	for {
 		began := time.Now()
 		err := m.reconcile(ctx)
@@ -95,11 +95,11 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		}
 		m.opts.OnReconcile(time.Since(began), err)
-		wait := lookEvery
+		wait := reconcileEvery
 		if err != nil { // the server may be about to start, as at boot
-			wait, pause = pause, min(2*pause, lookEvery)
+			wait, pause = pause, min(2*pause, reconcileEvery)
 		} else {
-			pause = lookAgain
+			pause = retryFirst
 		}
 		select {
 		case <-ctx.Done():

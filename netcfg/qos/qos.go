@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	// lookEvery finds what no event tells, and reads the counters.
-	lookEvery  = 10 * time.Second
-	retryDelay = time.Second
+	// reconcileEvery finds what no event tells, and reads the counters.
+	reconcileEvery = 10 * time.Second
+	retryDelay     = time.Second
 	// maxRounds of one look: one for each kind of queue that the kernel may lack,
 	// one to make the changes, and one to see that they hold.
 	maxRounds = 5
@@ -107,7 +107,7 @@ func (s *Shaper) Run(ctx context.Context) error {
 	defer following.Wait()
 	defer cancel()
 	following.Go(func() { s.follow(ctx) })
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	s.reconcile(k)
 	for {

@@ -77,7 +77,7 @@ func (p *Part) calls(context.Context, control.None) (out control.Calls, err erro
 }
 
 // callsOf names who takes part in calls.
-func callsOf(now, lately []pbx.Call, cfg *config.Config) control.Calls {
+func callsOf(now, recent []pbx.Call, cfg *config.Config) control.Calls {
 	out := control.Calls{Now: []control.PhoneCall{}, Recent: []control.PhoneCall{}}
 	call := func(c pbx.Call, up, down string) control.PhoneCall {
 		x := control.PhoneCall{
@@ -95,7 +95,7 @@ func callsOf(now, lately []pbx.Call, cfg *config.Config) control.Calls {
 	for _, c := range now {
 		out.Now = append(out.Now, call(c, "talking", "ringing"))
 	}
-	for _, c := range slices.Backward(lately) {
+	for _, c := range slices.Backward(recent) {
 		out.Recent = append(out.Recent, call(c, "answered", "unanswered"))
 	}
 	return out

@@ -69,7 +69,7 @@ func (p *Part) Units() []part.Unit {
 func (p *Part) dir() string { return p.host.Paths().InState(stateDir) }
 
 func (p *Part) facts(ctx context.Context, in part.Input) Facts {
-	return Facts{SSHPorts: sshd.Ports("/"), Tentative: in.Pending, Others: p.lookForOthers(ctx)}
+	return Facts{SSHPorts: sshd.Ports("/"), Tentative: in.Pending, Others: p.watchOthers(ctx)}
 }
 
 func (p *Part) build(_ context.Context, c firewall.Config) (part.Run[firewall.Config], error) {

@@ -26,9 +26,9 @@ func (p *Part) othersChanged() {
 	p.host.Changed()
 }
 
-// lookForOthers returns the other firewalls, as they were seen a short while ago at
+// watchOthers returns the other firewalls, as they were seen a short while ago at
 // most.
-func (p *Part) lookForOthers(ctx context.Context) Others {
+func (p *Part) watchOthers(ctx context.Context) Others {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.due && time.Since(p.seen) < othersEvery {

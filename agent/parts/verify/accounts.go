@@ -63,13 +63,13 @@ func numberTaken(c *config.Config, number string) bool {
 		slices.ContainsFunc(c.Extensions, func(e config.Extension) bool { return e.Number == number })
 }
 
-// firstLook is how long the first look at the exchange may take.
-const firstLook = 10 * time.Second
+// firstObservation is how long the first look at the exchange may take.
+const firstObservation = 10 * time.Second
 
 // phones are the devices that are registered for the extensions of the file, and
 // the phones that are not. Just after a start it waits for the first look at them.
 func (p *Part) phones(ctx context.Context) ([]verify.Phone, error) {
-	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	ctx, cancel := context.WithTimeout(ctx, firstObservation)
 	defer cancel()
 	for {
 		st, ok := p.deps.Exchange.State()

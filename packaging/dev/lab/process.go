@@ -95,7 +95,7 @@ func (p *Process) Kill() error {
 // WaitOutput waits until the program has written text. It fails when ctx or the program ends before.
 func (p *Process) WaitOutput(ctx context.Context, text string) error {
 	for {
-		written, changed := p.output.look()
+		written, changed := p.output.snapshot()
 		if strings.Contains(written, text) {
 			return nil
 		}
@@ -135,7 +135,7 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-func (o *output) look() (written string, changed <-chan struct{}) {
+func (o *output) snapshot() (written string, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.changed == nil {

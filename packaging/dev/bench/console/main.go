@@ -105,7 +105,7 @@ func measure(ctx context.Context, build string, loads int, follow time.Duration)
 	if err != nil {
 		return fmt.Errorf("invite: %w", err)
 	}
-	r, err := s.look(ctx, task{Invitation: link.URL, Daemon: s.daemon.Pid(), Dir: filepath.Join(s.dir, "chromium"), Loads: loads, Follow: follow})
+	r, err := s.browse(ctx, task{Invitation: link.URL, Daemon: s.daemon.Pid(), Dir: filepath.Join(s.dir, "chromium"), Loads: loads, Follow: follow})
 	if err != nil {
 		return err
 	}
@@ -229,8 +229,8 @@ func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (s *site) residentKB() (int, error) { return residentKB(s.daemon.Pid()) }
 
-// look runs this program as the people.
-func (s *site) look(ctx context.Context, t task) (r result, err error) {
+// browse runs this program as the people.
+func (s *site) browse(ctx context.Context, t task) (r result, err error) {
 	arg, err := json.Marshal(t)
 	if err != nil {
 		return r, err
