@@ -90,8 +90,11 @@ func (s Systemd) Run(ctx context.Context, c Command) (Result, error) {
 	select {
 	case result = <-done:
 	case <-ctx.Done():
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
+	}
+	// Also when ctx has ended, nothing of the unit stays in systemd's lists.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if result == "" {
 		return Result{}, errors.Join(fmt.Errorf("runner: %s: %w", unit, ctx.Err()), stopUnit(bounded, conn, unit))
 	}
 	out := collected()
@@ -99,12 +102,12 @@ func (s Systemd) Run(ctx context.Context, c Command) (Result, error) {
 		return out, nil
 	}
 	out.Exit = -1
-	if status, err := conn.GetServicePropertyContext(ctx, unit, "ExecMainStatus"); err == nil {
+	if status, err := conn.GetServicePropertyContext(bounded, unit, "ExecMainStatus"); err == nil {
 		if n, ok := status.Value.Value().(int32); ok && n != 0 {
 			out.Exit = int(n)
 		}
 	}
-	_ = conn.ResetFailedUnitContext(ctx, unit) // or it would stay in the list of failed units
+	_ = conn.ResetFailedUnitContext(bounded, unit)
 	return out, nil
 }
 
@@ -126,6 +129,7 @@ func stopUnit(ctx context.Context, c *dbus.Conn, unit string) error {
 	}
 	select {
 	case <-done:
+		_ = c.ResetFailedUnitContext(ctx, unit) // a command that a signal has ended has failed
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

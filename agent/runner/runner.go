@@ -44,6 +44,7 @@ func (Systemd) After(ctx context.Context, name string, d time.Duration, argv []s
 	}
 	service := dbus.PropertyCollection{Name: name + ".service", Properties: []dbus.Property{
 		dbus.PropDescription(name), dbus.PropType("oneshot"), dbus.PropExecStart(argv, false),
+		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")}, // nobody asks how it ended
 	}}
 	done := make(chan string, 1)
 	if _, err := c.StartTransientUnitAux(ctx, name+".timer", "fail", timer, []dbus.PropertyCollection{service}, done); err != nil {

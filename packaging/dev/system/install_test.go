@@ -30,11 +30,10 @@ func (m *machine) manage(manager string) string {
 
 // state is what an uninstalled package must leave as it was. fail2ban is not part of it: on a plain Debian 12 it does
 // not start, and with the package's file it does. Nor are services that come and go by themselves, and the metric of
-// a route, in which NetworkManager counts the order of cards. A command that the daemon ran in a unit of its own when it ended
-// may still be in systemd's list; it is no file.
+// a route, in which NetworkManager counts the order of cards.
 func (m *machine) state() string {
 	m.t.Helper()
-	return m.sh(`systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | grep -vE '^(run|session)-| transient$' | sort
+	return m.sh(`systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | grep -vE '^(run|session)-' | sort
 		systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '{print $1}' | grep -vE '^(run-|user|fail2ban|systemd-hostnamed|systemd-network-generator|NetworkManager-dispatcher)' | sort
 		find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache -o -path /var/lib/apt \
 			-o -path /var/lib/dpkg -o -path /var/lib/systemd -o -path /root -o -path /var/lib/dhcp -o -path /var/lib/chrony -o -path /var/lib/fail2ban \
