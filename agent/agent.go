@@ -23,6 +23,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/metrics"
 	"github.com/sae-agent/sae-agent/agent/part"
@@ -150,7 +151,10 @@ func (a *Agent) openState() error {
 	if NewBackups(a.opts.Paths).Unfinished() {
 		return errors.New("a restore was interrupted: finish it with 'sae-agent backup restore --continue'")
 	}
-	var err error
+	err := format.Mark(a.opts.State, a.opts.Version)
+	if err != nil {
+		return err
+	}
 	if a.history, err = history.Open(a.opts.InState(historyDir), a.opts.Runtime); err != nil {
 		return err
 	}

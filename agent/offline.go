@@ -11,6 +11,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config/edit"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/events"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/part"
 	partbackup "github.com/sae-agent/sae-agent/agent/parts/backup"
@@ -46,6 +47,9 @@ func (h offlineHost) Renew(context.Context, ...string) ([]control.Behind, error)
 func (h offlineHost) Runner() part.Runner { return nil }
 
 func (o Offline) history() (*history.History, error) {
+	if err := format.Check(o.State); err != nil {
+		return nil, err
+	}
 	return history.Open(o.InState(historyDir), o.Runtime)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/config"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/agent/phones/folder"
 )
 
@@ -36,7 +37,8 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Say everything that is wrong with the configuration file",
 		Long: `Read the configuration file and say everything that is wrong with it, with
-line, column and what to do. Nothing is changed, and no daemon is needed.`,
+line, column and what to do; also when a later version has written the state, which
+keeps this one from starting. Nothing is changed, and no daemon is needed.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			data, r, err := readAndCheck(cmd.Context(), path)
@@ -47,6 +49,9 @@ line, column and what to do. Nothing is changed, and no daemon is needed.`,
 				return err
 			}
 			if err := show(cmd, r, func(w io.Writer) { printCheck(w, path, data, r) }); err != nil {
+				return err
+			}
+			if err := format.Check(defaultState); !errors.Is(err, os.ErrPermission) && err != nil {
 				return err
 			}
 			if !r.Valid {

@@ -58,7 +58,8 @@ full disk. The LAN is searched for other DHCP servers. Nothing is changed. The e
 func factSource(cmd *cobra.Command, path, state string) doctor.Source {
 	s := doctor.Source{Facts: doctor.Facts{ConfigPath: path}, StateDir: state}
 	s.Daemon = func(ctx context.Context) (control.Status, error) {
-		return control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
+		st, err := control.Call(ctx, daemon(cmd), control.GetStatus, control.None{})
+		return st, whyDown(err)
 	}
 	data, err := config.ReadFile(path)
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent"
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 )
 
@@ -22,8 +23,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	// exitConfig is the daemon's when it has no configuration to begin with (EX_CONFIG of
-	// sysexits(3)): it is not started again until somebody has written one.
+	// exitConfig is the daemon's when it has no configuration to begin with, or a state that it
+	// cannot read (EX_CONFIG of sysexits(3)): it is not started again until somebody has mended that.
 	exitConfig = 78
 )
 
@@ -54,6 +55,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	var unready *agent.NoConfigError
+	var later *format.LaterError
 	var silent *silentError
 	if errors.As(err, &silent) {
 		return exitFailed
@@ -70,7 +72,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
 	}
-	if errors.As(err, &unready) {
+	if errors.As(err, &unready) || cmd.Name() == "run" && errors.As(err, &later) {
 		return exitConfig
 	}
 	return exitFailed

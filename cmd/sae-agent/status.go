@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sae-agent/sae-agent/agent/control"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/agent/problem"
 )
 
@@ -35,7 +37,7 @@ wrong, else 1. It is coloured on a terminal, unless NO_COLOR is set.`,
 			}
 			st, err := ask(cmd, control.GetStatus, control.None{})
 			if err != nil {
-				return err
+				return whyDown(err)
 			}
 			if err := show(cmd, st, func(w io.Writer) { r.on(w).status(w, st, time.Now()) }); err != nil {
 				return err
@@ -52,6 +54,15 @@ wrong, else 1. It is coloured on a terminal, unless NO_COLOR is set.`,
 	return cmd
 }
 
+// whyDown adds to why no daemon answers that none starts by itself.
+func whyDown(err error) error {
+	var later *format.LaterError
+	if errors.Is(err, control.ErrNoDaemon) && errors.As(format.Check(defaultState), &later) {
+		return later
+	}
+	return err
+}
+
 // watchStatus shows the status again and again until interrupted. A daemon that is
 // being restarted is waited for.
 func watchStatus(cmd *cobra.Command, r reader) error {
@@ -63,7 +74,7 @@ func watchStatus(cmd *cobra.Command, r reader) error {
 		if st, err := control.Call(ctx, daemon(cmd), control.GetStatus, control.None{}); err == nil {
 			r.on(w).status(&screen, st, time.Now())
 		} else if ctx.Err() == nil {
-			fmt.Fprintf(&screen, "sae-agent: %v\n", err)
+			fmt.Fprintf(&screen, "sae-agent: %v\n", whyDown(err))
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -128,6 +128,27 @@ func TestUpgrade(t *testing.T) {
 	if fmt.Sprint(addresses(before)) != fmt.Sprint(addresses(after)) {
 		t.Errorf("addresses changed: %v, then %v", addresses(before), addresses(after))
 	}
+	m.refusesLaterState()
+}
+
+// refusesLaterState goes back to the earlier version after a later one has written the state in another format.
+func (m *machine) refusesLaterState() {
+	m.t.Helper()
+	const mark = "/var/lib/sae-agent/format.json"
+	was := m.sh("systemctl stop sae-agent; cat " + mark)
+	m.sh(`echo '{"format": 99, "version": "9.9"}' > ` + mark)
+	const refusal = "was written by version 9.9"
+	if out := m.sh("apt-get -q -y --allow-downgrades install /tmp/previous.deb"); !strings.Contains(out, refusal) || !strings.Contains(out, "backup restore") {
+		m.t.Errorf("the installation of an earlier version does not say that it cannot read the state:\n%s", out)
+	}
+	m.eventually("systemctl show --property=NRestarts,ActiveState sae-agent", "NRestarts=0\n", "ActiveState=failed")
+	for _, command := range []string{"sae-agent status", "sae-agent check", "sae-agent doctor", "journalctl --no-pager -u sae-agent"} {
+		if out, _ := m.try(command); !strings.Contains(out, refusal) {
+			m.t.Errorf("%s does not say it:\n%s", command, out)
+		}
+	}
+	m.sh("echo '" + strings.TrimSpace(was) + "' > " + mark + "; systemctl start sae-agent")
+	m.eventually("sae-agent status", "serving")
 }
 
 func addresses(r result) map[string]string {
