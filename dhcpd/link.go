@@ -52,7 +52,7 @@ func openLink(ctx context.Context, name string, src netip.Addr) (*link, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return holdPort(c, name) }}
 	pc, err := lc.ListenPacket(ctx, "udp4", ":67")
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("dhcpd: another program holds UDP port 67 on %s: stop it (systemctl disable --now isc-dhcp-server dnsmasq kea-dhcp4-server)", name)
+		return nil, fmt.Errorf("dhcpd: another program holds UDP port 67 on %s: stop it, ss -ulnp names it", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dhcpd: listen: %w", err)

@@ -61,7 +61,7 @@ func listen(ctx context.Context, addr netip.AddrPort, ifname string, unsent func
 	}}
 	pc, err := lc.ListenPacket(ctx, "udp4", addr.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("tftpd: another program holds UDP port %d: stop it (systemctl disable --now tftpd-hpa atftpd dnsmasq)", addr.Port())
+		return nil, fmt.Errorf("tftpd: another program holds UDP port %d: stop it, ss -ulnp names it", addr.Port())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tftpd: listen: %w", err)

@@ -82,9 +82,9 @@ type Service struct {
 	began time.Time
 	seen  map[problem.Key]sighting
 	state state
-	retry map[string]attempt // by target
 
-	mu       sync.Mutex
+	mu       sync.Mutex         // guards the following, by target
+	retry    map[string]attempt // those that are tried again
 	failures map[string]Failure
 }
 
@@ -201,7 +201,7 @@ func hold(p problem.Problem) time.Duration {
 // due returns the message that a target should get now, or nil.
 func (s *Service) due(target string, now time.Time) *Message {
 	t := s.state.target(target)
-	if now.Before(s.retry[target].next) || now.Sub(t.Sent) < s.config.Every && !now.Before(t.Sent) {
+	if now.Before(s.nextTry(target)) || now.Sub(t.Sent) < s.config.Every && !now.Before(t.Sent) {
 		return nil
 	}
 	reported := make(map[problem.Key]bool, len(t.Reported))
@@ -236,6 +236,13 @@ func (s *Service) due(target string, now time.Time) *Message {
 	}
 	m.ID = newID()
 	return m
+}
+
+// nextTry is when a target is tried again that has not taken its last message.
+func (s *Service) nextTry(target string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retry[target].next
 }
 
 func newID() string { return "sae-agent-" + rand.Text() }
@@ -295,7 +302,8 @@ func (s *Service) Failures() []Failure {
 	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int { return cmp.Compare(a.Target, b.Target) })
 }
 
-// Test sends a message to each target and returns why one has not taken it, by name.
+// Test sends a message to each target and returns why one has not taken it, by name. What waits for a target that has
+// taken it is sent at once.
 func (s *Service) Test(ctx context.Context) map[string]error {
 	out := make(map[string]error)
 	var mu sync.Mutex
@@ -304,6 +312,9 @@ func (s *Service) Test(ctx context.Context) map[string]error {
 	for _, t := range s.config.Targets {
 		all.Go(func() {
 			err := send(ctx, t, m)
+			if err == nil {
+				s.answers(t.Name())
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			out[t.Name()] = err
@@ -311,6 +322,14 @@ func (s *Service) Test(ctx context.Context) map[string]error {
 	}
 	all.Wait()
 	return out
+}
+
+// answers notes that a target takes messages again.
+func (s *Service) answers(target string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.retry, target)
+	delete(s.failures, target)
 }
 
 func (s *Service) save() {

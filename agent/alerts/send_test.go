@@ -322,6 +322,28 @@ func TestWebhookOfOthers(t *testing.T) {
 	}
 }
 
+// A place that takes a message somebody tries gets what waits for it at once, and is no problem any more.
+func TestTestEndsAPause(t *testing.T) {
+	down := &place{name: "mail", fail: errors.New("refused")}
+	s := newSite(t, down)
+	s.problems = list(bad("ens34"))
+	s.pass(2 * time.Minute)
+	if len(s.s.Failures()) != 1 {
+		t.Fatalf("%+v", s.s.Failures())
+	}
+	if s.s.Test(t.Context()); len(s.s.Failures()) != 1 {
+		t.Error("it fails as before, and is told to work")
+	}
+	down.fail = nil
+	if s.s.Test(t.Context()); len(s.s.Failures()) != 0 {
+		t.Errorf("%+v", s.s.Failures())
+	}
+	s.pass(checkEvery)
+	if n := len(down.messages); n != 2 || down.messages[1].Test || len(down.messages[1].New) != 1 {
+		t.Errorf("%d messages: %+v", n, down.messages)
+	}
+}
+
 func TestTest(t *testing.T) {
 	sink, down := newSink(t, 0), &place{name: "mail", fail: errors.New("refused")}
 	s := newSite(t)

@@ -149,12 +149,20 @@ func checkCards(f Facts) (out []problem.Problem) {
 		case !c.Exists:
 			out = append(out, wrong(problem.LinkTrouble, r.name, problem.FixNoCard(r.role), "there is no card %s", r.name))
 		case !c.Up:
-			out = append(out, wrong(problem.LinkTrouble, r.name, "ip link set "+r.name+" up", "%s is switched off", r.name))
+			out = append(out, wrong(problem.LinkTrouble, r.name, switchOn(r.name, c.Owners), "%s is switched off", r.name))
 		case !c.Carrier:
 			out = append(out, wrong(problem.LinkTrouble, r.name, problem.FixNoLink(r.name), "%s has no link", r.name))
 		}
 	}
 	return out
+}
+
+// switchOn is how to switch a card on, with the routes that its manager has lost with it.
+func switchOn(card string, owners []netcfg.Owner) string {
+	if slices.ContainsFunc(owners, func(o netcfg.Owner) bool { return o.Manager == "ifupdown" }) {
+		return "ifup --force " + card
+	}
+	return "ip link set " + card + " up"
 }
 
 func checkOwners(f Facts) (out []problem.Problem) {
@@ -202,7 +210,8 @@ func (l Listener) who() string {
 // stop says how to stop a program.
 func (l Listener) stop() string {
 	if l.Unit != "" {
-		return "systemctl disable --now " + l.Unit
+		// Not disable --now, which disables an init script and does not stop it.
+		return "systemctl stop " + l.Unit + "; systemctl disable " + l.Unit
 	}
 	return "stop it, and what starts it"
 }

@@ -62,7 +62,7 @@ func TestChecks(t *testing.T) {
 		"no card":         {func(f *Facts) { delete(f.Cards, "ens34") }, "cards", "no card ens34", "lan.interface"},
 		"card off":        {func(f *Facts) { f.Cards["ens33"] = Card{Exists: true} }, "cards", "ens33 is switched off", "ip link set ens33 up"},
 		"no link":         {func(f *Facts) { f.Cards["ens34"] = Card{Exists: true, Up: true} }, "cards", "ens34 has no link", "cable"},
-		"isc-dhcp-server": {listens("udp", "0.0.0.0:67", "dhcpd", "isc-dhcp-server.service"), "dhcp-port", "dhcpd (isc-dhcp-server.service) answers DHCP", "systemctl disable --now isc-dhcp-server.service"},
+		"isc-dhcp-server": {listens("udp", "0.0.0.0:67", "dhcpd", "isc-dhcp-server.service"), "dhcp-port", "dhcpd (isc-dhcp-server.service) answers DHCP", "systemctl stop isc-dhcp-server.service; systemctl disable isc-dhcp-server.service"},
 		"dnsmasq":         {listens("udp", "0.0.0.0:67", "dnsmasq", ""), "dhcp-port", "dnsmasq (process 42) answers DHCP", "takeover"},
 		"DHCP off":        {func(f *Facts) { listens("udp", "0.0.0.0:67", "dhcpd", "")(f); f.Config.DHCP.Enabled = false }, "", "", ""},
 		"tftpd-hpa":       {listens("udp", "[::]:69", "in.tftpd", "tftpd-hpa.service"), "tftp-port", "in.tftpd (tftpd-hpa.service) answers TFTP", "takeover"},

@@ -16,7 +16,7 @@ import (
 
 var statusTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-const tftpTaken = "tftpd: another program holds UDP port 69: stop it (systemctl disable --now tftpd-hpa atftpd dnsmasq)"
+const tftpTaken = "tftpd: another program holds UDP port 69: stop it, ss -ulnp names it"
 
 func sampleStatus(problems ...problem.Problem) control.Status {
 	return control.Status{

@@ -128,4 +128,4 @@ func (c *client) unbanAll(ctx context.Context) error {
 }
 
 // errDown says that no server answers.
-var errDown = errors.New("fail2ban does not run: systemctl enable --now fail2ban")
+var errDown = errors.New("fail2ban does not run, so nobody is banned for what only logs tell")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,8 @@ type Status struct {
 	Installed bool
 	Up        bool     // the server answers
 	Jails     []string // of ours, those that run
-	Problem   string   // what is wrong, and what to do; empty when nothing is
+	Problem   string   // what is wrong; empty when nothing is
+	Fix       string   // what to do about it, where that is known
 }
 
 // has reports whether a jail of ours runs.
@@ -161,7 +163,8 @@ func (m *Manager) sync(ctx context.Context, cfg Config) (Status, error) {
 		if len(cfg.Jails) == 0 && errors.Is(err, fs.ErrNotExist) {
 			return st, nil
 		}
-		return st, errors.New("fail2ban is not installed, so nobody is banned for what only logs tell: apt install fail2ban")
+		st.Fix = "apt install fail2ban"
+		return st, errors.New("fail2ban is not installed, so nobody is banned for what only logs tell")
 	}
 	st.Installed = true
 	undo, changed, err := m.write(cfg)
@@ -172,6 +175,7 @@ func (m *Manager) sync(ctx context.Context, cfg Config) (Status, error) {
 		if len(cfg.Jails) == 0 {
 			return st, nil
 		}
+		st.Fix = "systemctl unmask fail2ban; systemctl enable --now fail2ban"
 		return st, errDown
 	}
 	missing, err := m.missing(ctx, cfg)
@@ -247,3 +251,39 @@ func (m *Manager) UnbanAll(ctx context.Context) error {
 	}
 	return m.client.unbanAll(ctx)
 }
+
+// Remove takes our jails away from fail2ban, whose manager must have ended. Where the rest of the configuration is not
+// valid, the server keeps it and only our jails end.
+func Remove(ctx context.Context, opts Options) error {
+	m, err := New(Config{}, opts)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(m.opts.Dir, "jail.d", fileName)
+	old, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return fmt.Errorf("fail2ban: remove our jails: %w", err)
+	}
+	if !m.client.up(ctx) {
+		return nil
+	}
+	reloaded := m.client.reload(ctx)
+	if reloaded == nil {
+		return nil
+	}
+	for _, jail := range jailHead.FindAllSubmatch(old, -1) {
+		if _, err := m.client.ask(ctx, "stop", string(jail[1])); err != nil {
+			return errors.Join(reloaded, fmt.Errorf("fail2ban: end the jail %s: %w", jail[1], err))
+		}
+	}
+	return nil
+}
+
+// jailHead begins a jail in the file.
+var jailHead = regexp.MustCompile(`(?m)^\[(.+)\]$`)

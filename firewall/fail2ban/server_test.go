@@ -254,3 +254,27 @@ func TestWrongConfigurationIsNotLoaded(t *testing.T) {
 		t.Errorf("the server has ended: %v", err)
 	}
 }
+
+// Our jails are taken away, and with them an action whose program ends, also where what an administrator has written
+// cannot be read.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	for name, local := range map[string]string{"": "", "wrong": "[mine]\nenabled = true\nfilter = sshd\nlogpath = /nowhere/*.log\naction =\n"} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.write("fail2ban/jail.d/sae-agent-jails.conf", string(fail2ban.Render(s.jail())))
+			s.start()
+			s.write("fail2ban/jail.local", local)
+			opts := fail2ban.Options{Run: s.run, Dir: s.path("fail2ban")}
+			for range 2 { // the second time there is nothing to do
+				if err := fail2ban.Remove(t.Context(), opts); err != nil {
+					t.Error(err)
+				}
+			}
+			out, err := s.run(t.Context(), "fail2ban-client", "-c", s.path("fail2ban"), "status")
+			if err != nil || strings.Contains(out, "sae-asterisk") || s.read("fail2ban/jail.d/sae-agent-jails.conf") != "" {
+				t.Errorf("after it: %v\n%s", err, out)
+			}
+		})
+	}
+}

@@ -52,7 +52,7 @@ func (p *Part) Units() []part.Unit {
 }
 
 // tickEvery is how often it is looked whether a backup is due.
-const tickEvery = time.Minute
+const tickEvery = 20 * time.Second
 
 // backupFailWait is how long after a failed backup the next one is tried.
 const backupFailWait = 20 * time.Minute
@@ -85,8 +85,12 @@ func (p *Part) backUpIfDue(ctx context.Context, c config.Backup, now time.Time) 
 	if len(all) > 0 {
 		newest = all[len(all)-1].Created
 	}
-	if last := p.last.Load(); last != nil && last.Error != "" && now.Sub(last.At) < backupFailWait {
-		return
+	if last := p.last.Load(); last != nil && last.Error != "" {
+		if newest.After(last.At) { // somebody has made one by hand
+			p.last.Store(&control.BackupOutcome{At: newest})
+		} else if now.Sub(last.At) < backupFailWait {
+			return
+		}
 	}
 	if !backupDue(c.Window, p.host.Running().Config.Site.Local(now), newest) {
 		return

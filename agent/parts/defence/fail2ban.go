@@ -1,6 +1,7 @@
 package defence
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -158,8 +159,9 @@ func (p *Part) jailProblems() []problem.Problem {
 	if m == nil || m.Status().Problem == "" {
 		return nil
 	}
+	st := m.Status()
 	return []problem.Problem{{
-		ID: problem.JailsTrouble, Severity: problem.Warning, Part: jailsName, What: m.Status().Problem,
-		Fix: "what the logs alone tell of attacks is not seen until then; fail2ban-client -t says more",
+		ID: problem.JailsTrouble, Severity: problem.Warning, Part: jailsName, What: st.Problem,
+		Fix: cmp.Or(st.Fix, "what the logs alone tell of attacks is not seen until then; fail2ban-client -t says more"),
 	}}
 }

@@ -21,7 +21,7 @@ const name = "machine"
 const (
 	// probeEvery is how often the machine is looked at: a few system calls.
 	probeEvery = 15 * time.Second
-	// resolversEvery is how often each name server is asked, in looks at the machine.
+	// resolversEvery is how often each name server is asked, in looks at the machine; new ones are asked at once.
 	resolversEvery = 8
 )
 
@@ -67,14 +67,15 @@ func (p *Part) run(ctx context.Context) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	var silent []problem.Problem
+	var asked []netip.Addr
 	for n := 0; ; n++ {
 		found, err := p.probe()
 		if err != nil {
 			return err
 		}
 		p.note(found, silent)
-		if n%resolversEvery == 0 { // which may take a while
-			silent = p.silentResolvers(ctx)
+		if servers := p.deps.Resolvers(); n%resolversEvery == 0 || !slices.Equal(servers, asked) {
+			asked, silent = servers, p.silentResolvers(ctx, servers) // which may take a while
 			p.note(found, silent)
 		}
 		select {
@@ -109,8 +110,8 @@ func judge(m doctor.Machine, c *config.Config) []problem.Problem {
 }
 
 // silentResolvers asks each name server once, and one that does not answer once more.
-func (p *Part) silentResolvers(ctx context.Context) (out []problem.Problem) {
-	for _, r := range p.deps.Resolvers() {
+func (p *Part) silentResolvers(ctx context.Context, servers []netip.Addr) (out []problem.Problem) {
+	for _, r := range servers {
 		server := netip.AddrPortFrom(r, dnsPort)
 		err := p.deps.Ask(ctx, server)
 		if err != nil {

@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -41,6 +44,44 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %+v", want, got)
 		}
 	}
+}
+
+// New name servers are asked without waiting for the next round.
+func TestNewResolversAreAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var server atomic.Pointer[netip.Addr]
+		use := func(a string) { addr := netip.MustParseAddr(a); server.Store(&addr) }
+		use("192.0.2.1")
+		p := New(parttest.New(t, parttest.Config(t)), Deps{
+			Resolvers: func() []netip.Addr { return []netip.Addr{*server.Load()} },
+			Ask: func(_ context.Context, a netip.AddrPort) error {
+				if a.Addr().String() == "192.0.2.1" {
+					return errors.New("nobody there")
+				}
+				return nil
+			},
+		})
+		silent := func() bool {
+			return slices.ContainsFunc(p.Report(nil), func(p problem.Problem) bool { return p.ID == problem.ResolverSilent })
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
+		if !silent() {
+			t.Errorf("not told: %+v", p.Report(nil))
+		}
+		use("192.0.2.2")
+		time.Sleep(probeEvery)
+		synctest.Wait()
+		if silent() {
+			t.Errorf("still told: %+v", p.Report(nil))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // The unit runs with a host that is none, names the servers that are silent, and ends when told to. A server that

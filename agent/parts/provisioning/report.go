@@ -16,7 +16,7 @@ func (p *Part) Report(st *control.Status) []problem.Problem {
 	for _, v := range all {
 		st.Phones[string(v.State)]++
 	}
-	return slices.Concat(phoneProblems(all), p.adoptions.problems(), troubleProblems(all), leftoverProblems(p.folder.Leftovers(p.host.Running().Config.Provisioning.Root)))
+	return slices.Concat(phoneProblems(all), p.adoptions.problems(), troubleProblems(all), p.leftoverProblems())
 }
 
 func phoneProblems(all []View) (out []problem.Problem) {
@@ -50,14 +50,16 @@ func phoneProblems(all []View) (out []problem.Problem) {
 	return out
 }
 
-func leftoverProblems(files []string) []problem.Problem {
+func (p *Part) leftoverProblems() []problem.Problem {
+	root := p.host.Running().Config.Provisioning.Root
+	files := p.folder.Leftovers(root)
 	if len(files) == 0 {
 		return nil
 	}
 	return []problem.Problem{{
 		ID: problem.LeftoverFiles, Severity: problem.Warning, Part: "files",
 		What: fmt.Sprintf("%s and %d more files with a phone's name or a password lie in the TFTP directory; they are never served, but may be read on this machine", files[0], len(files)-1),
-		Fix:  "sae-agent import reads them into a configuration; then remove them",
+		Fix:  fmt.Sprintf("sae-agent import --dhcpd-conf= --tftp-root %s reads them into a configuration; then remove them", root),
 	}}
 }
 
