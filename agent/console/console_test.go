@@ -103,6 +103,7 @@ func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 			return phone, nil
 		}),
 		answer(d, control.ListExtensions, append(lines, []control.ExtensionStatus{{Number: "100", Name: text, Phones: []string{phone.MAC}, Registrations: []control.Registration{{Address: text, UserAgent: text, Reach: "reachable"}}, Trouble: text}, {Number: "101"}}...)),
+		answer(d, control.ListGroups, []control.RingGroup{{Number: "600", Name: text, Strategy: "hunt", Ring: 20 * time.Second, GivesUp: 40 * time.Second, Members: []control.RingGroupMember{{Number: "100", Name: text}, {Number: "101"}}}}),
 		answer(d, control.ListCalls, control.Calls{Now: []control.PhoneCall{{From: text, FromName: text, To: text, State: "ringing", Began: at}}, Recent: []control.PhoneCall{{From: text, To: text, ToName: text, State: "answered", Began: at, Ended: at, Talked: time.Minute}}}),
 		answer(d, control.GetPBX, control.PBXStatus{Driver: "asterisk", State: "running", Why: text, Story: []control.PBXEvent{{At: at, What: text}}}),
 		answer(d, control.ListLeases, append(leases, control.Lease{Address: "192.168.1.20", MAC: phone.MAC, Hostname: text, Class: text, State: "active", Expires: at})),
@@ -788,6 +789,21 @@ func TestSchemaIsServed(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(body), &schema); err != nil || code != http.StatusOK || schema.Properties["dhcp"].Description == "" {
 		t.Errorf("%d %v", code, err)
+	}
+}
+
+// The groups that a reader looks for lead to their members.
+func TestGroups(t *testing.T) {
+	s := newSite(t, "fine")
+	b := s.as(control.Viewer)
+	_, page, _ := b.get("/extensions")
+	for _, want := range []string{`<th scope="row">600</th>`, `<a href="/extensions?q=101#extension-101">101 </a>`, "one after the other, each for 20s", "the caller is hung up on after 40s at most", `<tr id="extension-101">`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s on the page:\n%s", want, page)
+		}
+	}
+	if _, page, _ = b.get("/extensions?q=nobody"); strings.Contains(page, "600") {
+		t.Error("a group that nobody has looked for")
 	}
 }
 

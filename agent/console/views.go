@@ -246,6 +246,7 @@ func textOf(e events.Event) string {
 type telephony struct {
 	Exchange   *control.PBXStatus
 	Extensions []control.ExtensionStatus
+	Groups     []control.RingGroup
 	Away       string
 	listing
 }
@@ -268,6 +269,16 @@ func extensions(a asker) (any, error) {
 		}
 	}
 	out.Extensions = cut(&out.listing, len(all), out.Extensions)
+	groups, _ := get(a, control.ListGroups, control.None{}) // the exchange's part is away, which is said already
+	for _, g := range groups {
+		words := []string{g.Number, g.Name}
+		for _, m := range g.Members {
+			words = append(words, m.Number, m.Name)
+		}
+		if matches(out.Query, words...) {
+			out.Groups = append(out.Groups, g)
+		}
+	}
 	return out, nil
 }
 

@@ -11,6 +11,10 @@ var (
 		ID: "listExtensions", Method: http.MethodGet, Path: "/extensions", Role: Viewer,
 		Summary: "The extensions of the configuration that runs, as the exchange has them",
 	}
+	ListGroups = Operation[None, []RingGroup]{
+		ID: "listGroups", Method: http.MethodGet, Path: "/groups", Role: Viewer,
+		Summary: "The groups of the configuration that runs: numbers at which several extensions ring",
+	}
 	ListCalls = Operation[None, Calls]{
 		ID: "listCalls", Method: http.MethodGet, Path: "/calls", Role: Viewer,
 		Summary: "The calls that go on, and those that have ended since the daemon was started",
@@ -42,7 +46,7 @@ var (
 )
 
 func pbxOperations() []Declaration {
-	return []Declaration{ListExtensions, ListCalls, GetPBX, RestartPBX, PausePBX, ResumePBX, ShowSecret, RotateSecrets}
+	return []Declaration{ListExtensions, ListGroups, ListCalls, GetPBX, RestartPBX, PausePBX, ResumePBX, ShowSecret, RotateSecrets}
 }
 
 // SecretRequest names the extension whose secret is shown.
@@ -71,6 +75,22 @@ type PauseOptions struct {
 // Pause is until when the exchange is left alone.
 type Pause struct {
 	Until time.Time `json:"until"`
+}
+
+// RingGroup is a number at which several extensions ring.
+type RingGroup struct {
+	Number   string            `json:"number"`
+	Name     string            `json:"name"`
+	Members  []RingGroupMember `json:"members"`     // in the order of the file
+	Strategy string            `json:"strategy"`    // ringall: all at once; hunt: one after the other
+	Ring     time.Duration     `json:"ring_ns"`     // how long it rings, with hunt at each member
+	GivesUp  time.Duration     `json:"gives_up_ns"` // after which, at the latest, a caller whom nobody answers is hung up on
+}
+
+// RingGroupMember is an extension that rings.
+type RingGroupMember struct {
+	Number string `json:"number"`
+	Name   string `json:"name"`
 }
 
 // ExtensionStatus is a number of the file, as the exchange has it now.

@@ -111,7 +111,7 @@ says, and gives every phone on the LAN its address, its file and its line.`,
 	}{
 		{"begin", "Begin:", []*cobra.Command{newInitCommand(), newImportCommand(), newTakeoverCommand()}},
 		{"daily", "Every day:", []*cobra.Command{
-			newStatusCommand(), newPhonesCommand(), newExtensionsCommand(), newCallsCommand(), newLeasesCommand(), newLogsCommand(), newModelsCommand(), newConsoleCommand(),
+			newStatusCommand(), newPhonesCommand(), newExtensionsCommand(), newGroupsCommand(), newCallsCommand(), newLeasesCommand(), newLogsCommand(), newModelsCommand(), newConsoleCommand(),
 		}},
 		{"change", "Change the configuration:", []*cobra.Command{
 			newCheckCommand(), newPlanCommand(), newApplyCommand(), newConfirmCommand(), newRollbackCommand(),

@@ -3,9 +3,11 @@ package exchange
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part/parttest"
 	"github.com/sae-agent/sae-agent/agent/pbx"
 	"github.com/sae-agent/sae-agent/agent/problem"
@@ -32,6 +34,26 @@ func TestWhatTheDriverSaysIsShown(t *testing.T) {
 		ids = append(ids, p.ID)
 	}
 	if diff := cmp.Diff([]problem.ID{problem.FreePBXAddress, problem.PBXRestartDue, problem.PBXPaused}, ids); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A group that rings one after the other gives up when the last one has not answered.
+func TestGroups(t *testing.T) {
+	if got := groupsOf(parttest.Config(t)); got == nil || len(got) > 0 {
+		t.Errorf("without groups: %#v", got)
+	}
+	cfg := parttest.Config(t, "extensions:", `pbx: {driver: asterisk}
+groups:
+  - {number: "600", name: Office, members: ["100", "101"]}
+  - {number: "601", members: ["101", "100"], strategy: hunt, timeout: 15s}
+extensions:`)
+	first, second := control.RingGroupMember{Number: "100", Name: cfg.Extension("100").Name}, control.RingGroupMember{Number: "101", Name: cfg.Extension("101").Name}
+	want := []control.RingGroup{
+		{Number: "600", Name: "Office", Members: []control.RingGroupMember{first, second}, Strategy: "ringall", Ring: 20 * time.Second, GivesUp: 20 * time.Second},
+		{Number: "601", Name: "601", Members: []control.RingGroupMember{second, first}, Strategy: "hunt", Ring: 15 * time.Second, GivesUp: 30 * time.Second},
+	}
+	if diff := cmp.Diff(want, groupsOf(cfg)); diff != "" || first.Name == "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -26,6 +26,9 @@ const (
 func (p *Part) Operations() []control.Handler {
 	return []control.Handler{
 		control.Handle(control.ListExtensions, p.list),
+		control.Handle(control.ListGroups, func(context.Context, control.None) ([]control.RingGroup, error) {
+			return groupsOf(p.host.Running().Config), nil
+		}),
 		control.Handle(control.ListCalls, p.calls),
 		control.Handle(control.GetPBX, func(context.Context, control.None) (control.PBXStatus, error) { return p.status(), nil }),
 		control.Handle(control.RestartPBX, p.restart),
@@ -66,6 +69,22 @@ func (p *Part) list(context.Context, control.None) ([]control.ExtensionStatus, e
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// groupsOf lists the groups with their members' names, and when they give up.
+func groupsOf(cfg *config.Config) []control.RingGroup {
+	out := []control.RingGroup{}
+	for _, g := range cfg.Groups {
+		x := control.RingGroup{Number: g.Number, Name: g.Name, Strategy: string(g.Strategy), Ring: g.Timeout, GivesUp: g.Timeout}
+		if g.Strategy == config.GroupHunt {
+			x.GivesUp *= time.Duration(len(g.Members))
+		}
+		for _, m := range g.Members {
+			x.Members = append(x.Members, control.RingGroupMember{Number: m, Name: cfg.Extension(m).Name})
+		}
+		out = append(out, x)
+	}
+	return out
 }
 
 func (p *Part) calls(context.Context, control.None) (out control.Calls, err error) {
