@@ -10,11 +10,19 @@ import (
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
 )
 
-// files are the hashes of the files of all phones that have one, by key, as of the last Apply. The caller holds s.mu.
-func (s *Service) files() map[string][sha256.Size]byte {
-	out := make(map[string][sha256.Size]byte, len(s.phones)+len(s.saved.Approved))
+// madeFile is a file as it was made once: its hash, and what it was made of besides the configuration.
+type madeFile struct {
+	hash             [sha256.Size]byte
+	model, extension string
+	armed            bool
+}
+
+// files are those of all phones that have one, by key, as of the last Apply. What was made then and would be the same
+// now is not made again. The caller holds s.mu.
+func (s *Service) files() map[string]madeFile {
+	out := make(map[string]madeFile, len(s.phones)+len(s.saved.Approved))
 	for _, p := range s.phones {
-		out[key(p.MAC)] = s.hash(p, s.armed(p.MAC))
+		out[key(p.MAC)] = s.file(p)
 	}
 	for k := range s.saved.Approved {
 		mac, err := parseKey(k)
@@ -22,10 +30,20 @@ func (s *Service) files() map[string][sha256.Size]byte {
 			continue
 		}
 		if p, ok := s.named(mac); ok {
-			out[k] = s.hash(p, s.armed(p.MAC))
+			out[k] = s.file(p)
 		}
 	}
 	return out
+}
+
+// file is a phone's, as of the last Apply. The caller holds s.mu.
+func (s *Service) file(p Phone) madeFile {
+	f := madeFile{model: p.Model, extension: p.Extension, armed: s.armed(p.MAC)}
+	if was, ok := s.made[key(p.MAC)]; ok && was.model == f.model && was.extension == f.extension && was.armed == f.armed {
+		return was
+	}
+	f.hash = s.hash(p, f.armed)
+	return f
 }
 
 // rearmChanged puts the secret back into the files of phones whose extension has another one now: what they have got
@@ -55,12 +73,12 @@ func (s *Service) rearmChanged(before map[string]yealink.Account) {
 	}
 }
 
-// otherFiles lists the phones whose file is another than before, by MAC. The caller holds s.mu.
-func (s *Service) otherFiles(before map[string][sha256.Size]byte) []net.HardwareAddr {
+// otherFiles lists the phones whose file is another than before, by MAC.
+func otherFiles(before, now map[string]madeFile) []net.HardwareAddr {
 	var out []net.HardwareAddr
-	for k, hash := range s.files() {
+	for k, f := range now {
 		was, had := before[k]
-		if !had || was == hash {
+		if !had || was.hash == f.hash {
 			continue
 		}
 		if mac, err := parseKey(k); err == nil {

@@ -2,6 +2,8 @@ package phones_test
 
 import (
 	"fmt"
+	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -78,4 +80,36 @@ func TestNewSecretIsGivenOnceMore(t *testing.T) {
 	if file, err := o.get("10", "001565000001.cfg"); err != nil || !strings.Contains(file, "another-secret") {
 		t.Errorf("the new one is not given: %v\n%s", err, file)
 	}
+}
+
+// What was made for one Apply is not made again for the next one.
+func TestWorkOfAnApply(t *testing.T) {
+	o := newOffice(t, func(c *phones.Config) { *c = manyPhones(*c, 0) })
+	var cost [3]uint64
+	for i := range cost {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		changed := o.Apply(manyPhones(o.config(nil), i+1))
+		runtime.ReadMemStats(&after)
+		if cost[i] = after.Mallocs - before.Mallocs; len(changed) != 1 {
+			t.Errorf("%d files have changed", len(changed))
+		}
+	}
+	t.Logf("allocations: %d", cost)
+	if cost[1]*10 > cost[0]*6 || cost[2]*10 > cost[0]*6 {
+		t.Errorf("%d allocations, and %d the first time, which makes each file twice", cost[1:], cost[0])
+	}
+}
+
+// manyPhones is a configuration with a hundred phones more, of which one has the n-th secret.
+func manyPhones(c phones.Config, n int) phones.Config {
+	for i := range 100 {
+		number, secret := fmt.Sprint(1000+i), "a-secret"
+		if i == 50 {
+			secret += fmt.Sprint(n)
+		}
+		c.Extensions = append(c.Extensions, yealink.Account{Number: number, Name: "Phone " + number, Secret: secret})
+		c.Phones = append(c.Phones, phones.Phone{MAC: net.HardwareAddr{0, 0x15, 0x65, 1, 0, byte(i)}, Model: "T42U", Extension: number})
+	}
+	return c
 }

@@ -34,6 +34,7 @@ type Service struct {
 	phones  map[string]Phone            // named in cfg, by key
 	also    map[string]net.HardwareAddr // phones' MACs by the key of another one of theirs
 	numbers map[string]yealink.Account  // of cfg, by number
+	made    map[string]madeFile         // all files, by key, once cfg was applied over another one
 	saved   Saved
 	seen    *roster
 	news    bool // something that is kept has changed
@@ -77,7 +78,8 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 	files, numbers := s.files(), s.numbers
 	s.take(cfg)
 	s.rearmChanged(numbers)
-	others := s.otherFiles(files)
+	s.made = s.files()
+	others := otherFiles(files, s.made)
 	for _, mac := range others {
 		if p := s.seen.get(mac); p != nil {
 			p.stale, p.unsure = true, false
@@ -88,7 +90,7 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 
 // take makes cfg the configuration. The caller holds s.mu.
 func (s *Service) take(cfg Config) {
-	s.cfg, s.at = cfg, s.deps.Now()
+	s.cfg, s.at, s.made = cfg, s.deps.Now(), nil
 	s.phones = make(map[string]Phone, len(cfg.Phones))
 	s.also = make(map[string]net.HardwareAddr)
 	for _, p := range cfg.Phones {
