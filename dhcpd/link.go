@@ -12,6 +12,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/mmsg"
 )
 
 const (
@@ -38,10 +40,10 @@ type link struct {
 	udp *net.UDPConn
 	raw *packet.Conn
 	fd  syscall.RawConn
-	in  *batch
+	in  *mmsg.Batch
 
 	mu  sync.Mutex // guards the following
-	out *batch
+	out *mmsg.Batch
 }
 
 func openLink(ctx context.Context, name string, src netip.Addr) (*link, error) {
@@ -57,7 +59,8 @@ func openLink(ctx context.Context, name string, src netip.Addr) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcpd: listen: %w", err)
 	}
-	l := &link{ifi: ifi, src: src, udp: pc.(*net.UDPConn), in: newBatch(batchSize), out: newBatch(batchSize)}
+	l := &link{ifi: ifi, src: src, udp: pc.(*net.UDPConn), in: mmsg.New(batchSize), out: mmsg.New(batchSize)}
+	l.in.MakeRoom(maxFrame)
 	if err := l.openRaw(); err != nil {
 		return nil, errors.Join(fmt.Errorf("dhcpd: packet socket on %s: %w", name, err), l.udp.Close())
 	}
@@ -116,9 +119,9 @@ func (l *link) close() error { return errors.Join(l.udp.Close(), l.raw.Close()) 
 
 // receive waits for frames and passes each to fn; a frame is valid only there.
 func (l *link) receive(fn func(frame []byte)) error {
-	n, err := l.in.receive(l.fd)
+	n, err := l.in.Receive(l.fd)
 	for i := range n {
-		fn(l.in.buffer(i))
+		fn(l.in.Packet(i))
 	}
 	return err
 }
@@ -130,13 +133,13 @@ func (l *link) send(all []outgoing) (lost int, err error) {
 	defer l.mu.Unlock()
 	n := 0
 	flush := func() {
-		sent, e := l.out.send(l.fd, n)
+		sent, e := l.out.Send(l.fd, n)
 		lost, err, n = lost+n-sent, errors.Join(err, e), 0
 	}
 	for _, o := range all {
 		if r := o.reply; r != nil {
 			sealFrame(r.frame, mac(l.ifi.HardwareAddr), r.to, l.src, r.addr, serverPort, r.port)
-			l.out.put(n, r.frame)
+			l.out.Put(n, r.frame)
 			n++
 		}
 		if n == batchSize {

@@ -14,6 +14,8 @@ import (
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/mmsg"
 )
 
 const (
@@ -43,7 +45,9 @@ type arpConn struct {
 	ifi  *net.Interface
 	conn *packet.Conn
 	fd   syscall.RawConn
-	out  *batch
+	out  *mmsg.Batch
+	// frames are of the probes, written over by the next ones.
+	frames [batchSize][]byte
 }
 
 func openARP(ifi *net.Interface) (*arpConn, error) {
@@ -55,7 +59,7 @@ func openARP(ifi *net.Interface) (*arpConn, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dhcpd: ARP socket on %s: %w", ifi.Name, err), c.Close())
 	}
-	return &arpConn{ifi: ifi, conn: c, fd: fd, out: newBatch(batchSize)}, nil
+	return &arpConn{ifi: ifi, conn: c, fd: fd, out: mmsg.New(batchSize)}, nil
 }
 
 func (a *arpConn) close() error { return a.conn.Close() }
@@ -65,9 +69,10 @@ func (a *arpConn) probe(addrs []netip.Addr) error {
 	var err error
 	for chunk := range slices.Chunk(addrs, batchSize) {
 		for i, addr := range chunk {
-			a.out.put(i, probeFrame(a.out.frames[i], mac(a.ifi.HardwareAddr), addr))
+			a.frames[i] = probeFrame(a.frames[i], mac(a.ifi.HardwareAddr), addr)
+			a.out.Put(i, a.frames[i])
 		}
-		_, e := a.out.send(a.fd, len(chunk))
+		_, e := a.out.Send(a.fd, len(chunk))
 		err = errors.Join(err, e)
 	}
 	return err

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/sae-agent/sae-agent/internal/mmsg"
 )
 
 // nullStore is a disk that takes everything.
@@ -43,7 +45,7 @@ func newBench(t testing.TB, cfg Config) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.serving, s.link = true, &link{ifi: &net.Interface{HardwareAddr: dave.hw()}, src: cfg.ServerID, fd: fd, out: newBatch(batchSize)}
+	s.serving, s.link = true, &link{ifi: &net.Interface{HardwareAddr: dave.hw()}, src: cfg.ServerID, fd: fd, out: mmsg.New(batchSize)}
 	return &bench{Server: s, limit: newLimiter()}
 }
 
@@ -90,10 +92,10 @@ func TestWorkOfAnExchange(t *testing.T) {
 	if bound := b.table.states[StateBound]; bound != batchSize {
 		t.Fatalf("%d of %d clients have an address", bound, batchSize)
 	}
-	before := b.link.out.calls
+	before := b.link.out.Calls()
 	b.handle(ask...)
 	b.handle(take...)
-	if calls := b.link.out.calls - before; calls > 2 {
+	if calls := b.link.out.Calls() - before; calls > 2 {
 		t.Errorf("%d system calls to answer %d exchanges", calls, batchSize)
 	}
 	atMost(t, "an exchange", 0.25, testing.AllocsPerRun(100, func() { b.handle(ask...); b.handle(take...) })/batchSize)

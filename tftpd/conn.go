@@ -11,10 +11,11 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sae-agent/sae-agent/internal/heartbeat"
 	"github.com/sae-agent/sae-agent/internal/linksource"
-	"golang.org/x/net/ipv4"
-	"golang.org/x/sys/unix"
+	"github.com/sae-agent/sae-agent/internal/mmsg"
 )
 
 const (
@@ -26,10 +27,22 @@ const (
 	maxRequest = 2048
 )
 
-// outgoing is a packet to a client.
+// message is a packet of TFTP. Each begins with four bytes that are its own; the rest may be a piece of a file that
+// others are sent, too, and is not changed. The zero value is none.
+type message struct {
+	head [4]byte
+	rest []byte
+}
+
+// whole is the message that a packet is, which has at least four bytes.
+func whole(p []byte) message { return message{[4]byte(p), p[4:]} }
+
+func (m message) none() bool { return m.head == [4]byte{} }
+
+// outgoing is a message to a client.
 type outgoing struct {
-	data []byte
-	to   netip.AddrPort
+	message
+	to netip.AddrPort
 }
 
 // conn is a UDP socket that receives and sends many packets at once. Sending never
@@ -38,8 +51,7 @@ type outgoing struct {
 type conn struct {
 	*net.UDPConn
 	raw     syscall.RawConn
-	batch   *ipv4.PacketConn
-	buffers sync.Pool    // of *sendBuffers
+	batches sync.Pool    // of *mmsg.Batch, to send with
 	unsent  func(n int)  // told of packets that the kernel did not take
 	sends   atomic.Int64 // system calls so far
 }
@@ -71,7 +83,7 @@ func listen(ctx context.Context, addr netip.AddrPort, ifname string, unsent func
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tftpd: listen: %w", err), udp.Close())
 	}
-	return &conn{UDPConn: udp, raw: raw, batch: ipv4.NewPacketConn(udp), unsent: unsent}, nil
+	return &conn{UDPConn: udp, raw: raw, unsent: unsent}, nil
 }
 
 // enlarge sets a buffer's size, or as much of it as we may.
@@ -86,13 +98,11 @@ func enlarge(fd, force, option, size int) {
 func (c *conn) receive(ctx context.Context, beat *heartbeat.Loop, packets func([]incoming) error) error {
 	beat.Begin(c)
 	defer beat.End()
-	in := make([]ipv4.Message, batchSize)
-	for i := range in {
-		in[i].Buffers = [][]byte{make([]byte, maxRequest)}
-	}
+	in := mmsg.NewUDP4(batchSize)
+	in.MakeRoom(maxRequest)
 	batch := make([]incoming, 0, batchSize)
 	for {
-		n, err := c.batch.ReadBatch(in, 0)
+		n, err := in.Receive(c.raw)
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -103,9 +113,8 @@ func (c *conn) receive(ctx context.Context, beat *heartbeat.Loop, packets func([
 			return fmt.Errorf("tftpd: receive: %w", err)
 		}
 		batch = batch[:0]
-		for _, m := range in[:n] {
-			from := m.Addr.(*net.UDPAddr).AddrPort()
-			batch = append(batch, incoming{m.Buffers[0][:m.N], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())})
+		for i := range n {
+			batch = append(batch, incoming{in.Packet(i), in.From(i)})
 		}
 		if err := packets(batch); err != nil {
 			return err
@@ -124,44 +133,23 @@ type incoming struct {
 	from netip.AddrPort
 }
 
-// sendBuffers are what one call of send needs, to be used again.
-type sendBuffers struct {
-	messages [batchSize]ipv4.Message
-	data     [batchSize][1][]byte
-	addrs    [batchSize]net.UDPAddr
-	ips      [batchSize][4]byte
-}
-
-// fill makes messages of the packets, of which there are no more than batchSize.
-func (b *sendBuffers) fill(out []outgoing) []ipv4.Message {
-	for i, o := range out {
-		b.data[i][0], b.ips[i] = o.data, o.to.Addr().As4()
-		b.addrs[i] = net.UDPAddr{IP: b.ips[i][:], Port: int(o.to.Port())}
-		b.messages[i] = ipv4.Message{Buffers: b.data[i][:], Addr: &b.addrs[i]}
-	}
-	return b.messages[:len(out)]
-}
-
 // send sends packets. What the kernel does not take is as good as lost on the way.
 func (c *conn) send(out []outgoing) {
-	b, _ := c.buffers.Get().(*sendBuffers)
+	b, _ := c.batches.Get().(*mmsg.Batch)
 	if b == nil {
-		b = new(sendBuffers)
+		b = mmsg.NewUDP4(batchSize)
 	}
-	lost := 0
+	before, lost := b.Calls(), 0
 	for chunk := range slices.Chunk(out, batchSize) {
-		for messages := b.fill(chunk); len(messages) > 0; {
-			c.sends.Add(1)
-			n, err := c.batch.WriteBatch(messages, unix.MSG_DONTWAIT)
-			if err != nil || n <= 0 {
-				n = 1 // one client that cannot be reached must not stop the others
-				lost++
-			}
-			messages = messages[n:]
+		for i := range chunk {
+			b.PutTo(i, chunk[i].to, chunk[i].head[:], chunk[i].rest)
 		}
-		clear(b.data[:]) // keeps no packet
+		sent, _ := b.Send(c.raw, len(chunk))
+		lost += len(chunk) - sent
 	}
-	c.buffers.Put(b)
+	c.sends.Add(int64(b.Calls() - before))
+	b.Clear()
+	c.batches.Put(b)
 	if lost > 0 {
 		c.unsent(lost)
 	}

@@ -1,6 +1,7 @@
 package tftpd
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -54,10 +55,11 @@ type part struct {
 type delivery struct {
 	job       *job
 	part      part
-	first     int // how many blocks were in the parts before
+	large     bool // its parts are read into the same memory, one after the other
+	first     int  // how many blocks were in the parts before
 	blockSize int
-	packet    []byte // the last one sent: an OACK or a block
-	block     int    // its number, 0 for an OACK
+	packet    message // the last one sent: an OACK or a block
+	block     int     // its number, 0 for an OACK
 	tries     int
 	at, due   time.Time // when it was sent, and when it is sent again
 
@@ -67,9 +69,9 @@ type delivery struct {
 	waiting bool
 }
 
-// start begins to deliver a file and returns the first packet; nil if the job has
+// start begins to deliver a file and returns the first packet; none if the job has
 // ended meanwhile. largest bounds the block size. It has the file closed in the end.
-func (s *sender) start(j *job, file *File, largest int) ([]byte, error) {
+func (s *sender) start(j *job, file *File, largest int) (first message, err error) {
 	var reader func()
 	defer func() {
 		if reader == nil {
@@ -82,15 +84,15 @@ func (s *sender) start(j *job, file *File, largest int) ([]byte, error) {
 	d := &delivery{job: j, blockSize: 512, at: now, due: now.Add(s.timeout)}
 	d.packet = d.answerOptions(j.request.options, file.Size, largest)
 	if err := d.begin(file); err != nil {
-		return nil, err
+		return message{}, err
 	}
-	if d.packet == nil {
+	if d.packet.none() {
 		d.next()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j.over.Load() {
-		return nil, nil
+		return message{}, nil
 	}
 	s.active[j.Client] = d
 	if d.part.err == nil {
@@ -103,7 +105,7 @@ func (s *sender) start(j *job, file *File, largest int) ([]byte, error) {
 
 // begin reads a small file, or the first part of a large one.
 func (d *delivery) begin(file *File) error {
-	if file.Size > smallFile {
+	if d.large = file.Size > smallFile; d.large {
 		d.part = readPart(file, make([]byte, max(1, partSize/d.blockSize)*d.blockSize), d.blockSize)
 		if len(d.part.data) > 0 || errors.Is(d.part.err, io.EOF) {
 			return nil
@@ -156,7 +158,7 @@ func (s *sender) arrived(d *delivery, p part) {
 		s.mu.Unlock()
 		return
 	}
-	if next := s.advance(d); next != nil {
+	if next := s.advance(d); !next.none() {
 		s.send([]outgoing{{next, d.job.Client}})
 	}
 }
@@ -173,8 +175,8 @@ func contents(file *File, mode string) ([]byte, error) {
 	return readAll(r, file.Size)
 }
 
-// answerOptions returns an OACK (RFC 2347), or nil when no option was understood.
-func (d *delivery) answerOptions(options []option, size int64, largest int) []byte {
+// answerOptions returns an OACK (RFC 2347), or none when no option was understood.
+func (d *delivery) answerOptions(options []option, size int64, largest int) message {
 	var p []byte
 	for _, o := range options {
 		value := strconv.FormatInt(size, 10)
@@ -186,9 +188,9 @@ func (d *delivery) answerOptions(options []option, size int64, largest int) []by
 		p = append(append(append(append(p, o.name...), 0), value...), 0)
 	}
 	if p == nil {
-		return nil
+		return message{}
 	}
-	return append([]byte{0, opOACK}, p...)
+	return whole(append([]byte{0, opOACK}, p...))
 }
 
 // next makes the block after the last one.
@@ -196,8 +198,10 @@ func (d *delivery) next() {
 	from := min((d.block-d.first)*d.blockSize, len(d.part.data))
 	to := min(from+d.blockSize, len(d.part.data))
 	d.block++
-	header := append(make([]byte, 0, 4+to-from), 0, opData)
-	d.packet = append(binary.BigEndian.AppendUint16(header, uint16(d.block)), d.part.data[from:to]...)
+	d.packet = message{[4]byte{0, opData, byte(d.block >> 8), byte(d.block)}, d.part.data[from:to]}
+	if d.large {
+		d.packet.rest = bytes.Clone(d.packet.rest)
+	}
 }
 
 // isSent reports whether all blocks of the part were made.
@@ -214,7 +218,7 @@ func (d *delivery) turn() {
 }
 
 // isLast reports whether the last packet ends the file: a block that is not full.
-func (d *delivery) isLast() bool { return d.block > 0 && len(d.packet)-4 < d.blockSize }
+func (d *delivery) isLast() bool { return d.block > 0 && len(d.packet.rest) < d.blockSize }
 
 // drop ends a job's delivery, if it has one.
 func (s *sender) drop(j *job) {
@@ -235,13 +239,13 @@ func (s *sender) remove(d *delivery) {
 
 // again returns the first packet of a job whose client repeats its request, if it was
 // not sent just now.
-func (s *sender) again(j *job) []byte {
+func (s *sender) again(j *job) message {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.active[j.Client]
 	if d == nil || d.job != j || now.Sub(d.at) < s.timeout/4 {
-		return nil
+		return message{}
 	}
 	d.at = now
 	return d.packet
@@ -249,43 +253,43 @@ func (s *sender) again(j *job) []byte {
 
 // answer takes one packet and returns the next block to send, if any. It reports
 // whether the packet belongs to a delivery.
-func (s *sender) answer(from netip.AddrPort, p []byte) (next []byte, ok bool) {
+func (s *sender) answer(from netip.AddrPort, p []byte) (next message, ok bool) {
 	op, n := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
 	s.mu.Lock()
 	d := s.active[from]
 	switch {
 	case d == nil:
 		s.mu.Unlock()
-		return nil, false
+		return message{}, false
 	case op == opError:
 		s.end(d, fmt.Errorf("the client says: error %d: %q", n, p[4:]))
-		return nil, true
+		return message{}, true
 	case op == opAck && n == uint16(d.block) && !d.waiting:
 		d.job.acked.Store(true)
 		return s.advance(d), true
 	}
 	s.mu.Unlock()
-	return nil, true
+	return message{}, true
 }
 
-// advance returns what the client gets after its last acknowledgement; nil if that is nothing, or is still to be read.
+// advance returns what the client gets after its last acknowledgement; none if that is nothing, or is still to be read.
 // The caller holds s.mu, which advance releases.
-func (s *sender) advance(d *delivery) []byte {
+func (s *sender) advance(d *delivery) message {
 	if d.isLast() {
 		s.end(d, nil)
-		return nil
+		return message{}
 	}
 	if d.isSent() && d.part.err == nil {
 		if d.waiting = d.ahead == nil; d.waiting {
 			s.mu.Unlock()
-			return nil
+			return message{}
 		}
 		d.turn()
 	}
 	if d.isSent() && !errors.Is(d.part.err, io.EOF) {
 		err := unreadable(d.job, d.part.err)
 		s.end(d, err)
-		return encodeError(err)
+		return whole(encodeError(err))
 	}
 	d.next()
 	now := time.Now()

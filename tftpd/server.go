@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -166,7 +165,7 @@ func (s *Server) open(ctx context.Context) (*dispatcher, error) {
 		timeout: s.cfg.Timeout, retries: s.cfg.Retries, send: transfers.send, finished: d.finish, rescue: s.rescue,
 		active: make(map[netip.AddrPort]*delivery),
 	}
-	d.guard = newGuard(s.cfg, func(p []byte, to netip.AddrPort) { transfers.send([]outgoing{{p, to}}) }, d.finish)
+	d.guard = newGuard(s.cfg, func(p []byte, to netip.AddrPort) { transfers.send([]outgoing{{whole(p), to}}) }, d.finish)
 	return d, nil
 }
 
@@ -215,7 +214,7 @@ func (d *dispatcher) receive(ctx context.Context) error {
 		out = out[:0]
 		for _, m := range batch {
 			if p := d.request(m.from, m.data); p != nil {
-				out = append(out, outgoing{p, m.from})
+				out = append(out, outgoing{whole(p), m.from})
 			}
 		}
 		d.requests.send(out)
@@ -231,10 +230,12 @@ func (d *dispatcher) request(client netip.AddrPort, p []byte) []byte {
 		return nil
 	}
 	if d.tap != nil {
-		for _, mac := range d.tap.Take(client) {
+		macs := d.tap.Take(client)
+		r.Stations = make([]net.HardwareAddr, 0, len(macs)+1) // withReceiver adds one
+		for _, mac := range macs {
 			r.Stations = append(r.Stations, mac.HardwareAddr())
 		}
-		if r.Stations == nil { // its frame was lost in a flood: the client asks again
+		if len(macs) == 0 { // its frame was lost in a flood: the client asks again
 			d.ended(Transfer{Request: r, Outcome: OverLimit})
 			return nil
 		}
@@ -278,7 +279,7 @@ func (d *dispatcher) withReceiver(r Request) Request {
 		return r
 	}
 	if mac, err := d.requests.neighbour(d.cfg.Interface, r.Client.Addr()); err == nil {
-		r.Stations = append(slices.Clone(r.Stations), mac.HardwareAddr())
+		r.Stations = append(r.Stations, mac.HardwareAddr())
 	}
 	return r
 }
@@ -287,7 +288,7 @@ func (d *dispatcher) withReceiver(r Request) Request {
 func (d *dispatcher) admit(j *job) {
 	why, old := d.guard.enter(j)
 	if why == Repeated {
-		if p := d.sender.again(old); p != nil {
+		if p := d.sender.again(old); !p.none() {
 			d.transfers.send([]outgoing{{p, j.Client}})
 		}
 	} else if old != nil {
@@ -348,23 +349,23 @@ func (d *dispatcher) begin(ctx context.Context, j *job, out []outgoing) []outgoi
 		d.guard.hand(j, file)
 		return out
 	}
-	var first []byte
+	var first message
 	if err == nil {
 		first, err = d.deliver(j, file)
 	}
 	if err != nil {
 		outcome, told := refusal(err)
-		first = encodeError(told)
+		first = whole(encodeError(told))
 		d.finishAs(j, outcome, 0, err)
 	}
-	if first == nil {
+	if first.none() {
 		return out
 	}
 	return append(out, outgoing{first, j.Client})
 }
 
 // deliver gives a file to the sender.
-func (d *dispatcher) deliver(j *job, file *File) (first []byte, err error) {
+func (d *dispatcher) deliver(j *job, file *File) (first message, err error) {
 	defer d.rescue(j.Request, &err)
 	return d.sender.start(j, file, d.largest)
 }
@@ -393,7 +394,7 @@ func (d *dispatcher) answers(batch []incoming) error {
 		if !ok {
 			d.guard.answered(m.from, m.data)
 		}
-		if next != nil {
+		if !next.none() {
 			out = append(out, outgoing{next, m.from})
 		}
 	}

@@ -64,7 +64,7 @@ func TestWorkOfAFile(t *testing.T) {
 	}
 	allocs := testing.AllocsPerRun(50, fetch) / batchSize
 	t.Logf("%.1f allocations a file", allocs)
-	if allocs > 14 && !raceEnabled {
+	if allocs > 10 && !raceEnabled {
 		t.Errorf("%.1f allocations a file", allocs)
 	}
 }
@@ -88,9 +88,9 @@ func TestWorkOfFirmware(t *testing.T) {
 	const blockSize, blocks = 1428, 2000
 	var reads atomic.Int64
 	ended := make(chan int64, 1)
-	sent := make(chan []byte, 1) // from the reader, when a part is still to be read
+	sent := make(chan message, 1) // from the reader, when a part is still to be read
 	s := &sender{
-		send:     func(out []outgoing) { sent <- out[0].data },
+		send:     func(out []outgoing) { sent <- out[0].message },
 		finished: func(_ *job, bytes int64, _ error) { ended <- bytes },
 		rescue:   func(Request, *error) {},
 		active:   make(map[netip.AddrPort]*delivery),
@@ -101,21 +101,21 @@ func TestWorkOfFirmware(t *testing.T) {
 		j := &job{Request: Request{Client: client}, request: readRequest{mode: "octet", options: []option{{"blksize", "1428"}}}}
 		file := &File{ReadCloser: readsOf{bytes.NewReader(content), &reads}, Size: int64(len(content))}
 		packet, err := s.start(j, file, blockSize)
-		if err != nil || packet[1] != opOACK {
+		if err != nil || packet.head[1] != opOACK {
 			t.Fatalf("%q, %v", packet, err)
 		}
 		ack, got := []byte{0, opAck, 0, 0}, 0
 		for n := 0; ; n++ {
 			binary.BigEndian.PutUint16(ack[2:], uint16(n))
 			packet, _ = s.answer(client, ack)
-			if packet == nil && n == blocks+1 {
+			if packet.none() && n == blocks+1 {
 				break
 			}
-			if packet == nil {
+			if packet.none() {
 				packet = <-sent
 			}
-			if got += len(packet) - 4; binary.BigEndian.Uint16(packet[2:]) != uint16(n+1) {
-				t.Fatalf("after %d blocks came %.4q", n, packet)
+			if got += len(packet.rest); binary.BigEndian.Uint16(packet.head[2:]) != uint16(n+1) {
+				t.Fatalf("after %d blocks came %q", n, packet.head)
 			}
 		}
 		if size := <-ended; size != int64(len(content)) || got != len(content) {

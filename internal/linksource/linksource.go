@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/sae-agent/sae-agent/internal/mmsg"
 )
 
 const (
@@ -49,10 +51,9 @@ func (m MAC) HardwareAddr() net.HardwareAddr { return m[:] }
 // from its UDP socket, a Refresh brings its frame. Frames that no datagram follows
 // from (a firewall drops it) are forgotten in time.
 type Tap struct {
-	fd    int
-	in    *frames
-	calls int  // system calls that took frames in, so far
-	down  bool // the card was set down, and no frame has come since
+	fd   int
+	in   *mmsg.Batch
+	down bool // the card was set down, and no frame has come since
 	// Senders seen, in two generations: the older one goes when the newer one is full.
 	newer, older map[netip.AddrPort][]MAC
 }
@@ -76,8 +77,10 @@ func Open(ifname string, port uint16) (*Tap, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("linksource: packet socket on %s: %w", ifname, err)
 	}
+	in := mmsg.New(batchSize)
+	in.MakeRoom(snapLen)
 	return &Tap{
-		fd: fd, in: newFrames(),
+		fd: fd, in: in,
 		newer: make(map[netip.AddrPort][]MAC), older: make(map[netip.AddrPort][]MAC),
 	}, nil
 }
@@ -134,8 +137,7 @@ func datagramsTo(port uint16) []bpf.Instruction {
 // the card is gone.
 func (t *Tap) Refresh() error {
 	for range keep / batchSize { // what goes on coming meanwhile is for the next call
-		t.calls++
-		n, err := t.in.receive(t.fd)
+		n, err := t.in.ReceiveNow(t.fd)
 		switch {
 		case errors.Is(err, unix.EAGAIN) && t.down && !t.there():
 			return errors.New("linksource: the card is gone") // which the kernel does not say again
@@ -151,7 +153,7 @@ func (t *Tap) Refresh() error {
 		}
 		t.down = false
 		for i := range n {
-			if from, mac, ok := parseUDP(t.in.frame(i)); ok {
+			if from, mac, ok := parseUDP(t.in.Packet(i)); ok {
 				t.note(from, mac)
 			}
 		}

@@ -156,11 +156,11 @@ func TestWorkOfATap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before := r.tap.calls
+	before := r.tap.in.Calls()
 	if err := r.tap.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	if calls := r.tap.calls - before; calls != 2 {
+	if calls := r.tap.in.Calls() - before; calls != 2 {
 		t.Errorf("%d system calls for %d frames", calls, batchSize+1)
 	}
 	for i := range batchSize + 1 {
