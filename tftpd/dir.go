@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // readAhead is how large a file may be, in bytes, to be read as a whole when it is
@@ -22,8 +24,10 @@ const readAhead = 64 << 10
 // can be reached, by ".." or by a symbolic link. The directory may come later, and
 // be replaced by another one.
 type Dir struct {
-	path string
-	hide func(base string) bool
+	path  string
+	hide  func(base string) bool
+	vet   func(*File) (*File, error)
+	small fileCache
 
 	mu   sync.Mutex // guards the following
 	root *os.Root   // nil while there is no directory
@@ -32,12 +36,16 @@ type Dir struct {
 
 // NewDir returns the directory at path; Close it after use. Files that hide reports
 // true for do not exist for clients: it is asked of the last part of the name that they
-// send, and of the one that a symbolic link leads to. It may be nil.
-func NewDir(path string, hide func(base string) bool) *Dir {
+// send, and of the one that a symbolic link leads to. vet is given each file that was opened, and returns it, its error
+// or another File with the same content; it is not asked again of one that has not changed. Both may be nil.
+func NewDir(path string, hide func(base string) bool, vet func(*File) (*File, error)) *Dir {
 	if hide == nil {
 		hide = func(string) bool { return false }
 	}
-	return &Dir{path: path, hide: hide}
+	if vet == nil {
+		vet = func(f *File) (*File, error) { return f, nil }
+	}
+	return &Dir{path: path, hide: hide, vet: vet, small: fileCache{now: time.Now}}
 }
 
 // Close closes the directory. Files that are open stay open.
@@ -62,6 +70,26 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	if d.hide(path.Base(name)) {
 		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, fs.ErrNotExist)
 	}
+	full := filepath.Join(d.path, name)
+	if content, ok := d.small.get(full); ok {
+		return InMemory(content), nil
+	}
+	before, cacheable := versionOf(full)
+	f, err := d.read(name)
+	if err != nil {
+		return nil, err
+	}
+	if f, err = d.vet(f); err != nil {
+		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, err)
+	}
+	if cacheable && f.Content() != nil {
+		d.small.put(full, before, f.Content())
+	}
+	return f, nil
+}
+
+// read opens a file below the directory, and reads it when it is small.
+func (d *Dir) read(name string) (*File, error) {
 	f, err := d.open(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -71,7 +99,7 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("tftpd: %q is no regular file: %w", r.Name, fs.ErrPermission)
+		err = fmt.Errorf("tftpd: %q is no regular file: %w", name, fs.ErrPermission)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -79,7 +107,7 @@ func (d *Dir) Open(_ context.Context, r Request) (*File, error) {
 	}
 	if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil || d.hide(path.Base(target)) {
 		_ = f.Close()
-		return nil, fmt.Errorf("tftpd: %q: %w", r.Name, errors.Join(fs.ErrNotExist, err))
+		return nil, fmt.Errorf("tftpd: %q: %w", name, errors.Join(fs.ErrNotExist, err))
 	}
 	if info.Size() > readAhead {
 		return &File{ReadCloser: f, Size: info.Size()}, nil

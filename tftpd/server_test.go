@@ -340,7 +340,7 @@ func TestDirServesRegularFilesOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := tftpd.NewDir(root, nil)
+	dir := tftpd.NewDir(root, nil, nil)
 	defer dir.Close()
 	for name, want := range map[string]any{
 		"ring.wav": "riff", "/ring.wav": "riff", "fw/t42.rom": "rom", `fw\t42.rom`: "rom", "./ring.wav": "riff", "inside": "riff",
@@ -379,7 +379,7 @@ func TestDirHides(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := tftpd.NewDir(root, func(base string) bool { return strings.HasPrefix(base, "secret") })
+	dir := tftpd.NewDir(root, func(base string) bool { return strings.HasPrefix(base, "secret") }, nil)
 	defer dir.Close()
 	for name, want := range map[string]error{"secret": fs.ErrNotExist, "./secret": fs.ErrNotExist, "link": fs.ErrNotExist, "secret-link": fs.ErrNotExist, "open": nil, "other": nil} {
 		f, err := dir.Open(t.Context(), tftpd.Request{Name: name})
@@ -395,7 +395,7 @@ func TestDirHides(t *testing.T) {
 // A directory that is made later, or replaced, is found.
 func TestDirIsReplaced(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
-	dir := tftpd.NewDir(root, nil)
+	dir := tftpd.NewDir(root, nil, nil)
 	defer dir.Close()
 	if _, err := dir.Open(t.Context(), tftpd.Request{Name: "a"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)

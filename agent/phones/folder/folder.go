@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -54,15 +53,7 @@ type verdict struct {
 
 // Open opens a file below the directory at path. It does not exist if it is a phone's.
 func (f *Folder) Open(ctx context.Context, path string, r tftpd.Request) (*tftpd.File, error) {
-	file, err := f.directory(path).Open(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	file, err = withoutPassword(file)
-	if err != nil {
-		return nil, fmt.Errorf("folder: %s: %w", r.Name, err)
-	}
-	return file, nil
+	return f.directory(path).Open(ctx, r)
 }
 
 // directory returns the directory at path, kept open between requests.
@@ -72,7 +63,7 @@ func (f *Folder) directory(path string) *tftpd.Dir {
 	if f.dir == nil || f.path != path {
 		// A directory that is not used any more is closed by its finalizer, since
 		// a request may be using it now.
-		f.dir, f.path, f.at = tftpd.NewDir(path, yealink.IsPhones), path, time.Time{}
+		f.dir, f.path, f.at = tftpd.NewDir(path, yealink.IsPhones, withoutPassword), path, time.Time{}
 	}
 	return f.dir
 }
