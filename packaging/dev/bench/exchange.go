@@ -38,7 +38,7 @@ func (b *runner) exchange(ctx context.Context) error {
 func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, contenderTimeout)
 	defer cancel()
-	s, err := newSite(ctx, b.self, b.build, b.dir)
+	s, err := newSite(ctx, b.self, b.build, b.dir, stormPhones)
 	if err != nil {
 		return 0, err
 	}

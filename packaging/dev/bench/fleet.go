@@ -16,7 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/dhcpd/leasedb"
 )
 
-// stormPhones is how many phones are powered on at the same instant.
+// stormPhones is how many phones are powered on at the same instant, unless -storm says otherwise.
 const stormPhones = 1000
 
 // stormPatience is how long they may take: the slowest peer takes less than a minute.
@@ -123,9 +123,24 @@ func (s *site) writeLeases(ctx context.Context, state string) error {
 type stormResult struct {
 	Failed   int `json:"failed"`
 	Repeated int `json:"dhcp_retransmissions"`
+	Lost     int `json:"frames_lost"` // by phonesim itself
 	Stages   map[string]struct {
 		Max time.Duration `json:"max_ns"`
 	} `json:"stages"`
+	Phones []struct {
+		Error string `json:"error"`
+	} `json:"phones"`
+}
+
+func (r stormResult) String() string {
+	text := fmt.Sprintf("%d phones, the last one done after %v; %d DHCP messages sent again, %d frames lost by the phones, %d phones without their file",
+		len(r.Phones), r.Stages["total"].Max.Round(time.Millisecond), r.Repeated, r.Lost, r.Failed)
+	for _, p := range r.Phones {
+		if p.Error != "" {
+			return text + ", such as: " + p.Error
+		}
+	}
+	return text
 }
 
 // phonesim powers the whole fleet on at once.

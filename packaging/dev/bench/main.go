@@ -36,6 +36,7 @@ type options struct {
 	markdown string
 	profile  string
 	loads    string
+	fleet    int
 }
 
 func main() {
@@ -51,6 +52,7 @@ func main() {
 	flag.StringVar(&o.markdown, "markdown", "", "write the report as Markdown to this file, too")
 	flag.StringVar(&o.profile, "profile", "", "instead write CPU and allocation profiles of each load of sae-agent into this folder (make profile)")
 	flag.StringVar(&o.loads, "loads", "", "profile only loads whose name contains this, separated by commas")
+	flag.IntVar(&o.fleet, "storm", 0, "instead power on so many phones at once, and print how they fare and what it takes of the processors")
 	flag.Parse()
 	if err := lab.Enter(); err != nil {
 		exit(err)
@@ -87,6 +89,9 @@ func bench(ctx context.Context, o options) error {
 	}
 	if len(b.contenders) == 0 {
 		return fmt.Errorf("no server has %q in its name", o.only)
+	}
+	if o.fleet > 0 {
+		return b.storms(ctx)
 	}
 	machine := describe(o.dir)
 	machine.versions = versionsOf(b.contenders, o.build)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (b *runner) duration() time.Duration {
 func (b *runner) with(ctx context.Context, c contender, leases int, fn func(ctx context.Context, s *site, up started) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, contenderTimeout)
 	defer cancel()
-	s, err := newSite(ctx, b.self, b.build, b.dir)
+	s, err := newSite(ctx, b.self, b.build, b.dir, cmp.Or(b.fleet, stormPhones))
 	if err != nil {
 		return err
 	}
@@ -143,6 +144,14 @@ type started struct {
 	took      time.Duration  // until the first offer came
 }
 
+// processorTime is what the server's programs have taken of the processors so far.
+func (u started) processorTime() (sum time.Duration) {
+	for _, p := range u.processes {
+		sum += processorTime(p)
+	}
+	return sum
+}
+
 func (u started) output() (all string) {
 	const tail = 2000
 	for _, p := range u.processes {
@@ -152,7 +161,27 @@ func (u started) output() (all string) {
 	return all
 }
 
-// storm powers on 1,000 phones at the same instant.
+// storms has nothing but storms, of each server in each round.
+func (b *runner) storms(ctx context.Context) error {
+	for range b.rounds {
+		for _, c := range b.contenders {
+			err := b.with(ctx, c, 0, func(ctx context.Context, s *site, up started) error {
+				before := up.processorTime()
+				r, err := s.phonesim(ctx)
+				fmt.Printf("  %-22s processor time: %v of the server, %v of the phones\n", c.name,
+					(up.processorTime() - before).Round(time.Millisecond), s.clientsTime.Round(time.Millisecond))
+				fmt.Printf("  %-22s %s\n", "", r)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// storm powers on all phones of the fleet at the same instant.
 func (b *runner) storm(ctx context.Context, c contender) error {
 	return b.with(ctx, c, 0, func(ctx context.Context, s *site, _ started) error {
 		r, err := s.phonesim(ctx)

@@ -63,13 +63,13 @@ type site struct {
 	clientsTime time.Duration // of the processors, that the last generator took
 }
 
-// newSite lays the cables and makes empty folders below dir.
-func newSite(ctx context.Context, self, build, dir string) (*site, error) {
+// newSite lays the cables to so many phones and makes empty folders below dir.
+func newSite(ctx context.Context, self, build, dir string, phones int) (*site, error) {
 	l, err := lab.New(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &site{lab: l, self: self, build: build, fleet: newFleet(stormPhones)}
+	s := &site{lab: l, self: self, build: build, fleet: newFleet(phones)}
 	if s.dir, err = os.MkdirTemp(dir, "run-"); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
