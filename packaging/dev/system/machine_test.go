@@ -49,7 +49,7 @@ exec systemd-nspawn --quiet --directory=$layers/root --register=no --keep-unit -
 // machine is a Debian 12 with two cards, ens33 towards a provider and ens34
 // towards phones.
 type machine struct {
-	t        *testing.T
+	t        testing.TB
 	lab      *labtest.Lab
 	provider *labtest.Host
 	wan, lan *labtest.Switch
@@ -65,7 +65,7 @@ type machine struct {
 
 // newMachine lays out a site whose machine is off. Options for the provider's
 // dnsmasq may be added.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	l := labtest.New(t)
 	m := &machine{t: t, lab: l, provider: l.Host("provider"), wan: l.Switch("wan"), lan: l.Switch("lan"), layers: t.TempDir()}
@@ -77,7 +77,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func build(t *testing.T, name string) string {
+func build(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "..", "build", name))
 	if err == nil {
@@ -246,7 +246,7 @@ type result struct {
 }
 
 // provision powers phones on and returns what became of them.
-func (m *machine) provision(name string) (result, error) {
+func (m *machine) provision(name, inventory string, options ...string) (result, error) {
 	m.t.Helper()
 	h := m.lab.Host(name)
 	m.lan.Plug(h, "eth0")
@@ -254,7 +254,7 @@ func (m *machine) provision(name string) (result, error) {
 	if err := os.WriteFile(file, []byte(inventory), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
-	out, err := h.Command(build(m.t, "phonesim"), "--interface", "eth0", "--inventory", file, "--storm", "--json").Output()
+	out, err := h.Command(build(m.t, "phonesim"), append(options, "--interface", "eth0", "--inventory", file, "--storm", "--json")...).Output()
 	h.Run("ip", "link", "delete", "eth0") // or the next phones would meet these
 	var r result
 	if jsonErr := json.Unmarshal(out, &r); jsonErr != nil {
@@ -269,7 +269,7 @@ func (m *machine) phonesBoot() result {
 	var r result
 	labtest.Eventually(m.t, func() error {
 		var err error
-		if r, err = m.provision("phones"); err != nil {
+		if r, err = m.provision("phones", inventory); err != nil {
 			out, _ := m.try("sae-agent status")
 			return fmt.Errorf("%w: %+v\n%s", err, r, out)
 		}

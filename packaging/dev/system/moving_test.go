@@ -180,7 +180,7 @@ func (m *machine) worksAsBefore(f former, client *client) {
 
 // client is a client of the LAN that stays on.
 type client struct {
-	t       *testing.T
+	t       testing.TB
 	process *labtest.Process
 	address string
 }
