@@ -48,7 +48,7 @@ var browserPages = []string{"/", "/phones", "/calls", "/extensions", "/network",
 // A person does with a real browser what docs/console.md promises.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	a, pbx := withExchange(t)
+	a, pbx := withExchange(t, "extensions:\n", "groups: [{number: \"600\", name: Office, members: [\"100\", \"101\"], strategy: hunt}]\nextensions:\n")
 	invite := func(name, role string) (base, path string) {
 		var link control.InvitationLink
 		labtest.Eventually(t, func() error {
@@ -133,6 +133,14 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("sae-agent calls says:\n%s", out)
 	}
 	pbx.CLI("channel originate PJSIP/203 extension 204@sae")
+
+	alice.visit("/extensions")
+	alice.waitText("#groups ~ table", "100 Alice")
+	alice.eval(`document.querySelector('#groups ~ table a[href$="#extension-101"]').click()`, nil) // its words may be on two lines
+	alice.until(`location.hash === "#extension-101" && document.querySelector("tr:target").innerText.includes("Bob")`)
+	if out := a.must("groups"); !strings.Contains(out, "100 Alice, 101 Bob") || !strings.Contains(out, "hangs up after 40s") {
+		t.Errorf("sae-agent groups says:\n%s", out)
+	}
 
 	// The file is edited wrongly, then rightly.
 	alice.visit("/configuration")
