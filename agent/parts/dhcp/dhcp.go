@@ -99,11 +99,13 @@ func (p *Part) build(ctx context.Context, c dhcpd.Config) (run part.Run[dhcpd.Co
 	if err != nil {
 		return run, err
 	}
-	switch n, err := p.deps.AdoptLeases(ctx, db, c.Subnet); {
-	case err != nil:
-		p.host.Logger(name).Error("the leases of the former server are not taken over", "err", err)
-	case n > 0:
+	n, err := p.deps.AdoptLeases(ctx, db, c.Subnet)
+	if err == nil && n > 0 {
 		p.host.Logger(name).Info("leases of the former server taken over", "leases", n)
+		err = noteServed(ctx, db, c)
+	}
+	if err != nil {
+		p.host.Logger(name).Error("the leases of the former server are not taken over", "err", err)
 	}
 	s, err := dhcpd.New(c, db, dhcpd.Options{
 		Logger: p.host.Logger(name), OnEvent: p.note, RecoverUntil: db.RecoverUntil(),
@@ -128,6 +130,16 @@ func (p *Part) build(ctx context.Context, c dhcpd.Config) (run part.Run[dhcpd.Co
 	run.Alive = s.Alive
 	run.Collectors = []prometheus.Collector{s, db}
 	return run, nil
+}
+
+// noteServed notes that this machine has served the LAN, by a server before ours: its clients do not wait until others
+// were searched for.
+func noteServed(ctx context.Context, store dhcpd.ServedStore, c dhcpd.Config) error {
+	ifi, err := net.InterfaceByName(c.Interface)
+	if err != nil {
+		return fmt.Errorf("dhcp: %w", err)
+	}
+	return store.StoreServed(ctx, dhcpd.Served{Machine: machineID(), Card: ifi.HardwareAddr, Subnet: c.Subnet, Last: time.Now()})
 }
 
 // serve runs the server, and passes on what it tells.
