@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/setup/leasefile"
 	"github.com/sae-agent/sae-agent/agent/takeover"
 	nft "github.com/sae-agent/sae-agent/firewall"
+	"github.com/sae-agent/sae-agent/firewall/fail2ban"
 	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
@@ -159,14 +161,23 @@ func undoTakeover(cmd *cobra.Command, t takeover.Takeover, rules string, yes boo
 	}
 	var lines []string
 	if len(steps) > 0 {
-		lines = append(lines, "the daemon and its packet filter end, also for the next start; they come back by systemctl enable --now sae-agent-boot sae-agent")
+		lines = append(lines, "the daemon, its packet filter and its jails of fail2ban end, also for the next start; they come back by systemctl enable --now sae-agent-boot sae-agent")
 	}
 	for _, s := range steps {
 		lines = append(lines, "undo: "+s.String())
 	}
 	return agree(cmd, lines, yes, "Nothing was taken over.", func() error {
-		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules))
+		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules), fail2ban.Remove(cmd.Context(), fail2ban.Options{Run: runHere}))
 	})
+}
+
+// runHere runs a program and returns what it prints.
+func runHere(ctx context.Context, argv ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", argv[0], err)
+	}
+	return string(out), err
 }
 
 // agree shows what would be done, asks, and does it.

@@ -115,7 +115,8 @@ func TestMovingInAndOut(t *testing.T) {
 			m.phonesBoot()
 			client.renews("after the machine had booted")
 
-			m.sh("sae-agent takeover --undo --yes")
+			m.sh("sae-agent takeover --undo --yes && test ! -e /etc/fail2ban/jail.d/sae-agent-jails.conf")
+			m.eventually("fail2ban-client get sshd actions", "!sae-agent") // whose program has ended
 			m.worksAsBefore(f, client)
 			m.sh("systemctl enable --now --quiet sae-agent-boot sae-agent && sae-agent takeover --yes") // there and back again
 			m.phonesBoot()
