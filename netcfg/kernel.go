@@ -3,9 +3,11 @@ package netcfg
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -19,6 +21,7 @@ const (
 	// routePriority lets a default route that somebody added by hand win.
 	routePriority = 100
 	forwardingKey = "/proc/sys/net/ipv4/ip_forward"
+	neighbourKeys = "/proc/sys/net/ipv4/neigh/default/gc_thresh" // 1, 2 and 3, arp(7); the first namespace alone has them
 	dumpTries     = 5
 )
 
@@ -68,7 +71,35 @@ func (k *kernel) read(names []string) (machine, error) {
 		return m, fmt.Errorf("netcfg: %w", err)
 	}
 	m.Forwarding = strings.TrimSpace(string(data)) == "1"
-	return m, nil
+	m.Neighbours, err = readNeighbours(neighbourKeys)
+	return m, err
+}
+
+// readNeighbours returns how many neighbours the kernel remembers at most; 0 where that is not ours to say.
+func readNeighbours(keys string) (int, error) {
+	data, err := os.ReadFile(keys + "3")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("netcfg: %w", err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0, fmt.Errorf("netcfg: %s3: %w", keys, err)
+	}
+	return n, nil
+}
+
+// setNeighbours has the kernel remember n neighbours. From the first threshold on old ones may go, from the second on
+// they go after five seconds: both keep the kernel's own ratio to the third.
+func setNeighbours(keys string, n int) error {
+	for i, value := range []int{n / 8, n / 2, n} {
+		if err := os.WriteFile(fmt.Sprintf("%s%d", keys, i+1), fmt.Appendln(nil, value), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *kernel) readLink(link netlink.Link) (linkState, error) {
@@ -115,8 +146,11 @@ func (k *kernel) readLink(link netlink.Link) (linkState, error) {
 
 // do makes one change. What is so already is no error.
 func (k *kernel) do(c Change) error {
-	if c.Kind == SetForwarding {
+	switch c.Kind {
+	case SetForwarding:
 		return os.WriteFile(forwardingKey, []byte("1\n"), 0o644)
+	case SetNeighbours:
+		return setNeighbours(neighbourKeys, c.Entries)
 	}
 	link, err := k.nl.LinkByName(c.Link)
 	if err != nil {

@@ -254,6 +254,9 @@ func wantedOf(cfg Config, lease *Lease) []wanted {
 		}
 		out = append(out, w)
 	}
+	if cfg.LAN.managed() {
+		out[len(out)-1].neighbours = neighbours(cfg.LAN.Addresses)
+	}
 	return out
 }
 

@@ -18,19 +18,21 @@ const (
 	AddConnected  Kind = "add_connected_route"
 	AddRoute      Kind = "add_route"
 	SetForwarding Kind = "set_forwarding"
+	SetNeighbours Kind = "set_neighbours"
 	RemoveRoute   Kind = "remove_route"
 	RemoveAddress Kind = "remove_address"
 )
 
-var order = []Kind{SetMTU, SetUp, AddAddress, AddConnected, AddRoute, SetForwarding, RemoveRoute, RemoveAddress}
+var order = []Kind{SetMTU, SetUp, AddAddress, AddConnected, AddRoute, SetForwarding, SetNeighbours, RemoveRoute, RemoveAddress}
 
 // Change is one thing to do.
 type Change struct {
 	Kind    Kind
-	Link    string       // empty for SetForwarding
+	Link    string       // empty for SetForwarding and SetNeighbours
 	Address netip.Prefix // AddAddress, RemoveAddress; AddConnected: whose network the route leads to
 	Route   Route        // AddRoute, RemoveRoute
 	MTU     int          // SetMTU
+	Entries int          // SetNeighbours
 }
 
 // String says it as an operator would.
@@ -48,6 +50,8 @@ func (c Change) String() string {
 		return fmt.Sprintf("%s: add %s", c.Link, nameOf(c.Route))
 	case SetForwarding:
 		return "forward IPv4 packets"
+	case SetNeighbours:
+		return fmt.Sprintf("make room for %d neighbours", c.Entries)
 	case RemoveRoute:
 		return fmt.Sprintf("%s: remove %s", c.Link, nameOf(c.Route))
 	case RemoveAddress:
@@ -84,6 +88,7 @@ type linkState struct {
 type machine struct {
 	Links      map[string]linkState
 	Forwarding bool
+	Neighbours int // how many the kernel remembers at most; 0: another network namespace decides
 }
 
 // owned are the addresses that we added, by card.
@@ -95,6 +100,21 @@ type wanted struct {
 	mtu       int
 	addresses []netip.Prefix
 	routes    []Route
+	// neighbours is how many the kernel should remember at least.
+	neighbours int
+}
+
+// maxNeighbours bounds what the kernel's table takes: some 50 MB, if they were all there.
+const maxNeighbours = 1 << 17
+
+// neighbours is for how many of them there should be room on a LAN: all its hosts, and as many that others on the
+// machine's cards are. Whoever is not in the kernel's table gets no packet.
+func neighbours(lan []netip.Prefix) int {
+	n := 0
+	for _, p := range lan {
+		n += 2 << min(32-p.Bits(), 20)
+	}
+	return min(n, maxNeighbours)
 }
 
 // makePlan lists what to change so that the machine is as it should be. For a
@@ -115,6 +135,11 @@ func makePlan(want []wanted, forwarding bool, is machine, ours owned) []Change {
 	}
 	if forwarding && !is.Forwarding {
 		plan = append(plan, Change{Kind: SetForwarding})
+	}
+	for _, w := range want {
+		if is.Neighbours > 0 && w.neighbours > is.Neighbours {
+			plan = append(plan, Change{Kind: SetNeighbours, Entries: w.neighbours})
+		}
 	}
 	slices.SortStableFunc(plan, func(a, b Change) int {
 		if d := slices.Index(order, a.Kind) - slices.Index(order, b.Kind); d != 0 {

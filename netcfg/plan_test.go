@@ -36,7 +36,19 @@ func TestMakePlan(t *testing.T) {
 				"ens33: add default route via 198.51.100.1", "forward IPv4 packets",
 			},
 		},
-		"all is well":  {[]wanted{wan, lan}, true, machine{Links: map[string]linkState{"ens33": wanState, "ens34": lanState}, Forwarding: true}, nil, nil},
+		"all is well": {[]wanted{wan, lan}, true, machine{Links: map[string]linkState{"ens33": wanState, "ens34": lanState}, Forwarding: true}, nil, nil},
+		"a large LAN": {
+			[]wanted{{name: "ens34", addresses: lan.addresses, neighbours: neighbours([]netip.Prefix{prefix("10.0.0.0/18")})}}, false,
+			machine{Links: map[string]linkState{"ens34": lanState}, Neighbours: 1024}, nil, []string{"make room for 32768 neighbours"},
+		},
+		"a small LAN": {
+			[]wanted{{name: "ens34", addresses: lan.addresses, neighbours: neighbours(lan.addresses)}}, false,
+			machine{Links: map[string]linkState{"ens34": lanState}, Neighbours: 1024}, nil, nil,
+		},
+		"in a namespace": {
+			[]wanted{{name: "ens34", addresses: lan.addresses, neighbours: maxNeighbours}}, false,
+			machine{Links: map[string]linkState{"ens34": lanState}}, nil, nil,
+		},
 		"no such card": {[]wanted{lan}, false, machine{}, nil, nil},
 		"another address, another MTU": {
 			[]wanted{{name: "ens34", addresses: []netip.Prefix{prefix("10.0.0.1/16")}, mtu: 1400}}, false,
@@ -85,6 +97,27 @@ func TestMakePlan(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestNeighbours(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "gc_thresh")
+	if n, err := readNeighbours(keys); n != 0 || err != nil {
+		t.Errorf("of another namespace: %d, %v", n, err)
+	}
+	if err := setNeighbours(keys, 32768); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := readNeighbours(keys); n != 32768 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if data, _ := os.ReadFile(keys + "1"); string(data) != "4096\n" {
+		t.Errorf("the first threshold is %q", data)
+	}
+	for lan, want := range map[string]int{"192.168.1.1/24": 512, "10.0.0.1/16": 1 << 17, "10.0.0.1/8": maxNeighbours} {
+		if got := neighbours([]netip.Prefix{prefix(lan)}); got != want {
+			t.Errorf("%s: %d, want %d", lan, got, want)
+		}
 	}
 }
 
