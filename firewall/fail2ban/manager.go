@@ -29,6 +29,8 @@ const (
 	reconcileEvery = 5 * time.Minute
 	// retryFirst is the first pause when something is wrong.
 	retryFirst = 5 * time.Second
+	// startTime is for a server that starts when we do, with the machine or the package: until then it is not missed.
+	startTime = 8 * time.Second
 	// askTime is how long one reconciliation may take: the client is a Python program.
 	askTime = 2 * time.Minute
 )
@@ -90,9 +92,10 @@ func New(cfg Config, opts Options) (*Manager, error) {
 // Run keeps the jails until ctx ends. They stay as they are then.
 func (m *Manager) Run(ctx context.Context) error {
 	pause := retryFirst
+	started := time.Now()
 	for {
 		began := time.Now()
-		err := m.reconcile(ctx)
+		err := m.reconcile(ctx, began.Sub(started) < startTime)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -133,8 +136,8 @@ func (m *Manager) Status() Status {
 	return st
 }
 
-// reconcile makes the file and the server as they should be.
-func (m *Manager) reconcile(ctx context.Context) error {
+// reconcile makes the file and the server as they should be. A server that may be starting is not missed.
+func (m *Manager) reconcile(ctx context.Context, starting bool) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	m.mu.Lock()
@@ -144,13 +147,16 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		st.Problem = err.Error()
 	}
+	if starting && errors.Is(err, errDown) {
+		st.Problem, st.Fix = "", ""
+	}
 	m.mu.Lock()
 	changed := !reflect.DeepEqual(st, m.status)
 	m.status = st
 	m.mu.Unlock()
 	if changed && st.Problem != "" {
 		m.log.Warn("fail2ban is not as it should be", "err", st.Problem)
-	} else if changed {
+	} else if changed && err == nil {
 		m.log.Info("fail2ban", "jails", strings.Join(st.Jails, " "))
 	}
 	return err
