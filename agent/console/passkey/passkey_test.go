@@ -19,7 +19,7 @@ const from = "192.168.1.9"
 var here = Place{"sae.local", "https://sae.local:9443"}
 
 // desk is a console with the account of somebody whose device has a passkey.
-type desk struct {
+type site struct {
 	*Questions
 	t        *testing.T
 	now      time.Time
@@ -28,7 +28,7 @@ type desk struct {
 	device   *passkeytest.Device
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T) *site {
 	t.Helper()
 	d := openDesk(t, filepath.Join(t.TempDir(), "accounts.json"), passkeytest.New(t, here.Origin))
 	d.invite("alice")
@@ -38,9 +38,9 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
-func openDesk(t *testing.T, file string, device *passkeytest.Device) *desk {
+func openDesk(t *testing.T, file string, device *passkeytest.Device) *site {
 	t.Helper()
-	d := &desk{Questions: New("sae303"), t: t, now: time.Now(), file: file, device: device}
+	d := &site{Questions: New("sae303"), t: t, now: time.Now(), file: file, device: device}
 	d.Questions.now = func() time.Time { return d.now }
 	var err error
 	if d.accounts, err = account.Open(file); err != nil {
@@ -50,7 +50,7 @@ func openDesk(t *testing.T, file string, device *passkeytest.Device) *desk {
 }
 
 // copy is another console with the same accounts: a password takes long to hash.
-func (d *desk) copy(t *testing.T) *desk {
+func (d *site) copy(t *testing.T) *site {
 	t.Helper()
 	data, err := os.ReadFile(d.file)
 	if err != nil {
@@ -65,7 +65,7 @@ func (d *desk) copy(t *testing.T) *desk {
 	return openDesk(t, file, &device)
 }
 
-func (d *desk) invite(name string) {
+func (d *site) invite(name string) {
 	d.t.Helper()
 	secret, _, err := d.accounts.Invite(name, control.Admin)
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *desk) invite(name string) {
 	}
 }
 
-func (d *desk) add(name string, device *passkeytest.Device) error {
+func (d *site) add(name string, device *passkeytest.Device) error {
 	d.t.Helper()
 	a, _ := d.accounts.Get(name)
 	secret, options, err := d.AskNew(here, from, a, "laptop")
@@ -86,14 +86,14 @@ func (d *desk) add(name string, device *passkeytest.Device) error {
 	return d.keep(d.Made(secret, here, device.Create(options)))
 }
 
-func (d *desk) keep(m Made, err error) error {
+func (d *site) keep(m Made, err error) error {
 	if err != nil {
 		return err
 	}
 	return d.accounts.AddPasskey(m.Account, m.Epoch, m.Handle, m.Passkey)
 }
 
-func (d *desk) ask() (secret, options string) {
+func (d *site) ask() (secret, options string) {
 	d.t.Helper()
 	secret, options, err := d.AskLogin(here, from)
 	if err != nil {
@@ -102,7 +102,7 @@ func (d *desk) ask() (secret, options string) {
 	return secret, options
 }
 
-func (d *desk) login(secret, answer string) (account.Account, error) {
+func (d *site) login(secret, answer string) (account.Account, error) {
 	l := d.Login(secret, here, answer)
 	a, used, err := d.accounts.LoginPasskey(l.Handle, from, l.Verify)
 	if err == nil && used.Name != "laptop" {
@@ -148,58 +148,58 @@ func TestRefusedLogins(t *testing.T) {
 	both.invite("bob")
 	other := Place{"sae303.example", "https://sae303.example:9443"}
 	for name, c := range map[string]struct {
-		try  func(d *desk, secret, options string) (account.Account, error)
+		try  func(d *site, secret, options string) (account.Account, error)
 		want error
 	}{
-		"the same answer once more": {func(d *desk, secret, options string) (account.Account, error) {
+		"the same answer once more": {func(d *site, secret, options string) (account.Account, error) {
 			answer := d.device.Get(options)
 			if _, err := d.login(secret, answer); err != nil {
 				return account.Account{}, fmt.Errorf("the first time: %w", err)
 			}
 			return d.login(secret, answer)
 		}, ErrExpired},
-		"an old answer to a new question": {func(d *desk, secret, options string) (account.Account, error) {
+		"an old answer to a new question": {func(d *site, secret, options string) (account.Account, error) {
 			answer := d.device.Get(options)
 			secret, _ = d.ask()
 			return d.login(secret, answer)
 		}, account.ErrPasskey},
-		"a question used up by a wrong answer": {func(d *desk, secret, options string) (account.Account, error) {
+		"a question used up by a wrong answer": {func(d *site, secret, options string) (account.Account, error) {
 			if _, err := d.login(secret, "{}"); !errors.Is(err, account.ErrPasskey) {
 				return account.Account{}, fmt.Errorf("the wrong answer: %w", err)
 			}
 			return d.login(secret, d.device.Get(options))
 		}, ErrExpired},
-		"another browser": {func(d *desk, _, options string) (account.Account, error) {
+		"another browser": {func(d *site, _, options string) (account.Account, error) {
 			another, _ := d.ask()
 			return d.login(another, d.device.Get(options))
 		}, account.ErrPasskey},
-		"a browser without a secret": {func(d *desk, _, options string) (account.Account, error) { return d.login("", d.device.Get(options)) }, ErrExpired},
-		"too late": {func(d *desk, secret, options string) (account.Account, error) {
+		"a browser without a secret": {func(d *site, _, options string) (account.Account, error) { return d.login("", d.device.Get(options)) }, ErrExpired},
+		"too late": {func(d *site, secret, options string) (account.Account, error) {
 			d.now = d.now.Add(AnswerTime + time.Second)
 			return d.login(secret, d.device.Get(options))
 		}, ErrExpired},
-		"another place": {func(d *desk, secret, options string) (account.Account, error) {
+		"another place": {func(d *site, secret, options string) (account.Account, error) {
 			l := d.Login(secret, other, d.device.Get(options))
 			a, _, err := d.accounts.LoginPasskey(l.Handle, from, l.Verify)
 			return a, err
 		}, ErrExpired},
-		"another program's page on this machine": {func(d *desk, secret, options string) (account.Account, error) {
+		"another program's page on this machine": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Origin = "https://sae.local:7443"
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"a page over plain HTTP": {func(d *desk, secret, options string) (account.Account, error) {
+		"a page over plain HTTP": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Origin = "http://sae.local:9443"
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"another site": {func(d *desk, secret, options string) (account.Account, error) {
+		"another site": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Origin = "https://evil.example"
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"for another name": {func(d *desk, secret, options string) (account.Account, error) {
+		"for another name": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Host = "evil.example"
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"a passkey of another name of ours": {func(d *desk, _, _ string) (account.Account, error) {
+		"a passkey of another name of ours": {func(d *site, _, _ string) (account.Account, error) {
 			secret, options, err := d.AskLogin(other, from)
 			if err != nil {
 				return account.Account{}, err
@@ -209,15 +209,15 @@ func TestRefusedLogins(t *testing.T) {
 			a, _, err := d.accounts.LoginPasskey(l.Handle, from, l.Verify)
 			return a, err
 		}, account.ErrPasskey},
-		"nobody has shown who they are": {func(d *desk, secret, options string) (account.Account, error) {
+		"nobody has shown who they are": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Flags = passkeytest.Present
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"nobody is there": {func(d *desk, secret, options string) (account.Account, error) {
+		"nobody is there": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Flags = passkeytest.Verified
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"a copy that has signed less": {func(d *desk, secret, options string) (account.Account, error) {
+		"a copy that has signed less": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Count = 10
 			if _, err := d.login(secret, d.device.Get(options)); err != nil {
 				return account.Account{}, fmt.Errorf("before: %w", err)
@@ -226,7 +226,7 @@ func TestRefusedLogins(t *testing.T) {
 			d.device.Count = 4
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrCopied},
-		"a passkey that was removed": {func(d *desk, secret, options string) (account.Account, error) {
+		"a passkey that was removed": {func(d *site, secret, options string) (account.Account, error) {
 			a, _ := d.accounts.Get("alice")
 			if err := d.add("alice", passkeytest.New(d.t, here.Origin)); err != nil {
 				return a, err
@@ -236,23 +236,23 @@ func TestRefusedLogins(t *testing.T) {
 			}
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"all were removed": {func(d *desk, secret, options string) (account.Account, error) {
+		"all were removed": {func(d *site, secret, options string) (account.Account, error) {
 			if err := d.accounts.RemovePasskeys("alice"); err != nil {
 				return account.Account{}, err
 			}
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"the account was removed": {func(d *desk, secret, options string) (account.Account, error) {
+		"the account was removed": {func(d *site, secret, options string) (account.Account, error) {
 			if err := d.accounts.Remove("alice"); err != nil {
 				return account.Account{}, err
 			}
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"the account was invited again": {func(d *desk, secret, options string) (account.Account, error) {
+		"the account was invited again": {func(d *site, secret, options string) (account.Account, error) {
 			d.invite("alice")
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"in somebody else's name": {func(d *desk, secret, options string) (account.Account, error) {
+		"in somebody else's name": {func(d *site, secret, options string) (account.Account, error) {
 			bobs := passkeytest.New(d.t, here.Origin)
 			if err := d.add("bob", bobs); err != nil {
 				return account.Account{}, err
@@ -260,17 +260,17 @@ func TestRefusedLogins(t *testing.T) {
 			d.device.Handle = bobs.Handle
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"in nobody's name": {func(d *desk, secret, options string) (account.Account, error) {
+		"in nobody's name": {func(d *site, secret, options string) (account.Account, error) {
 			d.device.Handle = nil
 			return d.login(secret, d.device.Get(options))
 		}, account.ErrPasskey},
-		"another key": {func(d *desk, secret, options string) (account.Account, error) {
+		"another key": {func(d *site, secret, options string) (account.Account, error) {
 			thief := passkeytest.New(d.t, here.Origin)
 			thief.Create(`{"user": {"id": "AA"}}`)
 			thief.ID, thief.Handle = d.device.ID, d.device.Handle
 			return d.login(secret, thief.Get(options))
 		}, account.ErrPasskey},
-		"the answer to a registration": {func(d *desk, _, _ string) (account.Account, error) {
+		"the answer to a registration": {func(d *site, _, _ string) (account.Account, error) {
 			a, _ := d.accounts.Get("alice")
 			secret, options, err := d.AskNew(here, from, a, "x")
 			if err != nil {
@@ -278,8 +278,8 @@ func TestRefusedLogins(t *testing.T) {
 			}
 			return d.login(secret, d.device.Get(options))
 		}, ErrExpired},
-		"nonsense": {func(d *desk, secret, _ string) (account.Account, error) { return d.login(secret, "nonsense") }, account.ErrPasskey},
-		"an answer without end": {func(d *desk, secret, options string) (account.Account, error) {
+		"nonsense": {func(d *site, secret, _ string) (account.Account, error) { return d.login(secret, "nonsense") }, account.ErrPasskey},
+		"an answer without end": {func(d *site, secret, options string) (account.Account, error) {
 			return d.login(secret, d.device.Get(options)+strings.Repeat(" ", maxAnswer))
 		}, account.ErrPasskey},
 	} {
