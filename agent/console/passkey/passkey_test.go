@@ -18,7 +18,7 @@ const from = "192.168.1.9"
 
 var here = Place{"sae.local", "https://sae.local:9443"}
 
-// desk is a console with the account of somebody whose device has a passkey.
+// site is a console with the account of somebody whose device has a passkey.
 type site struct {
 	*Questions
 	t        *testing.T
@@ -158,9 +158,9 @@ func TestRefusedLogins(t *testing.T) {
 			}
 			return d.login(secret, answer)
 		}, ErrExpired},
-		"an old answer to a new question": {func(d *site, secret, options string) (account.Account, error) {
+		"an old answer to a new question": {func(d *site, _, options string) (account.Account, error) {
 			answer := d.device.Get(options)
-			secret, _ = d.ask()
+			secret, _ := d.ask()
 			return d.login(secret, answer)
 		}, account.ErrPasskey},
 		"a question used up by a wrong answer": {func(d *site, secret, options string) (account.Account, error) {
