@@ -37,6 +37,7 @@ type options struct {
 	profile  string
 	loads    string
 	fleet    int
+	inFile   int
 }
 
 func main() {
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "instead write CPU and allocation profiles of each load of sae-agent into this folder (make profile)")
 	flag.StringVar(&o.loads, "loads", "", "profile only loads whose name contains this, separated by commas")
 	flag.IntVar(&o.fleet, "storm", 0, "instead power on so many phones at once, and print how they fare and what it takes of the processors")
+	flag.IntVar(&o.inFile, "phones", 0, "instead start sae-agent with so many phones in its file, and print what they take")
 	flag.Parse()
 	if err := lab.Enter(); err != nil {
 		exit(err)
@@ -92,6 +94,9 @@ func bench(ctx context.Context, o options) error {
 	}
 	if o.fleet > 0 {
 		return b.storms(ctx)
+	}
+	if o.inFile > 0 {
+		return b.phonesOfFile(ctx)
 	}
 	machine := describe(o.dir)
 	machine.versions = versionsOf(b.contenders, o.build)

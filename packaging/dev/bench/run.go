@@ -87,7 +87,7 @@ func (b *runner) duration() time.Duration {
 func (b *runner) with(ctx context.Context, c contender, leases int, fn func(ctx context.Context, s *site, up started) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, contenderTimeout)
 	defer cancel()
-	s, err := newSite(ctx, b.self, b.build, b.dir, cmp.Or(b.fleet, stormPhones))
+	s, err := newSite(ctx, b.self, b.build, b.dir, cmp.Or(b.fleet, b.inFile, stormPhones))
 	if err != nil {
 		return err
 	}

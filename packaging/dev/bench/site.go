@@ -198,20 +198,25 @@ func (s *site) firstOffer(ctx context.Context, client int) (at time.Time, err er
 func residentKB(processes []*lab.Process) (int, error) {
 	sum := 0
 	for _, p := range processes {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
-		if err != nil {
-			return 0, err
-		}
-		_, rest, _ := strings.Cut(string(data), "VmRSS:")
-		fields := strings.Fields(rest)
-		if len(fields) == 0 {
-			return 0, fmt.Errorf("no VmRSS in the status of process %d", p.Pid())
-		}
-		kb, err := strconv.Atoi(fields[0])
+		kb, err := statusKB(p, "VmRSS")
 		if err != nil {
 			return 0, err
 		}
 		sum += kb
 	}
 	return sum, nil
+}
+
+// statusKB returns a size of a process's status, in kB (proc_pid_status(5)).
+func statusKB(p *lab.Process, key string) (int, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(data), key+":")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("no %s in the status of process %d", key, p.Pid())
+	}
+	return strconv.Atoi(fields[0])
 }
