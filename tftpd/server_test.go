@@ -618,7 +618,7 @@ func TestPortTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "tftpd-hpa") {
+	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "holds UDP port") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -29,15 +29,15 @@ func (m *machine) manage(manager string) string {
 }
 
 // state is what an uninstalled package must leave as it was. fail2ban is not part of it: on a plain Debian 12 it does
-// not start, and with the package's file it does. Nor are services that come and go by themselves, and the metric of
-// a route, in which NetworkManager counts the order of cards.
+// not start, and with the package's file it does. Nor are services that come and go by themselves, the metric of
+// a route, in which NetworkManager counts the order of cards, and backups, which a purge leaves: one is made by night.
 func (m *machine) state() string {
 	m.t.Helper()
 	return m.sh(`systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}' | grep -vE '^(run|session)-' | sort
 		systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '{print $1}' | grep -vE '^(run-|user|fail2ban|systemd-hostnamed|systemd-network-generator|NetworkManager-dispatcher)' | sort
 		find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache -o -path /var/lib/apt \
 			-o -path /var/lib/dpkg -o -path /var/lib/systemd -o -path /root -o -path /var/lib/dhcp -o -path /var/lib/chrony -o -path /var/lib/fail2ban \
-			-o -path /var/lib/NetworkManager -o -path /srv \) -prune -o -type f -print -o -type l -print | grep -vE '^/usr/share/keyrings/sae-agent|^/etc/(apt|passwd|group|shadow|gshadow|subuid|subgid)' | sort
+			-o -path /var/lib/NetworkManager -o -path /srv -o -path /var/backups/sae-agent \) -prune -o -type f -print -o -type l -print | grep -vE '^/usr/share/keyrings/sae-agent|^/etc/(apt|passwd|group|shadow|gshadow|subuid|subgid)' | sort
 		ip -br address | sed 's/@if[0-9]*//' | awk '{print $1, $2, $3}'; ip route | sed 's/ metric [0-9]*//; s/ *$//'; ip rule
 		nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; cat /etc/resolv.conf; cut -d: -f1 /etc/passwd /etc/group`)
 }
