@@ -107,8 +107,8 @@ type wanted struct {
 // maxNeighbours bounds what the kernel's table takes: some 50 MB, if they were all there.
 const maxNeighbours = 1 << 17
 
-// neighbours is for how many of them there should be room on a LAN: all its hosts, and as many that others on the
-// machine's cards are. Whoever is not in the kernel's table gets no packet.
+// neighbours is for how many of them there should be room: all hosts of a LAN, and as many of other cards. Whoever is not
+// in the kernel's table gets no packet.
 func neighbours(lan []netip.Prefix) int {
 	n := 0
 	for _, p := range lan {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/doctor"
+	"github.com/sae-agent/sae-agent/agent/parts/defence"
 	"github.com/sae-agent/sae-agent/agent/parts/firewall"
 	"github.com/sae-agent/sae-agent/agent/problem"
 	"github.com/sae-agent/sae-agent/agent/runner"
@@ -167,17 +167,8 @@ func undoTakeover(cmd *cobra.Command, t takeover.Takeover, rules string, yes boo
 		lines = append(lines, "undo: "+s.String())
 	}
 	return agree(cmd, lines, yes, "Nothing was taken over.", func() error {
-		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules), fail2ban.Remove(cmd.Context(), fail2ban.Options{Run: runHere}))
+		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules), fail2ban.Remove(cmd.Context(), fail2ban.Options{Run: defence.RunFail2ban(runner.Plain{})}))
 	})
-}
-
-// runHere runs a program and returns what it prints.
-func runHere(ctx context.Context, argv ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%s: %w", argv[0], err)
-	}
-	return string(out), err
 }
 
 // agree shows what would be done, asks, and does it.

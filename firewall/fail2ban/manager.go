@@ -270,11 +270,11 @@ func Remove(ctx context.Context, opts Options) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = os.Remove(path)
-	}
 	if err != nil {
-		return fmt.Errorf("fail2ban: remove our jails: %w", err)
+		return fmt.Errorf("fail2ban: %w", err)
+	}
+	if _, _, err := m.write(m.cfg); err != nil {
+		return err
 	}
 	if !m.client.up(ctx) {
 		return nil

@@ -72,7 +72,7 @@ func (s *Store) AddPasskey(name string, epoch int, handle []byte, p Passkey) err
 			return ErrPasskey // another one came first
 		}
 		for _, other := range f.Accounts {
-			if other.passkey(p.ID) >= 0 {
+			if other.IndexPasskey(p.ID) >= 0 {
 				return ErrKnownPasskey
 			}
 		}
@@ -82,7 +82,8 @@ func (s *Store) AddPasskey(name string, epoch int, handle []byte, p Passkey) err
 	})
 }
 
-func (a Account) passkey(id []byte) int {
+// IndexPasskey returns which of an account's passkeys has an ID; -1: none.
+func (a Account) IndexPasskey(id []byte) int {
 	return slices.IndexFunc(a.Passkeys, func(p Passkey) bool { return bytes.Equal(p.ID, id) })
 }
 
@@ -132,7 +133,7 @@ func (s *Store) LoginPasskey(handle []byte, from string, verify func(Account) (P
 		if used, err = verify(a); err != nil {
 			return err
 		}
-		at := a.passkey(used.ID)
+		at := a.IndexPasskey(used.ID)
 		if at < 0 {
 			return ErrPasskey
 		}

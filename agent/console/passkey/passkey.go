@@ -236,10 +236,8 @@ func (q *Questions) Login(secret string, at Place, answer string) Login {
 		if err != nil {
 			return used, explain(err)
 		}
-		for _, p := range a.Passkeys {
-			if string(p.ID) == string(found.ID) {
-				used = p
-			}
+		if i := a.IndexPasskey(found.ID); i >= 0 {
+			used = a.Passkeys[i]
 		}
 		if found.Authenticator.CloneWarning {
 			return used, account.ErrCopied

@@ -109,7 +109,7 @@ func (p *Part) desiredJails(_ context.Context, in part.Input) (fail2ban.Config, 
 
 func (p *Part) buildJails(_ context.Context, c fail2ban.Config) (part.Run[fail2ban.Config], error) {
 	m, err := fail2ban.New(c, fail2ban.Options{
-		Logger: p.host.Logger(jailsName), Run: p.runFail2ban,
+		Logger: p.host.Logger(jailsName), Run: RunFail2ban(p.host.Runner()),
 		OnReconcile: func(took time.Duration, err error) { p.host.Reconciled(jailsName, took, err) },
 	})
 	if err != nil {
@@ -126,17 +126,19 @@ func (p *Part) buildJails(_ context.Context, c fail2ban.Config) (part.Run[fail2b
 	}, nil
 }
 
-// runFail2ban runs fail2ban-client outside of the daemon's sandbox, which was not
-// made for a Python program that opens another daemon's socket.
-func (p *Part) runFail2ban(ctx context.Context, argv ...string) (string, error) {
-	r, err := p.host.Runner().Run(ctx, runner.Command{Name: "sae-agent-fail2ban", Argv: argv})
-	if err != nil {
-		return "", err
+// RunFail2ban returns how to run fail2ban-client. The daemon does outside of its sandbox, which was not made for a
+// Python program that opens another daemon's socket.
+func RunFail2ban(on part.Runner) fail2ban.RunFunc {
+	return func(ctx context.Context, argv ...string) (string, error) {
+		r, err := on.Run(ctx, runner.Command{Name: "sae-agent-fail2ban", Argv: argv})
+		if err != nil {
+			return "", err
+		}
+		if r.Exit != 0 {
+			return string(r.Stdout), fmt.Errorf("%s: exit status %d: %s", strings.Join(argv, " "), r.Exit, strings.TrimSpace(string(r.Stderr)))
+		}
+		return string(r.Stdout), nil
 	}
-	if r.Exit != 0 {
-		return string(r.Stdout), fmt.Errorf("%s: exit status %d: %s", strings.Join(argv, " "), r.Exit, strings.TrimSpace(string(r.Stderr)))
-	}
-	return string(r.Stdout), nil
 }
 
 // Lift takes back the bans of a sender, or everybody's when addr is the
@@ -156,10 +158,13 @@ func (p *Part) Lift(ctx context.Context, addr netip.Addr) error {
 
 func (p *Part) jailProblems() []problem.Problem {
 	m := p.jails.Load()
-	if m == nil || m.Status().Problem == "" {
+	if m == nil {
 		return nil
 	}
 	st := m.Status()
+	if st.Problem == "" {
+		return nil
+	}
 	return []problem.Problem{{
 		ID: problem.JailsTrouble, Severity: problem.Warning, Part: jailsName, What: st.Problem,
 		Fix: cmp.Or(st.Fix, "what the logs alone tell of attacks is not seen until then; fail2ban-client -t says more"),

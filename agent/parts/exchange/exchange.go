@@ -235,18 +235,18 @@ func (p *Part) State() (pbx.State, bool) {
 
 // Resync asks the phone that has registered an extension to fetch its file.
 func (p *Part) Resync(ctx context.Context, number string) error {
-	r := p.running.Load()
-	if r == nil {
-		return errors.New("no exchange is watched here")
+	r, err := p.watched()
+	if err != nil {
+		return err
 	}
 	return r.Resync(ctx, number)
 }
 
 // Reboot asks the phone that has registered an extension to restart.
 func (p *Part) Reboot(ctx context.Context, number string) error {
-	r := p.running.Load()
-	if r == nil {
-		return errors.New("no exchange is watched here")
+	r, err := p.watched()
+	if err != nil {
+		return err
 	}
 	return r.Reboot(ctx, number)
 }

@@ -88,9 +88,9 @@ func groupsOf(cfg *config.Config) []control.RingGroup {
 }
 
 func (p *Part) calls(context.Context, control.None) (out control.Calls, err error) {
-	r := p.running.Load()
-	if r == nil {
-		return out, errNotWatched()
+	r, err := p.watched()
+	if err != nil {
+		return out, err
 	}
 	return callsOf(r.State().Current, r.RecentCalls(), p.host.Running().Config), nil
 }
@@ -159,9 +159,9 @@ func (p *Part) pause(_ context.Context, o control.PauseOptions) (out control.Pau
 	if o.For <= 0 || o.For > maxPause {
 		return out, &control.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf("a pause lasts up to %v, not %v", maxPause, o.For)}
 	}
-	r := p.running.Load()
-	if r == nil {
-		return out, errNotWatched()
+	r, err := p.watched()
+	if err != nil {
+		return out, err
 	}
 	out.Until = time.Now().Add(o.For).Truncate(time.Second)
 	r.Pause(out.Until)
@@ -169,22 +169,26 @@ func (p *Part) pause(_ context.Context, o control.PauseOptions) (out control.Pau
 }
 
 func (p *Part) resume(context.Context, control.None) (none control.None, err error) {
-	r := p.running.Load()
-	if r == nil {
-		return none, errNotWatched()
+	r, err := p.watched()
+	if err != nil {
+		return none, err
 	}
 	r.Pause(time.Time{})
 	return none, nil
 }
 
-func errNotWatched() error {
-	return &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
+// watched returns the service that runs; an error while none does.
+func (p *Part) watched() (*running, error) {
+	if r := p.running.Load(); r != nil {
+		return r, nil
+	}
+	return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "no exchange is watched here (pbx.driver)"}
 }
 
 func (p *Part) restart(ctx context.Context, o control.RestartOptions) (none control.None, err error) {
-	r := p.running.Load()
-	if r == nil {
-		return none, errNotWatched()
+	r, err := p.watched()
+	if err != nil {
+		return none, err
 	}
 	err = r.Restart(ctx, o.Force)
 	if errors.Is(err, pbx.ErrCalls) {

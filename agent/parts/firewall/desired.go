@@ -34,7 +34,6 @@ type Facts struct {
 type Others struct {
 	Sangoma bool   // FreePBX's own is active
 	Closes  string // a chain of somebody else's that forwards nothing that it does not know
-	OpenIt  string // the command that has it forward
 }
 
 // Desired is what may pass. The rules are kept in dir.

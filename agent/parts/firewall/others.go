@@ -62,7 +62,7 @@ func FindOthers(ctx context.Context) (o Others, err error) {
 			o.Sangoma = true
 		}
 		if c.Hook == "forward" && c.Policy == "drop" {
-			o.Closes, o.OpenIt = c.Family+" "+c.Table+" "+c.Chain, fmt.Sprintf("nft 'chain %s %s %s { policy accept; }'", c.Family, c.Table, c.Chain)
+			o.Closes = c.Family + " " + c.Table + " " + c.Chain
 		}
 	}
 	return o, err
@@ -118,7 +118,7 @@ func (p *Part) problems(c *config.Config) (out []problem.Problem) {
 	}
 	if others.Closes != "" && c.WAN.Method != config.WANNone {
 		add(problem.ForwardingClosed, problem.Warning, fmt.Sprintf("the LAN may not reach the Internet: the chain %q, which is not ours, drops what it does not know (Docker makes it so)", others.Closes),
-			fmt.Sprintf("%s: what must stay closed is closed by our own rules", others.OpenIt))
+			fmt.Sprintf("nft 'chain %s { policy accept; }': what must stay closed is closed by our own rules", others.Closes))
 	}
 	m := p.manager.Load()
 	if m == nil {

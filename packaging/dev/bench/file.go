@@ -61,8 +61,9 @@ func (s *site) applyLanguage(ctx context.Context, daemon *lab.Process) error {
 	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("apply: %w: %s", err, out)
 	}
+	s.noteClients(apply)
 	fmt.Printf("  an apply: %v, %v of the processors by the daemon, %v by the command\n", time.Since(began).Round(time.Millisecond),
-		(processorTime(daemon) - before).Round(time.Millisecond), (apply.ProcessState.UserTime() + apply.ProcessState.SystemTime()).Round(time.Millisecond))
+		(processorTime(daemon) - before).Round(time.Millisecond), s.clientsTime.Round(time.Millisecond))
 	return nil
 }
 

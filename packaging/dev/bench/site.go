@@ -150,7 +150,7 @@ func (s *site) child(ctx context.Context, name string, config, result any) error
 	return json.Unmarshal(out, result)
 }
 
-// noteClients notes what a generator took of the processors.
+// noteClients notes what a generator, or a command, took of the processors.
 func (s *site) noteClients(ended *exec.Cmd) {
 	if p := ended.ProcessState; p != nil {
 		s.clientsTime = p.UserTime() + p.SystemTime()
