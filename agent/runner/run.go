@@ -82,8 +82,15 @@ func (s Systemd) Run(ctx context.Context, c Command) (Result, error) {
 		properties = append(properties, dbus.Property{Name: "WorkingDirectory", Value: godbus.MakeVariant(c.Dir)})
 	}
 	done := make(chan string, 1)
+	// Also when ctx has ended, nothing of the unit stays in systemd's lists.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
 	if _, err := conn.StartTransientUnitContext(ctx, unit, "replace", properties, done); err != nil {
-		return Result{}, fmt.Errorf("runner: start %s: %w", unit, err)
+		err = fmt.Errorf("runner: start %s: %w", unit, err)
+		if ctx.Err() != nil { // systemd has been asked all the same
+			err = errors.Join(err, stopUnit(bounded, conn, unit))
+		}
+		return Result{}, err
 	}
 	collected := pipes.collect(c)
 	var result string
@@ -91,9 +98,6 @@ func (s Systemd) Run(ctx context.Context, c Command) (Result, error) {
 	case result = <-done:
 	case <-ctx.Done():
 	}
-	// Also when ctx has ended, nothing of the unit stays in systemd's lists.
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
 	if result == "" {
 		return Result{}, errors.Join(fmt.Errorf("runner: %s: %w", unit, ctx.Err()), stopUnit(bounded, conn, unit))
 	}
@@ -114,22 +118,20 @@ func (s Systemd) Run(ctx context.Context, c Command) (Result, error) {
 // stopTime is how long a unit may take to stop.
 const stopTime = time.Minute
 
+// stopUnit stops a unit, if there is one, or takes its start back.
 func stopUnit(ctx context.Context, c *dbus.Conn, unit string) error {
-	state, err := c.GetUnitPropertyContext(ctx, unit, "ActiveState")
-	if err != nil {
-		return err
-	}
-	_ = c.ResetFailedUnitContext(ctx, unit) // a failed one must not keep its name
-	if v := state.Value.Value(); v == "inactive" || v == "failed" {
+	done := make(chan string, 1)
+	var refused godbus.Error
+	_, err := c.StopUnitContext(ctx, unit, "replace", done)
+	if errors.As(err, &refused) && refused.Name == "org.freedesktop.systemd1.NoSuchUnit" {
 		return nil
 	}
-	done := make(chan string, 1)
-	if _, err := c.StopUnitContext(ctx, unit, "replace", done); err != nil {
+	if err != nil {
 		return err
 	}
 	select {
 	case <-done:
-		_ = c.ResetFailedUnitContext(ctx, unit) // a command that a signal has ended has failed
+		_ = c.ResetFailedUnitContext(ctx, unit) // a command that a signal has ended has failed, and would keep its name
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -116,3 +116,23 @@ func (Systemd) manage(ctx context.Context, unit, what string, do func(*dbus.Conn
 		return fmt.Errorf("runner: %s %s: %w", what, unit, ctx.Err())
 	}
 }
+
+// Forget has systemd forget the units, by a pattern (systemctl(1)), that have failed: commands of a daemon that was
+// killed, which stay in its lists otherwise.
+func (Systemd) Forget(ctx context.Context, pattern string) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("runner: talk to systemd: %w", err)
+	}
+	defer c.Close()
+	failed, err := c.ListUnitsByPatternsContext(ctx, []string{"failed"}, []string{pattern})
+	if err != nil {
+		return fmt.Errorf("runner: list %s: %w", pattern, err)
+	}
+	for _, unit := range failed {
+		if err := c.ResetFailedUnitContext(ctx, unit.Name); err != nil {
+			return fmt.Errorf("runner: forget %s: %w", unit.Name, err)
+		}
+	}
+	return nil
+}

@@ -166,9 +166,13 @@ func undoTakeover(cmd *cobra.Command, t takeover.Takeover, rules string, yes boo
 	for _, s := range steps {
 		lines = append(lines, "undo: "+s.String())
 	}
-	return agree(cmd, lines, yes, "Nothing was taken over.", func() error {
+	err = agree(cmd, lines, yes, "Nothing was taken over.", func() error {
 		return errors.Join(t.Undo(cmd.Context()), nft.Remove(cmd.Context(), rules), fail2ban.Remove(cmd.Context(), fail2ban.Options{Run: defence.RunFail2ban(runner.Plain{})}))
 	})
+	if err != nil || !runner.Here() {
+		return err
+	}
+	return runner.Systemd{}.Forget(cmd.Context(), "sae-agent-*")
 }
 
 // agree shows what would be done, asks, and does it.

@@ -25,4 +25,10 @@ func TestFail2ban(t *testing.T) {
 		}
 	}
 	m.eventually("sae-agent status", "Parts", "!fail2ban does not run")
+
+	// A daemon that ends while it asks fail2ban leaves nothing of it.
+	m.sh("for i in 1 2 3 4 5 6 7 8; do systemctl restart sae-agent; sleep 0.$i; done; systemctl stop sae-agent")
+	if out := m.sh("systemctl list-units --all --plain --no-legend 'sae-agent-*'"); strings.Contains(out, "failed") {
+		t.Errorf("left by daemons that have ended:\n%s", out)
+	}
 }

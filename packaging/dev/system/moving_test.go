@@ -120,6 +120,7 @@ func TestMovingInAndOut(t *testing.T) {
 			m.worksAsBefore(f, client)
 			m.sh("systemctl enable --now --quiet sae-agent-boot sae-agent && sae-agent takeover --yes") // there and back again
 			m.phonesBoot()
+			m.sh("systemd-run --quiet --unit=sae-agent-left false") // as a daemon that is killed leaves its commands
 			m.sh("apt-get -q -y purge sae-agent")
 			m.worksAsBefore(f, client)
 			if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(m.state(), "\n")); diff != "" {
