@@ -25,7 +25,7 @@ func TestAnsible(t *testing.T) {
   connection: local
   roles: [sae_agent]
 `)
-	base := consoleOf(a)
+	base, _ := a.invite("reader", "viewer")
 	play := func(config string, args ...string) string {
 		a.write("wanted.yaml", config)
 		all := append([]string{
@@ -62,12 +62,4 @@ func TestAnsible(t *testing.T) {
 	if out := play(strings.Replace(next, `number: "101"`, `number: "100"`, 1)); !strings.Contains(out, "failed=1") || !strings.Contains(out, "100") || a.read("config.yaml") != next {
 		t.Errorf("an extension twice:\n%s", out)
 	}
-}
-
-// consoleOf returns the console's address.
-func consoleOf(a *appliance) string {
-	var link control.InvitationLink
-	a.query(&link, "console", "invite", "reader", "--role", "viewer")
-	base, _, _ := strings.Cut(link.URL, "/invite/")
-	return base
 }

@@ -49,19 +49,7 @@ var browserPages = []string{"/", "/phones", "/calls", "/extensions", "/network",
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	a, pbx := withExchange(t, "extensions:\n", "groups: [{number: \"600\", name: Office, members: [\"100\", \"101\"], strategy: hunt}]\nextensions:\n")
-	invite := func(name, role string) (base, path string) {
-		var link control.InvitationLink
-		labtest.Eventually(t, func() error {
-			out, status := a.run("console", "invite", name, "--role", role, "--json")
-			if status != exitOK {
-				return errorOf(out)
-			}
-			return json.Unmarshal([]byte(out), &link)
-		})
-		base, path, _ = strings.Cut(link.URL, "/invite/")
-		return base, "/invite/" + path
-	}
-	base, link := invite("alice", "admin")
+	base, link := a.invite("alice", "admin")
 	desk := a.phone("desk", "02:00:00:00:00:09")
 	chrome := startChromium(t, desk.Host, a.path("state/tls/cert.pem"))
 	chrome.machine = a.dir
@@ -227,7 +215,7 @@ func TestBrowser(t *testing.T) {
 	}
 
 	// Who may only look has nothing to press, and is refused when pressing anyhow.
-	_, link = invite("victor", "viewer")
+	_, link = a.invite("victor", "viewer")
 	victor := chrome.open(base)
 	victor.visit(link)
 	victor.fill("[name=password]", "correct horse battery")
@@ -244,7 +232,7 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("a viewer removes a phone: %s", got)
 	}
 	victor.forgive("403")
-	_, link = invite("nina", "operator")
+	_, link = a.invite("nina", "operator")
 	logsInWithPasskey(a, chrome, link)
 	alice.quiet()
 	victor.quiet()

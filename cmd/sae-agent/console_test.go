@@ -15,20 +15,27 @@ import (
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
-// From the invitation that root prints to a phone that is approved in the browser, and
-// what of it is over the API, with the firewall on.
-func TestConsole(t *testing.T) {
-	t.Parallel()
-	a := newAppliance(t, strings.Replace(siteConfig, "firewall: {enabled: false}", "firewall: {enabled: true}", 1))
+// invite returns the console's address, once it has one, and an invitation's path.
+func (a *appliance) invite(name, role string) (base, path string) {
+	a.t.Helper()
 	var link control.InvitationLink
-	labtest.Eventually(t, func() error {
-		out, status := a.run("console", "invite", "alice", "--role", "admin", "--json")
+	labtest.Eventually(a.t, func() error {
+		out, status := a.run("console", "invite", name, "--role", role, "--json")
 		if status != exitOK {
 			return errorOf(out)
 		}
 		return json.Unmarshal([]byte(out), &link)
 	})
-	base, _, _ := strings.Cut(link.URL, "/invite/")
+	base, path, _ = strings.Cut(link.URL, "/invite/")
+	return base, "/invite/" + path
+}
+
+// From the invitation that root prints to a phone that is approved in the browser, and
+// what of it is over the API, with the firewall on.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	a := newAppliance(t, strings.Replace(siteConfig, "firewall: {enabled: false}", "firewall: {enabled: true}", 1))
+	base, invitation := a.invite("alice", "admin")
 	if out := a.must("status"); !strings.Contains(out, base) {
 		t.Errorf("status does not say where the console is:\n%s", out)
 	}
@@ -42,7 +49,7 @@ func TestConsole(t *testing.T) {
 	if out := browse(base + "/phones"); !strings.HasSuffix(out, "\n303") {
 		t.Errorf("without a login: %s", out)
 	}
-	if out := browse(link.URL, "-d", "password=correct+horse+battery", "-d", "again=correct+horse+battery"); !strings.HasSuffix(out, "\n303") {
+	if out := browse(base+invitation, "-d", "password=correct+horse+battery", "-d", "again=correct+horse+battery"); !strings.HasSuffix(out, "\n303") {
 		t.Fatalf("invitation: %s", out)
 	}
 	if out := browse(base + "/phones"); !strings.Contains(out, strangerMAC) {
