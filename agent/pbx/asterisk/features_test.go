@@ -169,6 +169,9 @@ func TestFeatures(t *testing.T) {
 		if alice.err != nil {
 			t.Fatal(alice.err)
 		}
+		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil { // what is not connected yet cannot be transferred
+			t.Fatal(err)
+		}
 		lamp, err := o.carl.Watch(ctx, "71")
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +195,7 @@ func TestFeatures(t *testing.T) {
 		if alice.err != nil {
 			t.Fatal(alice.err)
 		}
-		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil { // what is not connected yet cannot be transferred
+		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil {
 			t.Fatal(err)
 		}
 		if err := bob.Transfer(ctx, "70"); err != nil {
