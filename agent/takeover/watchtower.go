@@ -2,10 +2,7 @@ package takeover
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"regexp"
-	"strings"
 )
 
 // StopContainer stops a container and keeps Docker from starting it again.
@@ -31,25 +28,13 @@ var watchtower = regexp.MustCompile(`(^|/)watchtower(:|@|$)`)
 
 // Updaters returns the containers that run and would update those of the stacks.
 func Updaters(ctx context.Context, docker Docker) (out []Container, err error) {
-	ids, err := docker(ctx, "ps", "--quiet", "--no-trunc")
-	if err != nil || strings.TrimSpace(ids) == "" {
-		return nil, err
-	}
-	text, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
+	all, err := inspect(ctx, docker)
 	if err != nil {
 		return nil, err
 	}
-	var all []struct {
-		Name       string
-		Config     struct{ Image string }
-		HostConfig struct{ RestartPolicy struct{ Name string } }
-	}
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, fmt.Errorf("docker inspect: %w", err)
-	}
 	for _, c := range all {
-		if watchtower.MatchString(c.Config.Image) {
-			out = append(out, Container{strings.TrimPrefix(c.Name, "/"), c.Config.Image, c.HostConfig.RestartPolicy.Name})
+		if c.State.Running && watchtower.MatchString(c.Config.Image) {
+			out = append(out, Container{c.name(), c.Config.Image, c.HostConfig.RestartPolicy.Name})
 		}
 	}
 	return out, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,9 +44,10 @@ func newTakeoverCommand() *cobra.Command {
 other DHCP and TFTP servers are stopped and masked, and ifupdown, NetworkManager
 and systemd-networkd leave those cards alone that the configuration gives to
 sae-agent. FreePBX's own firewall is disabled, when ours is to filter, and Watchtower
-is stopped, when there are stacks: it would update their containers. The clients of
-isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends the daemon
-and gives everything back.`,
+is stopped, when there are stacks: it would update their containers. Containers of
+Jitsi and Nextcloud that were made by hand are named and left as they are, with their
+data. The clients of isc-dhcpd, dnsmasq or Kea keep their addresses. '--undo' ends the
+daemon and gives everything back.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !runner.Here() {
@@ -88,10 +90,18 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 			return err
 		}
 	}
-	if stacks := facts.Config.Stacks; stacks.Jitsi.Enabled || stacks.Nextcloud.Enabled {
+	stacks := facts.Config.Stacks
+	if stacks.Jitsi.Enabled || stacks.Nextcloud.Enabled {
 		if m.Updaters, err = takeover.Updaters(cmd.Context(), t.Docker); err != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for containers that update others: %v\n", err)
 		}
+	}
+	formers, err := takeover.Formers(cmd.Context(), t.Docker)
+	if err != nil && !errors.Is(err, exec.ErrNotFound) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for what does the work of stacks: %v\n", err)
+	}
+	for _, f := range formers {
+		fmt.Fprintln(cmd.ErrOrStderr(), f.Left(stackPorts(stacks, f.Stack)))
 	}
 	if facts.Config.DHCP.Enabled {
 		found, err := leasefile.Read(t.Root, time.Now())
@@ -111,6 +121,17 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	return agree(cmd, lines, yes, "Nothing stands in the way.", func() error {
 		return errors.Join(t.Do(cmd.Context(), steps), followed(cmd))
 	})
+}
+
+// stackPorts are the ports of one of our stacks that others are likely to have; none where it is off.
+func stackPorts(c config.Stacks, stack string) []string {
+	switch {
+	case stack == "jitsi" && c.Jitsi.Enabled:
+		return []string{fmt.Sprintf("%d/tcp", c.Jitsi.HTTPSPort), fmt.Sprintf("%d/udp", c.Jitsi.MediaPort)}
+	case stack == "nextcloud" && c.Nextcloud.Enabled:
+		return []string{fmt.Sprintf("%d/tcp", c.Nextcloud.HTTPSPort)}
+	}
+	return nil
 }
 
 // followTime is how long the agent may take to have what it was given.
