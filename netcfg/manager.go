@@ -18,6 +18,9 @@ import (
 const (
 	// reconcileEvery finds what no event tells, such as forwarding.
 	reconcileEvery = 5 * time.Second
+	// contestedEvery finds that another manager has left a card: NetworkManager takes its addresses off before it says so.
+	// Nobody has the card meanwhile.
+	contestedEvery = 500 * time.Millisecond
 	// ownersEvery is how often other managers of our cards are looked for.
 	ownersEvery = 30 * time.Second
 	retryDelay  = time.Second
@@ -101,6 +104,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer tick.Stop()
 	m.reconcile(k)
 	for {
+		tick.Reset(m.nextLook())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -115,6 +119,16 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.reconcile(k)
 		}
 	}
+}
+
+// nextLook is how long to wait for an event until everything is looked at.
+func (m *Manager) nextLook() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.contested() {
+		return contestedEvery
+	}
+	return reconcileEvery
 }
 
 // Once makes the cards as cfg says, now, and leaves them so: for when nobody stays

@@ -216,7 +216,7 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// A manager that leaves a card is known to have left at the next look, not half a minute later.
+// A manager that leaves a card is known to have left at the next look, which is soon, not half a minute later.
 func TestOwnerThatLeavesIsSeenToLeave(t *testing.T) {
 	root := t.TempDir()
 	link := filepath.Join(root, "run/systemd/netif/links/3")
@@ -234,6 +234,9 @@ func TestOwnerThatLeavesIsSeenToLeave(t *testing.T) {
 		m.findOwners(machine{Links: map[string]linkState{"ens34": {Index: 3}}})
 		if got, want := len(m.owners["ens34"]) > 0, state == "configured"; got != want {
 			t.Errorf("%s: owned %v, want %v", state, got, want)
+		}
+		if got, soon := m.nextLook(), state == "configured"; (got == contestedEvery) != soon {
+			t.Errorf("%s: the next look is in %v", state, got)
 		}
 	}
 }

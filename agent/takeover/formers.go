@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,7 +18,36 @@ type Former struct {
 	Project    string // of compose; empty: there is none
 	Dir        string // the project's folder, where it is known
 	Containers []string
-	Ports      []string // of the machine, as 7443/tcp
+	Ports      []Ports
+}
+
+// Ports are some of the machine's, in a row.
+type Ports struct {
+	First, Last uint16
+	Protocol    string // tcp, udp or sctp
+}
+
+// String is as 7443/tcp or 20000-20050/udp.
+func (p Ports) String() string {
+	if p.First == p.Last {
+		return fmt.Sprintf("%d/%s", p.First, p.Protocol)
+	}
+	return fmt.Sprintf("%d-%d/%s", p.First, p.Last, p.Protocol)
+}
+
+func (p Ports) overlap(q Ports) bool {
+	return p.Protocol == q.Protocol && p.First <= q.Last && q.First <= p.Last
+}
+
+// readPorts reads what Docker calls a port.
+func readPorts(number, protocol string) (Ports, bool) {
+	first, last, isRange := strings.Cut(number, "-")
+	if !isRange {
+		last = first
+	}
+	from, err := strconv.ParseUint(first, 10, 16)
+	to, toErr := strconv.ParseUint(last, 10, 16)
+	return Ports{uint16(from), uint16(to), protocol}, err == nil && toErr == nil
 }
 
 // formerImages tell by their names what a container does: Nextcloud's own images, linuxserver's and the all-in-one's, and
@@ -26,8 +57,9 @@ var formerImages = map[string]*regexp.Regexp{
 	"nextcloud": regexp.MustCompile(`(^|/)nextcloud(/[^/:@]+)?([:@]|$)`),
 }
 
-// Formers returns what there is in the stacks' place: what runs, and what Docker starts again.
-func Formers(ctx context.Context, docker Docker) ([]Former, error) {
+// Formers returns what there is in the stacks' place: what runs, and what Docker starts again even when it was stopped by
+// hand. Their ports are those that a stack could not have on addr, the appliance's address.
+func Formers(ctx context.Context, docker Docker, addr netip.Addr) ([]Former, error) {
 	all, err := inspect(ctx, docker)
 	if err != nil {
 		return nil, err
@@ -36,7 +68,7 @@ func Formers(ctx context.Context, docker Docker) ([]Former, error) {
 	var out []Former
 	for _, c := range all {
 		project := c.Config.Labels["com.docker.compose.project"]
-		if !c.State.Running && !c.restarts() || slices.Contains(ours, project) {
+		if !c.State.Running && c.HostConfig.RestartPolicy.Name != "always" || slices.Contains(ours, project) {
 			continue
 		}
 		for stack, image := range formerImages {
@@ -49,12 +81,12 @@ func Formers(ctx context.Context, docker Docker) ([]Former, error) {
 				out = append(out, Former{Stack: stack, Project: project, Dir: c.Config.Labels["com.docker.compose.project.working_dir"]})
 			}
 			out[i].Containers = append(out[i].Containers, c.name())
-			out[i].Ports = append(out[i].Ports, c.ports()...)
+			out[i].Ports = append(out[i].Ports, c.ports(addr)...)
 		}
 	}
 	for i := range out {
 		slices.Sort(out[i].Containers)
-		slices.Sort(out[i].Ports)
+		slices.SortFunc(out[i].Ports, func(a, b Ports) int { return strings.Compare(a.String(), b.String()) })
 		out[i].Ports = slices.Compact(out[i].Ports)
 	}
 	slices.SortFunc(out, func(a, b Former) int {
@@ -63,9 +95,9 @@ func Formers(ctx context.Context, docker Docker) ([]Former, error) {
 	return out, nil
 }
 
-// Left says what is left as it is, why our stack cannot run beside it, and what to do. Wanted are the ports of our stack,
-// as Ports; none where it is off.
-func (f Former) Left(wanted []string) string {
+// Left says what is left as it is, why our stack cannot run beside it, and what to do. Wanted are the ports of our stack;
+// none where it is off.
+func (f Former) Left(wanted []Ports) string {
 	who, stop := "the container "+f.Containers[0], "docker stop "+f.Containers[0]
 	if f.Project != "" {
 		who, stop = "the compose project "+f.Project, "docker compose --project-name "+f.Project+" stop"
@@ -75,7 +107,12 @@ func (f Former) Left(wanted []string) string {
 		who += " (" + strings.Join(f.Containers, ", ") + ")"
 	}
 	said := who + " is left as it is, with its data"
-	taken := slices.DeleteFunc(slices.Clone(f.Ports), func(p string) bool { return !slices.Contains(wanted, p) })
+	var taken []string
+	for _, w := range wanted {
+		if slices.ContainsFunc(f.Ports, w.overlap) {
+			taken = append(taken, w.String())
+		}
+	}
 	if len(taken) == 0 {
 		return said
 	}
@@ -101,35 +138,46 @@ type container struct {
 	}
 }
 
-type binding struct{ HostPort string }
+type binding struct {
+	HostIP   string `json:"HostIp"`
+	HostPort string
+}
 
 // inspect returns the containers of the machine.
-func inspect(ctx context.Context, docker Docker) (out []container, err error) {
-	ids, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc")
-	if err != nil || strings.TrimSpace(ids) == "" {
-		return nil, err
+func inspect(ctx context.Context, docker Docker) ([]container, error) {
+	var failed error
+	for range 3 { // a container may go between both questions
+		ids, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc")
+		if err != nil || strings.TrimSpace(ids) == "" {
+			return nil, err
+		}
+		text, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
+		if err != nil {
+			failed = err
+			continue
+		}
+		var out []container
+		if err := json.Unmarshal([]byte(text), &out); err != nil {
+			return nil, fmt.Errorf("docker inspect: %w", err)
+		}
+		return out, nil
 	}
-	text, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal([]byte(text), &out); err != nil {
-		return nil, fmt.Errorf("docker inspect: %w", err)
-	}
-	return out, nil
+	return nil, failed
 }
 
 func (c container) name() string { return strings.TrimPrefix(c.Name, "/") }
 
-func (c container) restarts() bool {
-	return c.HostConfig.RestartPolicy.Name != "" && c.HostConfig.RestartPolicy.Name != "no"
-}
-
-// ports are those of the machine that lead to a container, or would if it ran.
-func (c container) ports() (out []string) {
+// ports are those of the machine that lead to a container, or would if it ran, on an address.
+func (c container) ports(addr netip.Addr) (out []Ports) {
+	add := func(number, protocol string) {
+		if p, ok := readPorts(number, protocol); ok { // else any port will do for it
+			out = append(out, p)
+		}
+	}
 	if c.HostConfig.NetworkMode == "host" {
 		for port := range c.Config.ExposedPorts {
-			out = append(out, port)
+			number, protocol, _ := strings.Cut(port, "/")
+			add(number, protocol)
 		}
 		return out
 	}
@@ -140,8 +188,8 @@ func (c container) ports() (out []string) {
 	for port, bindings := range bound {
 		_, protocol, _ := strings.Cut(port, "/")
 		for _, b := range bindings {
-			if b.HostPort != "" { // a stopped container's may be any
-				out = append(out, b.HostPort+"/"+protocol)
+			if at, err := netip.ParseAddr(b.HostIP); b.HostIP == "" || err == nil && (at == addr || at.IsUnspecified()) {
+				add(b.HostPort, protocol)
 			}
 		}
 	}

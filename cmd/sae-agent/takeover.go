@@ -96,7 +96,7 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 			fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for containers that update others: %v\n", err)
 		}
 	}
-	formers, err := takeover.Formers(cmd.Context(), t.Docker)
+	formers, err := takeover.Formers(cmd.Context(), t.Docker, facts.Config.LAN.Address.Addr())
 	if err != nil && !errors.Is(err, exec.ErrNotFound) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for what does the work of stacks: %v\n", err)
 	}
@@ -123,13 +123,19 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 	})
 }
 
-// stackPorts are the ports of one of our stacks that others are likely to have; none where it is off.
-func stackPorts(c config.Stacks, stack string) []string {
+// stackPorts are the ports that one of our stacks wants; none where it is off.
+func stackPorts(c config.Stacks, stack string) []takeover.Ports {
+	port := func(number uint16, protocol string) takeover.Ports {
+		return takeover.Ports{First: number, Last: number, Protocol: protocol}
+	}
 	switch {
 	case stack == "jitsi" && c.Jitsi.Enabled:
-		return []string{fmt.Sprintf("%d/tcp", c.Jitsi.HTTPSPort), fmt.Sprintf("%d/udp", c.Jitsi.MediaPort)}
+		return []takeover.Ports{
+			port(c.Jitsi.HTTPSPort, "tcp"), port(c.Jitsi.MediaPort, "udp"),
+			{First: c.Jitsi.GatewayPorts.First, Last: c.Jitsi.GatewayPorts.Last, Protocol: "udp"},
+		}
 	case stack == "nextcloud" && c.Nextcloud.Enabled:
-		return []string{fmt.Sprintf("%d/tcp", c.Nextcloud.HTTPSPort)}
+		return []takeover.Ports{port(c.Nextcloud.HTTPSPort, "tcp")}
 	}
 	return nil
 }

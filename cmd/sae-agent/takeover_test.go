@@ -1,7 +1,7 @@
 package main
 
 import (
-	"strings"
+	"fmt"
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/config"
@@ -15,10 +15,10 @@ func TestStackPorts(t *testing.T) {
 		stacks      config.Stacks
 		stack, want string
 	}{
-		{config.Default().Stacks, "jitsi", ""}, {config.Default().Stacks, "nextcloud", ""},
-		{on, "jitsi", "8443/tcp 10000/udp"}, {on, "nextcloud", "7444/tcp"},
+		{config.Default().Stacks, "jitsi", "[]"}, {config.Default().Stacks, "nextcloud", "[]"},
+		{on, "jitsi", "[8443/tcp 10000/udp 20000-20050/udp]"}, {on, "nextcloud", "[7444/tcp]"},
 	} {
-		if got := strings.Join(stackPorts(c.stacks, c.stack), " "); got != c.want {
+		if got := fmt.Sprint(stackPorts(c.stacks, c.stack)); got != c.want {
 			t.Errorf("%s: %q, want %q", c.stack, got, c.want)
 		}
 	}
