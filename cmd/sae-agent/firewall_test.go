@@ -33,11 +33,15 @@ func TestFirewallCommands(t *testing.T) {
 	t.Parallel()
 	a := newAppliance(t, firewallConfig)
 	a.rulesAre("chain guard", "tcp dport 22 accept", "masquerade")
-	for _, want := range []string{"table inet sae_agent {", `udp dport 69 accept comment "TFTP"`} {
-		if out := a.must("firewall", "show"); !strings.Contains(out, want) {
-			t.Errorf("show lacks %q:\n%s", want, out)
+	labtest.Eventually(t, func() error { // the daemon reads back what it has loaded
+		out := a.must("firewall", "show")
+		for _, want := range []string{"table inet sae_agent {", `udp dport 69 accept comment "TFTP"`} {
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("show lacks %q:\n%s", want, out)
+			}
 		}
-	}
+		return nil
+	})
 	for _, test := range []struct {
 		args   string
 		status int
