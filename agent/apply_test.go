@@ -11,7 +11,6 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/control"
 	"github.com/sae-agent/sae-agent/agent/part"
-	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
 // A change that would lock out somebody who is logged in over SSH is made only when it
@@ -19,7 +18,7 @@ import (
 func TestNoChangeLocksOutItsAuthor(t *testing.T) {
 	open := tenLines + "firewall: {wan_allow: [ssh]}\n"
 	a, write := newAgent(t, slog.New(slog.DiscardHandler), open)
-	a.opts.Runner, a.opts.RollbackCommand = runner.Plain{Dir: t.TempDir()}, func(int) []string { return []string{"true"} }
+	goesBack(t, a)
 	asked := -1
 	a.opts.Sessions = func(caller int) ([]part.Session, error) {
 		asked = caller

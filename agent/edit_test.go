@@ -165,7 +165,7 @@ func TestPhonesRefused(t *testing.T) {
 // shown, and neither applied nor lost.
 func TestEditKeepsOffUnappliedText(t *testing.T) {
 	e := newEditor(t)
-	e.opts.Runner, e.opts.RollbackCommand = runner.Plain{Dir: t.TempDir()}, func(int) []string { return []string{"true"} }
+	goesBack(t, e.Agent)
 	add := control.NewPhone{MAC: "00:15:65:00:00:02", Model: "T42U", Extension: "101"}
 	edited := strings.Replace(commented, "Bob", "Bert", 1)
 
@@ -214,10 +214,21 @@ func TestEditFollowsALink(t *testing.T) {
 	}
 }
 
+// goesBack gives an agent what it needs to go back from a change that nobody confirms.
+func goesBack(t *testing.T, a *Agent) {
+	plain := runner.Plain{Dir: t.TempDir()}
+	a.opts.Runner, a.opts.RollbackCommand = plain, func(int) []string { return []string{"true"} }
+	t.Cleanup(func() { // or it would wait for an hour
+		if err := plain.Cancel(context.Background(), rollbackJob); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // New passwords run at once, all of them or none, and the file stays as it is.
 func TestRenew(t *testing.T) {
 	e := newEditor(t)
-	e.opts.Runner, e.opts.RollbackCommand = runner.Plain{Dir: t.TempDir()}, func(int) []string { return []string{"true"} }
+	goesBack(t, e.Agent)
 	first := e.Running()
 	behind, err := host{e.Agent}.Renew(t.Context(), "extension/100")
 	second := e.Running()

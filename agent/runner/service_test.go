@@ -45,8 +45,9 @@ func TestRestart(t *testing.T) {
 		})
 		before = s.Runs()
 	}
-	s.Process = "another"
-	if pid := s.Runs(); pid != 0 {
+	another := s
+	another.Process = "another"
+	if pid := another.Runs(); pid != 0 {
 		t.Errorf("somebody else's process %d counts", pid)
 	}
 	s.Argv = []string{"false"}
