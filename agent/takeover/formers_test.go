@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -110,10 +109,7 @@ func TestFormersErrors(t *testing.T) {
 func TestFormersOfDocker(t *testing.T) {
 	l := labtest.New(t)
 	e := dockertest.New(t, l.Host("appliance"))
-	docker := func(ctx context.Context, words ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, dockertest.Docker, append([]string{"--host", "unix://" + e.Socket}, words...)...).CombinedOutput()
-		return string(out), err
-	}
+	docker := dockerOf(e)
 	e.Docker("import", filepath.Join(dockertest.Build(t), "_images", "proxy.tar"), "ghcr.io/linuxserver/nextcloud:latest") // any program that stays
 	e.Docker("run", "--detach", "--publish=7443:443", "--restart=unless-stopped", "--name=nextcloud", "--label=com.docker.compose.project=nextcloud",
 		"ghcr.io/linuxserver/nextcloud:latest", "/usr/bin/caddy", "run")

@@ -26,15 +26,20 @@ func TestWatchtowersName(t *testing.T) {
 	}
 }
 
+// dockerOf is the Docker of an engine.
+func dockerOf(e *dockertest.Engine) Docker {
+	return func(ctx context.Context, words ...string) (string, error) {
+		out, err := exec.CommandContext(ctx, dockertest.Docker, append([]string{"--host", "unix://" + e.Socket}, words...)...).CombinedOutput()
+		return string(out), err
+	}
+}
+
 // With Docker itself: a Watchtower that runs is stopped, stays so when Docker starts anew, and is given back with its
 // policy. Other containers run on.
 func TestWatchtowerIsStoppedAndGivenBack(t *testing.T) {
 	l := labtest.New(t)
 	e := dockertest.New(t, l.Host("appliance"))
-	docker := func(ctx context.Context, words ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, dockertest.Docker, append([]string{"--host", "unix://" + e.Socket}, words...)...).CombinedOutput()
-		return string(out), err
-	}
+	docker := dockerOf(e)
 	e.Docker("import", filepath.Join(dockertest.Build(t), "_images", "proxy.tar"), "containrrr/watchtower:latest") // any program that stays
 	e.Docker("tag", "containrrr/watchtower:latest", "example/app:latest")
 	for name, image := range map[string]string{"watchtower": "containrrr/watchtower", "app": "example/app"} {
