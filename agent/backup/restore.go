@@ -35,6 +35,8 @@ type Restore struct {
 	// Omit names entries, such as state/configs, that are not given back, with all that
 	// is below them. What is in their place goes aside as everything else does.
 	Omit []string
+	// Accept, when set, looks at what was unpacked of a tree, in dir, before anything is changed. An error refuses the archive.
+	Accept func(tree, dir string) error
 }
 
 // journal says how far Finish is.
@@ -103,8 +105,12 @@ func (r Restore) stage(a *archive) error {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
-	for _, u := range unpackers {
-		if err := u.finish(); err != nil {
+	for name, u := range unpackers {
+		err := u.finish()
+		if err == nil && r.Accept != nil {
+			err = r.Accept(name, u.root.Name())
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,10 @@ import (
 	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
-const name = "backup"
+const (
+	name      = "backup"
+	stateTree = "state" // name of the state folder in an archive
+)
 
 // Names in the state folder.
 const (
@@ -170,7 +173,7 @@ func (p *Part) Trees(paths part.Paths, _ part.HoldFunc) []backup.Tree {
 // All lists what belongs into a backup of a machine, and where it is given back: the
 // parts' trees, and the rest of the state folder.
 func All(paths part.Paths, parts []part.Part, hold part.HoldFunc) []backup.Tree {
-	state := backup.Tree{Name: "state", Path: paths.State, Skip: []string{journalFile}}
+	state := backup.Tree{Name: stateTree, Path: paths.State, Skip: []string{journalFile}}
 	var trees []backup.Tree
 	for _, p := range parts {
 		k, ok := p.(part.Keeper)

@@ -1,15 +1,19 @@
 package backup
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sae-agent/sae-agent/agent/backup"
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/part"
+	"github.com/sae-agent/sae-agent/agent/runner"
 )
 
 // One backup in each window, also over midnight, and none outside.
@@ -59,6 +63,51 @@ func TestBackupNeedsRoom(t *testing.T) {
 	}
 	if _, err := b.Create(t.Context(), dir, 3, backup.Manifest{Site: "sae303", Created: time.Now()}, nil, nil); err != nil {
 		t.Errorf("Create() with room: %v", err)
+	}
+}
+
+// A backup of a later version is refused before anything is changed; one of ours is the way out of a later version's state.
+func TestLaterStateIsNotRestored(t *testing.T) {
+	state, dir := t.TempDir(), t.TempDir()
+	b := Backups{
+		StateDir: state, Trees: func(part.HoldFunc) []backup.Tree {
+			return []backup.Tree{{Name: stateTree, Path: state, Skip: []string{journalFile, "backup.key"}}}
+		},
+		Run: func(context.Context, runner.Command) (runner.Result, error) { return runner.Result{}, nil },
+	}
+	mark := filepath.Join(state, "format.json")
+	ours, later := `{"format":1,"version":"0.2.0"}`, `{"format":99,"version":"9.0.0"}`
+	archives := make(map[string]string)
+	for i, content := range []string{ours, later} {
+		if err := os.WriteFile(mark, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := backup.Manifest{Site: "sae303", Created: time.Date(2026, 9, 1, 0, 0, i, 0, time.UTC)}
+		file, err := b.Create(t.Context(), dir, 3, m, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		archives[content] = file
+	}
+	key, _, err := backup.EnsureKey(b.KeyFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Stage(archives[later], []age.Identity{key}); err == nil || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), "version 9.0.0") {
+		t.Errorf("a later state: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(state, ".restore-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	m, err := b.Stage(archives[ours], []age.Identity{key}) // over the later one
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Finish(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(mark); err != nil || string(data) != ours {
+		t.Errorf("%s, %v", data, err)
 	}
 }
 

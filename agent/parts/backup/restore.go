@@ -16,6 +16,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/sae-agent/sae-agent/agent/backup"
+	"github.com/sae-agent/sae-agent/agent/format"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/runner"
 	"github.com/sae-agent/sae-agent/internal/disk"
@@ -153,11 +154,24 @@ func (b Backups) run(ctx context.Context, c runner.Command) error {
 }
 
 func (b Backups) restore() backup.Restore {
-	r := backup.Restore{Trees: b.Trees(nil), Journal: filepath.Join(b.StateDir, journalFile)}
+	r := backup.Restore{Trees: b.Trees(nil), Journal: filepath.Join(b.StateDir, journalFile), Accept: accept}
 	if b.Elsewhere {
 		r.Omit = b.Local
 	}
 	return r
+}
+
+// accept refuses a state that this program could not start with.
+func accept(tree, dir string) error {
+	if tree != stateTree {
+		return nil
+	}
+	err := format.Check(dir)
+	var later *format.LaterError
+	if errors.As(err, &later) {
+		return fmt.Errorf("its state was written by version %s, which this one cannot read: install that version, then restore", later.Version)
+	}
+	return err
 }
 
 // Unfinished reports whether a restore was interrupted.

@@ -29,6 +29,7 @@ var common = []string{
 
 // engines are what a part may import besides the leaf or engine that has its own name, each with all that is below.
 var engines = map[string][]string{
+	"backup":       {"agent/format"},
 	"console":      {"agent/mdns"},
 	"defence":      {"agent/attacks", "agent/pbx", "firewall"},
 	"dhcp":         {"agent/phones/yealink", "dhcpd"},
