@@ -314,7 +314,7 @@ func (s *Server) rivalAnswered(a answer) {
 		if goesOn {
 			detail = "ours was here first and goes on"
 		}
-		s.tell(Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID, Circuit: r.Port, Detail: detail})
+		s.tell(s.opts.Wall(), Event{Type: EventRival, MAC: r.MAC, Addr: r.ServerID, Circuit: r.Port, Detail: detail})
 	}
 }
 

@@ -291,6 +291,7 @@ func (s *Server) sendAll(all []outgoing) {
 	s.mu.RLock()
 	l, serving := s.link, s.serving
 	s.mu.RUnlock()
+	at := s.opts.Wall() // before, since a client may go on before send returns
 	if serving {
 		if lost, err := l.send(all); lost > 0 {
 			s.metrics.sendErrors.Add(float64(lost))
@@ -302,25 +303,25 @@ func (s *Server) sendAll(all []outgoing) {
 		if o.reply != nil && serving {
 			s.metrics.out(o.reply.kind, left.Sub(o.arrived))
 		}
-		s.tell(o.event)
+		s.tell(at, o.event)
 		if o.reply != nil {
 			s.table.replies.Put(o.reply)
 		}
 	}
 }
 
-func (s *Server) tell(e Event) {
+func (s *Server) tell(at time.Time, e Event) {
 	if e.Type == "" {
 		return
 	}
-	e.At = s.opts.Wall()
+	e.At = at
 	s.opts.OnEvent(e)
 }
 
 // expire ends what is over. The caller holds s.mu.
 func (s *Server) expire(now time.Time) {
 	s.table.expire(now, func(l Lease) {
-		s.tell(Event{Type: EventExpire, MAC: l.MAC, Addr: l.Addr, Hostname: l.Hostname, VendorClass: l.VendorClass})
+		s.tell(s.opts.Wall(), Event{Type: EventExpire, MAC: l.MAC, Addr: l.Addr, Hostname: l.Hostname, VendorClass: l.VendorClass})
 	})
 }
 

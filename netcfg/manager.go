@@ -100,11 +100,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	running.Go(func() { m.follow(ctx) })
 	stopWAN := m.startWAN(ctx)
 	defer func() { stopWAN() }()
-	tick := time.NewTicker(reconcileEvery)
-	defer tick.Stop()
 	m.reconcile(k)
 	for {
-		tick.Reset(m.nextLook())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -115,7 +112,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			done <- nil
 		case <-m.due.C():
 			m.reconcile(k)
-		case <-tick.C:
+		case <-time.After(m.nextLook()):
 			m.reconcile(k)
 		}
 	}

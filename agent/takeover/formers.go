@@ -1,8 +1,6 @@
 package takeover
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -52,27 +50,24 @@ func readPorts(number, protocol string) (Ports, bool) {
 
 // formerImages tell by their names what a container does: Nextcloud's own images, linuxserver's and the all-in-one's, and
 // those of Jitsi Meet.
-var formerImages = map[string]*regexp.Regexp{
-	"jitsi":     regexp.MustCompile(`(^|/)jitsi/(web|prosody|jicofo|jvb|jigasi|jibri)([:@]|$)`),
-	"nextcloud": regexp.MustCompile(`(^|/)nextcloud(/[^/:@]+)?([:@]|$)`),
+func formerImages() map[string]*regexp.Regexp {
+	return map[string]*regexp.Regexp{
+		"jitsi":     regexp.MustCompile(`(^|/)jitsi/(web|prosody|jicofo|jvb|jigasi|jibri)([:@]|$)`),
+		"nextcloud": regexp.MustCompile(`(^|/)nextcloud(/[^/:@]+)?([:@]|$)`),
+	}
 }
 
 // Formers returns what there is in the stacks' place: what runs, and what Docker starts again even when it was stopped by
 // hand. Their ports are those that a stack could not have on addr, the appliance's address.
-func Formers(ctx context.Context, docker Docker, addr netip.Addr) ([]Former, error) {
-	all, err := inspect(ctx, docker)
-	if err != nil {
-		return nil, err
-	}
-	ours := []string{"sae-jitsi", "sae-nextcloud"}
-	var out []Former
+func (all Containers) Formers(addr netip.Addr) (out []Former) {
+	images := formerImages()
 	for _, c := range all {
-		project := c.Config.Labels["com.docker.compose.project"]
-		if !c.State.Running && c.HostConfig.RestartPolicy.Name != "always" || slices.Contains(ours, project) {
+		if !c.State.Running && c.HostConfig.RestartPolicy.Name != "always" {
 			continue
 		}
-		for stack, image := range formerImages {
-			if !image.MatchString(c.Config.Image) {
+		project := c.Config.Labels["com.docker.compose.project"]
+		for stack, image := range images {
+			if ours := "sae-" + stack; project == ours || !image.MatchString(c.Config.Image) {
 				continue
 			}
 			i := slices.IndexFunc(out, func(f Former) bool { return f.Stack == stack && f.Project == project && project != "" })
@@ -92,7 +87,7 @@ func Formers(ctx context.Context, docker Docker, addr netip.Addr) ([]Former, err
 	slices.SortFunc(out, func(a, b Former) int {
 		return strings.Compare(a.Stack+" "+a.Project+" "+a.Containers[0], b.Stack+" "+b.Project+" "+b.Containers[0])
 	})
-	return out, nil
+	return out
 }
 
 // Left says what is left as it is, why our stack cannot run beside it, and what to do. Wanted are the ports of our stack;
@@ -117,81 +112,4 @@ func (f Former) Left(wanted []Ports) string {
 		return said
 	}
 	return fmt.Sprintf("%s; it has %s, which stacks.%s wants: '%s' makes room, or give the stack other ports", said, strings.Join(taken, " and "), f.Stack, stop)
-}
-
-// container is what Docker tells of one (docker-inspect(1)).
-type container struct {
-	Name   string
-	Config struct {
-		Image        string
-		Labels       map[string]string
-		ExposedPorts map[string]struct{}
-	}
-	State      struct{ Running bool }
-	HostConfig struct {
-		NetworkMode   string
-		RestartPolicy struct{ Name string }
-		PortBindings  map[string][]binding
-	}
-	NetworkSettings struct {
-		Ports map[string][]binding
-	}
-}
-
-type binding struct {
-	HostIP   string `json:"HostIp"`
-	HostPort string
-}
-
-// inspect returns the containers of the machine.
-func inspect(ctx context.Context, docker Docker) ([]container, error) {
-	var failed error
-	for range 3 { // a container may go between both questions
-		ids, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc")
-		if err != nil || strings.TrimSpace(ids) == "" {
-			return nil, err
-		}
-		text, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
-		if err != nil {
-			failed = err
-			continue
-		}
-		var out []container
-		if err := json.Unmarshal([]byte(text), &out); err != nil {
-			return nil, fmt.Errorf("docker inspect: %w", err)
-		}
-		return out, nil
-	}
-	return nil, failed
-}
-
-func (c container) name() string { return strings.TrimPrefix(c.Name, "/") }
-
-// ports are those of the machine that lead to a container, or would if it ran, on an address.
-func (c container) ports(addr netip.Addr) (out []Ports) {
-	add := func(number, protocol string) {
-		if p, ok := readPorts(number, protocol); ok { // else any port will do for it
-			out = append(out, p)
-		}
-	}
-	if c.HostConfig.NetworkMode == "host" {
-		for port := range c.Config.ExposedPorts {
-			number, protocol, _ := strings.Cut(port, "/")
-			add(number, protocol)
-		}
-		return out
-	}
-	bound := c.NetworkSettings.Ports
-	if !c.State.Running {
-		bound = c.HostConfig.PortBindings
-	}
-	for port, bindings := range bound {
-		_, protocol, _ := strings.Cut(port, "/")
-		for _, b := range bindings {
-			if at, err := netip.ParseAddr(b.HostIP); b.HostIP == "" || err == nil && (at == addr || at.IsUnspecified()) {
-				add(b.HostPort, protocol)
-			}
-		}
-	}
-	return out
 }

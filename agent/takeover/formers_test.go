@@ -2,12 +2,9 @@ package takeover
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +33,7 @@ func publishes(ports map[string][]binding) func(*container) {
 }
 
 func TestFormers(t *testing.T) {
-	all := []container{
+	all := Containers{
 		told("nextcloud", "ghcr.io/linuxserver/nextcloud:latest", "nextcloud", publishes(map[string][]binding{"443/tcp": {{"0.0.0.0", "7443"}, {"::", "7443"}}, "80/tcp": nil, "9443/tcp": {{"127.0.0.1", "8443"}, {"198.51.100.5", "8444"}, {"192.168.1.1", "9443"}}})), // IPv4, IPv6
 		told("mariadb", "ghcr.io/linuxserver/mariadb:latest", "nextcloud", nil),
 		told("watchtower", "containrrr/watchtower", "nextcloud", nil),
@@ -57,17 +54,7 @@ func TestFormers(t *testing.T) {
 		told("exporter", "xperimental/nextcloud-exporter", "", nil),
 		told("jigasi", "example/jitsi", "", nil),
 	}
-	docker := func(_ context.Context, words ...string) (string, error) {
-		if words[0] == "ps" {
-			return strings.Repeat("id\n", len(all)), nil
-		}
-		out, err := json.Marshal(all)
-		return string(out), err
-	}
-	got, err := Formers(t.Context(), docker, lan)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := all.Formers(lan)
 	want := []Former{
 		{Stack: "jitsi", Project: "docker-jitsi-meet", Dir: "/root/docker-jitsi-meet", Ports: []Ports{{10000, 10000, "udp"}, {20000, 20000, "udp"}, {20001, 20001, "udp"}, {8000, 8000, "tcp"}, {8443, 8443, "tcp"}},
 			Containers: []string{"docker-jitsi-meet-jigasi-1", "docker-jitsi-meet-jvb-1", "docker-jitsi-meet-prosody-1", "docker-jitsi-meet-web-1"}},
@@ -94,12 +81,12 @@ func TestFormers(t *testing.T) {
 	}
 }
 
-func TestFormersErrors(t *testing.T) {
+func TestInspectErrors(t *testing.T) {
 	for name, docker := range map[string]Docker{
 		"refused":     func(context.Context, ...string) (string, error) { return "", errors.New("permission denied") },
 		"not as told": func(context.Context, ...string) (string, error) { return "{", nil },
 	} {
-		if got, err := Formers(t.Context(), docker, lan); err == nil {
+		if got, err := Inspect(t.Context(), docker); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -113,10 +100,17 @@ func TestFormersOfDocker(t *testing.T) {
 	e.Docker("import", filepath.Join(dockertest.Build(t), "_images", "proxy.tar"), "ghcr.io/linuxserver/nextcloud:latest") // any program that stays
 	e.Docker("run", "--detach", "--publish=7443:443", "--restart=unless-stopped", "--name=nextcloud", "--label=com.docker.compose.project=nextcloud",
 		"ghcr.io/linuxserver/nextcloud:latest", "/usr/bin/caddy", "run")
-	found, err := Formers(t.Context(), docker, lan)
+	inspect := func() Containers {
+		t.Helper()
+		all, err := Inspect(t.Context(), docker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
 	want := []Former{{Stack: "nextcloud", Project: "nextcloud", Containers: []string{"nextcloud"}, Ports: []Ports{{7443, 7443, "tcp"}}}}
-	if diff := cmp.Diff(want, found); err != nil || diff != "" {
-		t.Errorf("%v %s", err, diff)
+	if diff := cmp.Diff(want, inspect().Formers(lan)); diff != "" {
+		t.Error(diff)
 	}
 	e.Docker("stop", "--time=1", "nextcloud") // as Left says
 	e.Stop()
@@ -125,14 +119,14 @@ func TestFormersOfDocker(t *testing.T) {
 		_, err := docker(t.Context(), "version")
 		return err
 	})
-	if found, err := Formers(t.Context(), docker, lan); err != nil || len(found) > 0 {
-		t.Errorf("stopped: %v, %v", found, err)
+	if found := inspect().Formers(lan); len(found) > 0 {
+		t.Errorf("stopped: %v", found)
 	}
 	e.Docker("update", "--restart=always", "nextcloud")
-	if found, err := Formers(t.Context(), docker, lan); err != nil || !cmp.Equal(found, want) {
-		t.Errorf("stopped, but it comes back: %v, %v", found, err)
+	if found := inspect().Formers(lan); !cmp.Equal(found, want) {
+		t.Errorf("stopped, but it comes back: %v", found)
 	}
-	if left := fmt.Sprint(Updaters(t.Context(), docker)); left != "[] <nil>" {
+	if left := inspect().Updaters(); len(left) > 0 {
 		t.Error(left)
 	}
 }

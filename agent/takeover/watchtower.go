@@ -24,20 +24,17 @@ func RunDocker(ctx context.Context, words ...string) (string, error) {
 
 // watchtower is the name of an image that updates every container of its machine when a newer image comes, whoever
 // made it: containrrr/watchtower, and those who went on with it.
-var watchtower = regexp.MustCompile(`(^|/)watchtower(:|@|$)`)
+const watchtower = `(^|/)watchtower(:|@|$)`
 
 // Updaters returns the containers that run and would update those of the stacks.
-func Updaters(ctx context.Context, docker Docker) (out []Container, err error) {
-	all, err := inspect(ctx, docker)
-	if err != nil {
-		return nil, err
-	}
+func (all Containers) Updaters() (out []Container) {
+	image := regexp.MustCompile(watchtower)
 	for _, c := range all {
-		if c.State.Running && watchtower.MatchString(c.Config.Image) {
+		if c.State.Running && image.MatchString(c.Config.Image) {
 			out = append(out, Container{c.name(), c.Config.Image, c.HostConfig.RestartPolicy.Name})
 		}
 	}
-	return out, nil
+	return out
 }
 
 func planUpdaters(m Machine) (out []Step) {

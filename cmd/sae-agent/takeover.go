@@ -91,16 +91,15 @@ func takeOver(cmd *cobra.Command, t takeover.Takeover, facts doctor.Facts, state
 		}
 	}
 	stacks := facts.Config.Stacks
-	if stacks.Jitsi.Enabled || stacks.Nextcloud.Enabled {
-		if m.Updaters, err = takeover.Updaters(cmd.Context(), t.Docker); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for containers that update others: %v\n", err)
-		}
+	needed := stacks.Jitsi.Enabled || stacks.Nextcloud.Enabled
+	containers, err := takeover.Inspect(cmd.Context(), t.Docker)
+	if err != nil && (needed || !errors.Is(err, exec.ErrNotFound)) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for containers that update others or do the work of stacks: %v\n", err)
 	}
-	formers, err := takeover.Formers(cmd.Context(), t.Docker, facts.Config.LAN.Address.Addr())
-	if err != nil && !errors.Is(err, exec.ErrNotFound) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "Docker cannot be asked for what does the work of stacks: %v\n", err)
+	if needed {
+		m.Updaters = containers.Updaters()
 	}
-	for _, f := range formers {
+	for _, f := range containers.Formers(facts.Config.LAN.Address.Addr()) {
 		fmt.Fprintln(cmd.ErrOrStderr(), f.Left(stackPorts(stacks, f.Stack)))
 	}
 	if facts.Config.DHCP.Enabled {

@@ -76,12 +76,15 @@ func TestLaterStateIsNotRestored(t *testing.T) {
 		Run: func(context.Context, runner.Command) (runner.Result, error) { return runner.Result{}, nil },
 	}
 	mark := filepath.Join(state, "format.json")
-	ours, later := `{"format":1,"version":"0.2.0"}`, `{"format":99,"version":"9.0.0"}`
-	archives := make(map[string]string)
-	for i, content := range []string{ours, later} {
+	ours, later, damaged := `{"format":1,"version":"0.2.0"}`, `{"format":99,"version":"9.0.0"}`, `{"format":`
+	write := func(content string) {
 		if err := os.WriteFile(mark, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	archives := make(map[string]string)
+	for i, content := range []string{ours, later, damaged} {
+		write(content)
 		m := backup.Manifest{Site: "sae303", Created: time.Date(2026, 9, 1, 0, 0, i, 0, time.UTC)}
 		file, err := b.Create(t.Context(), dir, 3, m, nil, nil)
 		if err != nil {
@@ -93,12 +96,22 @@ func TestLaterStateIsNotRestored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Stage(archives[later], []age.Identity{key}); err == nil || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), "version 9.0.0") {
-		t.Errorf("a later state: %v", err)
+	holds := func(want string) {
+		if data, err := os.ReadFile(mark); err != nil || string(data) != want {
+			t.Errorf("the mark is %s, want %s: %v", data, want, err)
+		}
+	}
+	for refused, says := range map[string]string{later: "version 9.0.0", damaged: "read the state's format"} {
+		write(ours)
+		if _, err := b.Stage(archives[refused], []age.Identity{key}); err == nil || !strings.Contains(err.Error(), "nothing was changed") || !strings.Contains(err.Error(), says) {
+			t.Errorf("a state with %s: %v", refused, err)
+		}
+		holds(ours)
 	}
 	if left, err := filepath.Glob(filepath.Join(state, ".restore-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+	write(later)
 	m, err := b.Stage(archives[ours], []age.Identity{key}) // over the later one
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +119,7 @@ func TestLaterStateIsNotRestored(t *testing.T) {
 	if err := b.Finish(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if data, err := os.ReadFile(mark); err != nil || string(data) != ours {
-		t.Errorf("%s, %v", data, err)
-	}
+	holds(ours)
 }
 
 // Nothing is written below the mount point of a disk that is not there.

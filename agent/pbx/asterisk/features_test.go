@@ -57,6 +57,21 @@ func (o *office) talk(ctx context.Context, dialled <-chan outcome, other *sipcal
 	o.hear(ctx, here.Call, other)
 }
 
+// connect has Alice call Bob, until each hears something: what is not connected yet cannot be transferred.
+func (o *office) connect(ctx context.Context) (alice, bob *sipcall.Call) {
+	o.t.Helper()
+	call := o.dial(ctx, o.alice, "101")
+	bob = o.answer(ctx, o.bob)
+	here := <-call
+	if here.err != nil {
+		o.t.Fatal(here.err)
+	}
+	if err := errors.Join(here.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil {
+		o.t.Fatal(err)
+	}
+	return here.Call, bob
+}
+
 func (o *office) hear(ctx context.Context, here, there *sipcall.Call) {
 	o.t.Helper()
 	if err := errors.Join(here.Hear(ctx, 0), there.Hear(ctx, 0), here.HangUp(ctx)); err != nil {
@@ -163,15 +178,7 @@ func TestFeatures(t *testing.T) {
 		}
 	})
 	run("park", func(t *testing.T, ctx context.Context) {
-		call := o.dial(ctx, o.alice, "101")
-		bob := o.answer(ctx, o.bob)
-		alice := <-call
-		if alice.err != nil {
-			t.Fatal(alice.err)
-		}
-		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil { // what is not connected yet cannot be transferred
-			t.Fatal(err)
-		}
+		alice, bob := o.connect(ctx)
 		lamp, err := o.carl.Watch(ctx, "71")
 		if err != nil {
 			t.Fatal(err)
@@ -186,18 +193,10 @@ func TestFeatures(t *testing.T) {
 		if taken.err != nil {
 			t.Fatal(taken.err)
 		}
-		o.hear(ctx, taken.Call, alice.Call)
+		o.hear(ctx, taken.Call, alice)
 	})
 	run("park in the first free slot", func(t *testing.T, ctx context.Context) {
-		call := o.dial(ctx, o.alice, "101")
-		bob := o.answer(ctx, o.bob)
-		alice := <-call
-		if alice.err != nil {
-			t.Fatal(alice.err)
-		}
-		if err := errors.Join(alice.Hear(ctx, 0), bob.Hear(ctx, 0)); err != nil {
-			t.Fatal(err)
-		}
+		alice, bob := o.connect(ctx)
 		if err := bob.Transfer(ctx, "70"); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +214,7 @@ func TestFeatures(t *testing.T) {
 		if taken.err != nil {
 			t.Fatal(taken.err)
 		}
-		o.hear(ctx, taken.Call, alice.Call)
+		o.hear(ctx, taken.Call, alice)
 	})
 	run("nothing is parked", func(t *testing.T, ctx context.Context) { o.service(ctx, o.carl, "72") })
 	run("forward", func(t *testing.T, ctx context.Context) {
