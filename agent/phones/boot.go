@@ -1,6 +1,10 @@
 package phones
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+)
 
 // Stages of a phone's boot, in their order.
 const (
@@ -32,9 +36,9 @@ func (s *Service) bootBegins(p *seen, at time.Time) {
 	switch {
 	case known:
 		s.metrics.boots.Inc()
-		s.log.Info("phone looks for an address", "at", at, "mac", p.mac.String(), "extension", phone.Extension)
+		s.log.LogAttrs(context.Background(), slog.LevelInfo, "phone looks for an address", slog.Time("at", at), slog.String("mac", p.mac.String()), slog.String("extension", phone.Extension))
 	default:
-		s.log.Info("an unknown phone looks for an address", "at", at, "mac", p.mac.String())
+		s.log.LogAttrs(context.Background(), slog.LevelInfo, "an unknown phone looks for an address", slog.Time("at", at), slog.String("mac", p.mac.String()))
 	}
 	// What DHCP has seen is told a little later than what phones ask us themselves.
 	if p.lastFetch.After(at) {

@@ -279,11 +279,9 @@ func baseName(name string) string { return path.Base(strings.ReplaceAll(name, `\
 
 // classModel reads the model out of a vendor class such as "yealink T42U".
 func classModel(class string) string {
-	words := strings.Fields(class)
-	if len(words) < 2 {
-		return ""
-	}
-	return words[1]
+	_, rest, _ := strings.Cut(strings.TrimSpace(class), " ")
+	model, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	return model
 }
 
 func orElse(a, b string) string {

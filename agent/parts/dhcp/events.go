@@ -41,7 +41,7 @@ func (p *Part) follow(ctx context.Context, db *leasedb.DB) {
 	}
 }
 
-// entry is how an event is logged.
+// entry is how an event is logged; without words it goes by its type.
 type entry struct {
 	level slog.Level
 	what  string
@@ -62,7 +62,7 @@ func entryOf(t dhcpd.EventType) entry {
 	case dhcpd.EventRival:
 		return entry{slog.LevelWarn, "another DHCP server answers on the LAN"}
 	}
-	return entry{slog.LevelDebug, "dhcp " + string(t)}
+	return entry{level: slog.LevelDebug}
 }
 
 // log logs an event. Most are for a level that nobody reads, so that nothing is made of them before that is known.
@@ -71,15 +71,21 @@ func (p *Part) log(log *slog.Logger, e dhcpd.Event) {
 	if !log.Enabled(context.Background(), as.level) {
 		return
 	}
-	args := []any{events.KeyAt, e.At, "mac", e.MAC.String(), "address", e.Addr}
-	for _, f := range [][2]string{
-		{"extension", p.deps.NumberOf(e.MAC)}, {"hostname", e.Hostname}, {"class", e.VendorClass}, {"circuit", e.Circuit}, {"detail", e.Detail},
+	if as.what == "" {
+		as.what = "dhcp " + string(e.Type)
+	}
+	attrs := [8]slog.Attr{slog.Time(events.KeyAt, e.At), slog.String("mac", e.MAC.String()), slog.String("address", e.Addr.String())}
+	n := 3
+	for _, a := range [...]slog.Attr{
+		slog.String("extension", p.deps.NumberOf(e.MAC)), slog.String("hostname", e.Hostname), slog.String("class", e.VendorClass),
+		slog.String("circuit", e.Circuit), slog.String("detail", e.Detail),
 	} {
-		if f[1] != "" {
-			args = append(args, f[0], f[1])
+		if a.Value.String() != "" {
+			attrs[n] = a
+			n++
 		}
 	}
-	log.Log(context.Background(), as.level, as.what, args...)
+	log.LogAttrs(context.Background(), as.level, as.what, attrs[:n]...)
 }
 
 // pass says which stations were seen.

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -41,5 +42,19 @@ func TestFloodDoesNotFillTheLog(t *testing.T) {
 	}
 	if !bytes.Contains(text.Bytes(), []byte(`mac=00:15:65:00:00:01`)) {
 		t.Error("the lease of a named phone is not in the log")
+	}
+}
+
+// A lease costs little to log, also where its line is left out because of too many others.
+func TestWorkOfALogLine(t *testing.T) {
+	h := parttest.New(t, parttest.Config(t))
+	h.Log = slog.New(loglimit.NewHandler(slog.NewTextHandler(io.Discard, nil), loglimit.Options{ReportEvery: time.Hour}))
+	p := New(h, Deps{NumberOf: func(net.HardwareAddr) string { return "" }})
+	log := h.Logger(name)
+	for kind, most := range map[dhcpd.EventType]float64{dhcpd.EventAck: 2, dhcpd.EventDiscover: 0} {
+		e := dhcpd.Event{Type: kind, At: time.Now(), MAC: net.HardwareAddr{0, 0x15, 0x65, 0, 0, 1}, Addr: netip.MustParseAddr("192.168.1.50"), Hostname: "phone", VendorClass: "yealink"}
+		if allocs := testing.AllocsPerRun(100, func() { p.log(log, e) }); allocs > most {
+			t.Errorf("%s: %v allocations, at most %v are right", kind, allocs, most)
+		}
 	}
 }
