@@ -35,9 +35,13 @@ type Service struct {
 	also    map[string]net.HardwareAddr // phones' MACs by the key of another one of theirs
 	numbers map[string]yealink.Account  // of cfg, by number
 	made    map[string]madeFile         // all files, by key, once cfg was applied over another one
-	saved   Saved
-	seen    *roster
-	news    bool // something that is kept has changed
+	current struct {                    // of cfg, for the files that are asked for now
+		minute time.Time
+		site   yealink.Site
+	}
+	saved Saved
+	seen  *roster
+	news  bool // something that is kept has changed
 }
 
 // New returns a service with what the store has.
@@ -91,6 +95,7 @@ func (s *Service) Apply(cfg Config) []net.HardwareAddr {
 // take makes cfg the configuration. The caller holds s.mu.
 func (s *Service) take(cfg Config) {
 	s.cfg, s.at, s.made = cfg, s.deps.Now(), nil
+	s.current.minute = time.Time{}
 	s.phones = make(map[string]Phone, len(cfg.Phones))
 	s.also = make(map[string]net.HardwareAddr)
 	for _, p := range cfg.Phones {
@@ -212,11 +217,12 @@ func (s *Service) named(mac net.HardwareAddr) (Phone, bool) {
 	return Phone{MAC: mac, Model: a.Model, Extension: a.Extension}, ok
 }
 
-// site is the site as phones have it at a time. The caller holds s.mu.
+// site is the site as phones have it in the minute of a time. The caller holds s.mu.
 func (s *Service) site(at time.Time) yealink.Site {
-	site := s.cfg.Site
-	site.Now = at
-	return site
+	if minute := at.Truncate(time.Minute); !minute.Equal(s.current.minute) {
+		s.current.minute, s.current.site = minute, s.cfg.Site.At(minute)
+	}
+	return s.current.site
 }
 
 // render writes the file that a phone has at a time. The caller holds s.mu.

@@ -1,7 +1,6 @@
 package yealink
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,7 +20,6 @@ type Site struct {
 	Voicemail       string   // the number that plays it
 	Language        string   // BCP 47, such as fr
 	Zone            *time.Location
-	Now             time.Time // the dates on which the clock changes are those of the next months
 	NTP             []netip.Addr
 	ProvisioningURL string
 	PhonebookURL    string
@@ -31,6 +29,20 @@ type Site struct {
 	// Resync is when a phone asks for its file again each night, HH:MM; both empty: never.
 	ResyncBegin, ResyncEnd string
 	BLF                    bool // fill free keys with the other extensions
+
+	// Of all phones the same, and worked out once by At.
+	clock zone
+	menus string
+}
+
+// At returns the site as its phones have it at a time, to make files of: the dates on which the clock changes are those of
+// the next months.
+func (s Site) At(now time.Time) Site {
+	s.menus = menuLanguage(s.Language)
+	if s.Zone != nil {
+		s.clock = zoneOf(s.Zone, now)
+	}
+	return s
 }
 
 // Account is a line of a phone: a number with its secret at the exchange.
@@ -83,34 +95,34 @@ const header = "#!version:1.0.0.1\n"
 func Empty() []byte { return []byte(header) }
 
 // Pending is the file of a phone that nobody has approved: it has no account and
-// makes the phone ask again every minute.
+// makes the phone ask again every minute. The site is one of At.
 func Pending(s Site) []byte {
-	var f file
-	s.provisioning(&f)
+	f := newFile()
+	s.provisioning(f)
 	f.set("static.auto_provision.repeat.enable", "1")
 	f.set("static.auto_provision.repeat.minutes", "1")
-	s.locale(&f)
+	s.locale(f)
 	return f.bytes()
 }
 
-// Render writes a phone's file.
+// Render writes a phone's file. The site is one of At.
 func Render(s Site, p Phone) []byte {
-	var f file
-	s.account(&f, p)
-	s.keys(&f, p)
-	s.provisioning(&f)
+	f := newFile()
+	s.account(f, p)
+	s.keys(f, p)
+	s.provisioning(f)
 	f.set("static.auto_provision.repeat.enable", "0")
-	s.resync(&f)
-	s.locale(&f)
-	s.network(&f)
-	s.features(&f)
+	s.resync(f)
+	s.locale(f)
+	s.network(f)
+	s.features(f)
 	if !p.WithoutSecrets && s.AdminPassword != "" {
 		f.set("static.security.user_name.admin", "admin")
 		f.set("static.security.user_password", "admin:"+s.AdminPassword)
 	}
 	for _, extra := range p.Extra {
 		for _, key := range sortedKeys(extra) {
-			f.set(key, extra[key])
+			f.replace(key, extra[key])
 		}
 	}
 	if p.WithoutSecrets {
@@ -184,7 +196,7 @@ func (s Site) keys(f *file, p Phone) {
 		if n <= len(keys) {
 			k = keys[n-1]
 		}
-		s.key(f, fmt.Sprintf("linekey.%d.", n), k, p)
+		s.key(f, "linekey."+strconv.Itoa(n)+".", k, p)
 	}
 }
 
@@ -225,18 +237,15 @@ func (s Site) resync(f *file) {
 }
 
 func (s Site) locale(f *file) {
-	menus := menuLanguage(s.Language)
-	f.set("lang.gui", menus)
-	f.set("lang.wui", menus)
-	for i, ntp := range s.NTP {
-		if i < 2 {
-			f.set(fmt.Sprintf("local_time.ntp_server%d", i+1), ntp.String())
-		}
+	f.set("lang.gui", s.menus)
+	f.set("lang.wui", s.menus)
+	for i, ntp := range s.NTP[:min(len(s.NTP), 2)] {
+		f.set("local_time.ntp_server"+strconv.Itoa(i+1), ntp.String())
 	}
 	if s.Zone == nil {
 		return
 	}
-	z := zoneOf(s.Zone, s.Now)
+	z := s.clock
 	f.set("local_time.time_zone", z.offset)
 	if z.start == "" {
 		f.set("local_time.summer_time", "0")
@@ -272,48 +281,71 @@ func (s Site) features(f *file) {
 
 // file is a configuration file in the making; keys stay in the order in which
 // they were first set.
-type file struct {
-	order  []string
-	values map[string]string
-}
+type file struct{ settings []setting }
 
-func (f *file) set(key, value string) {
-	key, value = strings.ReplaceAll(Clean(key), "=", ""), Clean(value)
-	if f.values == nil {
-		f.values = make(map[string]string)
-	}
-	if _, ok := f.values[key]; !ok {
-		f.order = append(f.order, key)
-	}
-	f.values[key] = value
-}
+type setting struct{ key, value string }
+
+// newFile has room for the keys of a large phone.
+func newFile() *file { return &file{make([]setting, 0, 256)} }
+
+// set sets a key that is not set yet.
+func (f *file) set(key, value string) { f.settings = append(f.settings, setting{key, Clean(value)}) }
 
 func (f *file) setInt(key string, n int) { f.set(key, strconv.Itoa(n)) }
 
+// replace sets a key of the operator's, set or not.
+func (f *file) replace(key, value string) {
+	key = strings.ReplaceAll(Clean(key), "=", "")
+	if i := slices.IndexFunc(f.settings, func(s setting) bool { return s.key == key }); i >= 0 {
+		f.settings[i].value = Clean(value)
+		return
+	}
+	f.set(key, value)
+}
+
 func (f *file) drop(unwanted func(key string) bool) {
-	f.order = slices.DeleteFunc(f.order, unwanted)
+	f.settings = slices.DeleteFunc(f.settings, func(s setting) bool { return unwanted(s.key) })
 }
 
 func (f *file) bytes() []byte {
-	var b strings.Builder
-	b.WriteString(header)
-	for _, key := range f.order {
-		if key != "" && f.values[key] != "" {
-			fmt.Fprintf(&b, "%s = %s\n", key, f.values[key])
+	size := len(header)
+	for _, s := range f.settings {
+		size += len(s.key) + len(" = \n") + len(s.value)
+	}
+	out := append(make([]byte, 0, size), header...)
+	for _, s := range f.settings {
+		if s.key != "" && s.value != "" {
+			out = append(out, s.key...)
+			out = append(out, " = "...)
+			out = append(out, s.value...)
+			out = append(out, '\n')
 		}
 	}
-	return []byte(b.String())
+	return out
 }
 
 // Clean removes what would break a line: a display name with a line break must
 // not be able to set another key.
 func Clean(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return -1
 		}
 		return r
 	}, s))
+}
+
+// isPlain reports whether a text is ASCII that Clean leaves as it is, as nearly all are.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s == strings.Trim(s, " ")
 }
 
 func firstOf(words ...string) string {

@@ -19,10 +19,10 @@ import (
 func testSite(t testing.TB) Site {
 	return Site{
 		Server: netip.MustParseAddr("192.168.1.1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma", "pcmu", "g722"},
-		Voicemail: "*97", Language: "fr", Zone: location(t, "Europe/Paris"), Now: autumn, NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		Voicemail: "*97", Language: "fr", Zone: location(t, "Europe/Paris"), NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
 		ProvisioningURL: "tftp://192.168.1.1", PhonebookURL: "http://192.168.1.1:9303/phonebook.xml", PhonebookName: "sae303",
 		AdminPassword: "an-admin-password", ResyncBegin: "02:00", ResyncEnd: "04:00", BLF: true,
-	}
+	}.At(autumn)
 }
 
 var team = []Account{{Number: "100", Name: "Alice", Secret: "secret-of-alice", Voicemail: true}, {Number: "101", Name: "Bob"}, {Number: "102", Name: "Chloé"}}
@@ -105,12 +105,26 @@ func TestRenderIsDeterministic(t *testing.T) {
 	}
 }
 
+func TestEachKeyStandsOnce(t *testing.T) {
+	site, p := testSite(t), testPhone(t, "T54W")
+	site.VoiceVLAN = 20
+	p.Extra = []map[string]string{{"lang.gui": "English", "a.b": "1"}, {"a.b": "2", "linekey.1.type=": "0"}}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(string(Render(site, p))) {
+		key, _, _ := strings.Cut(line, " = ")
+		if seen[key] {
+			t.Errorf("%s stands twice", key)
+		}
+		seen[key] = true
+	}
+}
+
 // A file is written anew for each phone that asks, a thousand of them after a power cut.
 func TestWorkOfAPhoneFile(t *testing.T) {
 	site, p := testSite(t), testPhone(t, "T42U")
 	allocs := testing.AllocsPerRun(20, func() { Render(site, p) })
 	t.Logf("%.0f allocations", allocs)
-	if allocs > 600 { // 406, and more with the race detector
+	if allocs > 200 { // 94, and more with the race detector
 		t.Errorf("%.0f allocations for a file", allocs)
 	}
 	amongst := func(extensions int) float64 {

@@ -190,8 +190,8 @@ func TestClocksHourByHour(t *testing.T) {
 }
 
 func clockKeys(loc *time.Location, now time.Time) []byte {
-	var f file
-	Site{Zone: loc, Now: now}.locale(&f)
+	f := newFile()
+	Site{Zone: loc}.At(now).locale(f)
 	return f.bytes()
 }
 
