@@ -50,5 +50,5 @@ func (a *Agent) Apply(ctx context.Context) error {
 }
 
 func (a *Agent) readLogs(ctx context.Context, r control.LogsRequest, emit func(events.Event) error) error {
-	return a.events.Read(ctx, events.Filter{Part: r.Part, MAC: r.MAC, Extension: r.Extension}, r.Follow, emit)
+	return a.events.Read(ctx, events.Filter{Part: r.Part, MAC: r.MAC, Extension: r.Extension, Last: r.Last}, r.Follow, emit)
 }

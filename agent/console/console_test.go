@@ -117,6 +117,9 @@ func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 		answer(d, control.ListOrders, []control.Order{{By: text, Order: "apply", About: text, Error: text, Changes: []control.Change{{Path: text, Old: text, New: text}}}}),
 		control.HandleStream(control.ReadLogs, func(ctx context.Context, r control.LogsRequest, emit func(events.Event) error) error {
 			err := emit(events.Event{Time: at, Part: text, Message: text, Fields: []events.Field{{Key: text, Value: text}}})
+			for i := 0; i < len(more) && err == nil; i++ {
+				err = emit(events.Event{Time: at, Part: text, Message: fmt.Sprint("event ", i)})
+			}
 			if r.Follow {
 				<-ctx.Done()
 			}

@@ -12,11 +12,12 @@ import (
 	"github.com/sae-agent/sae-agent/agent/events"
 )
 
-// perPage is how many phones and leases a page has.
-const perPage = 100
-
-// maxEvents is how many events the page of logs has.
-const maxEvents = 300
+const (
+	// perPage is how many lines of a list a page has: a browser draws more of them only after a moment.
+	perPage = 50
+	// maxEvents is how many events there are to leaf through.
+	maxEvents = 300
+)
 
 // asker asks for one page's data.
 type asker struct {
@@ -198,6 +199,7 @@ func cut[T any](l *listing, all int, found []T) []T {
 // phonePage is one phone with its story.
 type phonePage struct {
 	control.Phone
+	listing
 	Story []events.Event
 	Free  []control.ExtensionStatus
 }
@@ -207,18 +209,22 @@ func phone(a asker) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := phonePage{Phone: p}
+	out := phonePage{Phone: p, listing: listingOf(a)}
 	if p.Source == "unknown" {
 		if all, err := get(a, control.ListPhones, control.None{}); err == nil {
 			out.Free = freeExtensions(a, all)
 		}
 	}
-	out.Story, err = a.events(control.LogsRequest{MAC: p.MAC, Extension: p.Extension}, "")
+	story, err := a.events(control.LogsRequest{MAC: p.MAC, Extension: p.Extension}, "")
+	out.Story = cut(&out.listing, len(story), story)
 	return out, err
 }
 
 // events returns the newest events first.
 func (a asker) events(l control.LogsRequest, part string) ([]events.Event, error) {
+	if part == "" {
+		l.Last = maxEvents
+	}
 	var out []events.Event
 	err := control.AskStream(a.r.Context(), a.s.src.Dispatcher, a.who.caller, control.ReadLogs, l, func(e events.Event) error {
 		if part != "" && !matches(part, textOf(e)) {
@@ -374,14 +380,17 @@ func backups(a asker) (any, error) { return get(a, control.GetBackupPlan, contro
 
 // logsPage is what has happened.
 type logsPage struct {
-	Query, Part string
-	Parts       []string
-	Events      []events.Event
+	listing
+	Part   string
+	Parts  []string
+	Events []events.Event
 }
 
+// PageLink is the address of another part of the list.
+func (l logsPage) PageLink(n int) string { return l.link(n, url.Values{"part": {l.Part}}) }
+
 func logs(a asker) (any, error) {
-	q := a.r.URL.Query()
-	out := logsPage{Query: strings.TrimSpace(q.Get("q")), Part: q.Get("part")}
+	out := logsPage{listing: listingOf(a), Part: a.r.URL.Query().Get("part")}
 	st, err := get(a, control.GetStatus, control.None{})
 	if err != nil {
 		return nil, err
@@ -389,7 +398,8 @@ func logs(a asker) (any, error) {
 	for _, p := range st.Parts {
 		out.Parts = append(out.Parts, p.Name)
 	}
-	out.Events, err = a.events(control.LogsRequest{Part: out.Part}, out.Query)
+	all, err := a.events(control.LogsRequest{Part: out.Part}, out.Query)
+	out.Events = cut(&out.listing, len(all), all)
 	return out, err
 }
 

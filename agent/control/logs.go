@@ -30,6 +30,7 @@ type LogsRequest struct {
 	Part      string `query:"part" json:"-"`
 	MAC       string `query:"mac" json:"-"`
 	Extension string `query:"extension" json:"-"`
+	Last      int    `query:"last" json:"-"`   // only so many of those there are, the newest; 0: all
 	Follow    bool   `query:"follow" json:"-"` // go on until the one who asked has enough
 }
 

@@ -60,6 +60,8 @@ type Filter struct {
 	// A phone, and the number it has: its story is what names either, but not what
 	// happened to another phone of the number.
 	MAC, Extension string
+	// Last is how many of those that there are already, the newest ones; 0 is all.
+	Last int
 }
 
 // Match reports whether the filter picks an event.
@@ -134,14 +136,23 @@ func (l *Log) add(e Event) (omit bool) {
 	return l.omit
 }
 
-// next returns the events from a position on, the position after them, and a
-// channel that is closed when there are more.
-func (l *Log) next(from uint64) ([]Event, uint64, <-chan struct{}) {
+// next returns the events from a position on that the filter picks, the position after them, and a channel that is
+// closed when there are more.
+func (l *Log) next(from uint64, f Filter) (out []Event, end uint64, more <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	end := l.dropped + uint64(len(l.list))
 	from = max(from, l.dropped)
-	return slices.Clone(l.list[from-l.dropped:]), end, l.more
+	for _, e := range slices.Backward(l.list[from-l.dropped:]) {
+		if f.Last > 0 && len(out) == f.Last {
+			break
+		}
+		if f.Match(e) {
+			out = append(out, e)
+		}
+	}
+	slices.Reverse(out)
+	slices.SortStableFunc(out, func(a, b Event) int { return a.Time.Compare(b.Time) }) // not always told in order
+	return out, l.dropped + uint64(len(l.list)), l.more
 }
 
 // Read tells emit the events that the filter picks, oldest first; with follow also
@@ -149,13 +160,9 @@ func (l *Log) next(from uint64) ([]Event, uint64, <-chan struct{}) {
 func (l *Log) Read(ctx context.Context, f Filter, follow bool, emit func(Event) error) error {
 	var at uint64
 	for {
-		list, end, more := l.next(at)
-		at = end
-		slices.SortStableFunc(list, func(a, b Event) int { return a.Time.Compare(b.Time) }) // not always told in order
+		list, end, more := l.next(at, f)
+		at, f.Last = end, 0
 		for _, e := range list {
-			if !f.Match(e) {
-				continue
-			}
 			if err := emit(e); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -96,6 +97,35 @@ func TestOrder(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "at=") {
 		t.Errorf("passed on: %s", out)
+	}
+}
+
+// Only the newest of those that a filter picks, and then all that come.
+func TestLast(t *testing.T) {
+	l, log, _ := newLogger(100)
+	for i := range 9 {
+		log.Info(fmt.Sprint("event ", i), "mac", []string{alice, "00:15:65:00:00:02"}[i%2])
+	}
+	if got := messages(t, l, Filter{MAC: alice, Last: 2}); !slices.Equal(got, []string{"event 6", "event 8"}) {
+		t.Errorf("%q", got)
+	}
+	if got := messages(t, l, Filter{Last: 20}); len(got) != 9 {
+		t.Errorf("%q", got)
+	}
+	enough := errors.New("enough")
+	var got []string
+	err := l.Read(t.Context(), Filter{Last: 1}, true, func(e Event) error {
+		if got = append(got, e.Message); len(got) == 1 {
+			log.Info("event 9")
+			log.Info("event 10")
+		}
+		if len(got) == 3 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || !slices.Equal(got, []string{"event 8", "event 9", "event 10"}) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
