@@ -73,30 +73,33 @@ func (r *relay) receive(wait time.Duration) *dhcpv4.DHCPv4 {
 	}
 }
 
-// boot lets clients go through all four messages; it ends when all have an
-// address, when enough have, or when nothing was heard for a while. An address
-// that two clients were given is an error.
-func (r *relay) boot(first, count, enough int) (given int) {
+// boot lets clients go through all four messages; it ends when all have an address, when enough have, or when nothing was
+// heard for a while, though who has no address asks again as clients do. An address that two clients were given is an error.
+func (r *relay) boot(first, count, enough int) int {
 	r.t.Helper()
-	for i := range count {
-		r.send(clientMAC(first+i), dhcpv4.MessageTypeDiscover)
-	}
-	for given < min(count, enough) {
-		m := r.receive(3 * time.Second)
-		if m == nil {
-			return given
+	served := make(map[string]bool)
+	for range 3 {
+		for i := range count {
+			if m := clientMAC(first + i); !served[m.String()] {
+				r.send(m, dhcpv4.MessageTypeDiscover)
+			}
 		}
-		switch m.MessageType() {
-		case dhcpv4.MessageTypeOffer:
-			r.send(m.ClientHWAddr, dhcpv4.MessageTypeRequest,
-				dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(m.YourIPAddr)),
-				dhcpv4.WithOption(dhcpv4.OptServerIdentifier(m.ServerIdentifier())))
-		case dhcpv4.MessageTypeAck:
-			r.note(m)
-			given++
+		for m := r.receive(3 * time.Second); m != nil; m = r.receive(3 * time.Second) {
+			switch m.MessageType() {
+			case dhcpv4.MessageTypeOffer:
+				r.send(m.ClientHWAddr, dhcpv4.MessageTypeRequest,
+					dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(m.YourIPAddr)),
+					dhcpv4.WithOption(dhcpv4.OptServerIdentifier(m.ServerIdentifier())))
+			case dhcpv4.MessageTypeAck:
+				r.note(m)
+				served[m.ClientHWAddr.String()] = true
+			}
+			if len(served) >= min(count, enough) {
+				return len(served)
+			}
 		}
 	}
-	return given
+	return len(served)
 }
 
 func (r *relay) note(m *dhcpv4.DHCPv4) {

@@ -20,6 +20,7 @@ type Lab struct {
 // New returns an empty lab, closed when the test ends. The package's TestMain must call lab.Main.
 func New(t testing.TB) *Lab {
 	t.Helper()
+	t.TempDir() // all of a test's are removed together, after Close has ended the programs that write there
 	// Not t.Context(), which ends before the cleanups: Close stops the programs in good order.
 	l, err := lab.New(context.Background())
 	must(t, err)
