@@ -64,27 +64,29 @@
   }
 
   function numbers(area, gutter) {
-    var drawn = "";
-    function draw() {
+    var drawn = "", height = parseFloat(getComputedStyle(area).lineHeight);
+    function draw() { // those that are seen: thousands would keep the page from being painted
       var wrong = {};
       document.querySelectorAll("#verdict li code").forEach(function (e) {
         var at = /^[^:\s]*:(\d+):\d+: (.*)/.exec(e.textContent);
         if (at) wrong[at[1]] = at[2];
       });
-      var count = area.value.split("\n").length, now = count + JSON.stringify(wrong);
+      var first = 1 + Math.floor(area.scrollTop / height), last = first + Math.ceil(area.clientHeight / height);
+      var count = area.value.split("\n").length, now = [first, last, count, JSON.stringify(wrong)].join();
       if (now !== drawn) {
         drawn = now;
         gutter.replaceChildren();
-        for (var n = 1; n <= count; n++) {
-          var line = element(wrong[n] ? "mark" : "span", n);
+        for (var n = first; n <= last; n++) {
+          var line = element(wrong[n] ? "mark" : "span", n <= count ? n : "");
           if (wrong[n]) line.title = wrong[n];
           gutter.append(line, "\n");
         }
       }
-      gutter.scrollTop = area.scrollTop;
+      gutter.scrollTop = area.scrollTop % height;
     }
     area.addEventListener("input", draw);
     area.addEventListener("scroll", draw);
+    window.addEventListener("resize", draw);
     document.addEventListener("htmx:afterSwap", draw);
     draw();
   }
