@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -31,6 +32,7 @@ func (h *hasher) key(ctx context.Context, password string, salt []byte, time, me
 	select {
 	case h.turn <- struct{}{}:
 		defer func() { <-h.turn }()
+		defer debug.FreeOSMemory() // nothing else needs as much, and nobody logs in often
 		return argon2.IDKey([]byte(password), salt, time, memory, threads, length), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sae-agent/sae-agent/internal/pause"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/dhcpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/bench/tftpload"
 	"github.com/sae-agent/sae-agent/packaging/dev/lab"
@@ -152,6 +153,21 @@ func (u started) processorTime() (sum time.Duration) {
 	return sum
 }
 
+// rest waits until the server's programs have come up and do nothing any more.
+func (u started) rest(ctx context.Context) {
+	const (
+		each = 250 * time.Millisecond
+		idle = 10 * time.Millisecond
+	)
+	for before := u.processorTime(); ctx.Err() == nil && pause.For(ctx, each); {
+		now := u.processorTime()
+		if now-before <= idle {
+			return
+		}
+		before = now
+	}
+}
+
 func (u started) output() (all string) {
 	const tail = 2000
 	for _, p := range u.processes {
@@ -166,6 +182,7 @@ func (b *runner) storms(ctx context.Context) error {
 	for range b.rounds {
 		for _, c := range b.contenders {
 			err := b.with(ctx, c, 0, func(ctx context.Context, s *site, up started) error {
+				up.rest(ctx)
 				before := up.processorTime()
 				r, err := s.phonesim(ctx)
 				fmt.Printf("  %-22s processor time: %v of the server, %v of the phones\n", c.name,
@@ -181,9 +198,10 @@ func (b *runner) storms(ctx context.Context) error {
 	return nil
 }
 
-// storm powers on all phones of the fleet at the same instant.
+// storm powers on all phones of the fleet at the same instant, once the server is up: a start is measured by itself.
 func (b *runner) storm(ctx context.Context, c contender) error {
-	return b.with(ctx, c, 0, func(ctx context.Context, s *site, _ started) error {
+	return b.with(ctx, c, 0, func(ctx context.Context, s *site, up started) error {
+		up.rest(ctx)
 		r, err := s.phonesim(ctx)
 		if err != nil {
 			return err

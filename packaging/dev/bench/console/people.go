@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -38,7 +40,7 @@ type task struct {
 }
 
 type result struct {
-	Pages           []pageResult
+	Pages           []pageResult // the first one is plain's
 	AfterKB, PeakKB int
 	Followed        int64 // pages that the viewers have fetched
 }
@@ -58,12 +60,16 @@ func runChild(arg string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	base, _, _ := strings.Cut(t.Invitation, "/invite/")
+	plain := httptest.NewUnstartedServer(http.HandlerFunc(plainPage))
+	plain.EnableHTTP2 = true
+	plain.StartTLS()
+	defer plain.Close()
 	client, cookie, err := enter(ctx, t.Invitation, base)
 	if err != nil {
 		return fmt.Errorf("take the invitation up: %w", err)
 	}
 	var r result
-	if r.Pages, err = paint(ctx, t, base, cookie); err != nil {
+	if r.Pages, err = paint(ctx, t, base, plain.URL, cookie); err != nil {
 		return err
 	}
 	if r.AfterKB, err = residentKB(t.Daemon); err != nil {
@@ -73,6 +79,13 @@ func runChild(arg string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// plainPage is what no page can be painted sooner than: a line of text of a server that does nothing else.
+func plainPage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, "<!doctype html><title>plain</title><p>Hello")
 }
 
 // newClient is one browser: it has one connection, over HTTP/2.
@@ -113,7 +126,7 @@ func enter(ctx context.Context, invitation, base string) (*http.Client, *http.Co
 
 // paint has Chromium load each page several times. Between them the pages' scripts and style are in its store, as they are
 // in everybody's after the first page.
-func paint(ctx context.Context, t task, base string, cookie *http.Cookie) (out []pageResult, err error) {
+func paint(ctx context.Context, t task, base, plain string, cookie *http.Cookie) (out []pageResult, err error) {
 	ctx, cancel := chromedp.NewExecAllocator(ctx, append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.NoSandbox,
 		chromedp.UserDataDir(t.Dir), chromedp.Flag("ignore-certificate-errors", true))...)
 	defer cancel()
@@ -123,18 +136,25 @@ func paint(ctx context.Context, t task, base string, cookie *http.Cookie) (out [
 		network.SetCookie(cookie.Name, cookie.Value).WithURL(base+"/").WithSecure(true).WithHTTPOnly(true).WithPath("/")); err != nil {
 		return nil, fmt.Errorf("chromium: %w", err)
 	}
+	addresses := []string{plain + "/"}
+	for _, path := range paths {
+		addresses = append(addresses, base+path)
+	}
 	samples := make(map[string][]timing)
 	for range t.Loads + 1 {
-		for _, path := range paths {
-			one, err := load(ctx, base+path)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", path, err)
+		for i, a := range addresses {
+			one, err := load(ctx, a)
+			if err == nil && i < 2 { // a browser starts a process for another server
+				one, err = load(ctx, a)
 			}
-			samples[path] = append(samples[path], one)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", a, err)
+			}
+			samples[a] = append(samples[a], one)
 		}
 	}
-	for _, path := range paths {
-		all := samples[path][1:] // the first one starts the browser's own parts
+	for _, a := range addresses {
+		all := samples[a][1:] // the first one starts the browser's own parts
 		of := func(part func(timing) float64) []float64 {
 			var v []float64
 			for _, s := range all {
@@ -144,7 +164,7 @@ func paint(ctx context.Context, t task, base string, cookie *http.Cookie) (out [
 			return v
 		}
 		paints, answers := of(func(s timing) float64 { return s.Paint }), of(func(s timing) float64 { return s.Answer })
-		out = append(out, pageResult{path, milliseconds(paints[len(paints)/2]), milliseconds(paints[len(paints)-1]), milliseconds(answers[len(answers)/2]), all[0].Bytes})
+		out = append(out, pageResult{strings.TrimPrefix(a, base), milliseconds(paints[len(paints)/2]), milliseconds(paints[len(paints)-1]), milliseconds(answers[len(answers)/2]), all[0].Bytes})
 	}
 	return out, nil
 }
@@ -198,11 +218,15 @@ func load(ctx context.Context, address string) (timing, error) {
 func watch(ctx context.Context, t task, base string, client *http.Client) (peakKB int, followed int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.Follow)
 	defer cancel()
+	follow, err := following(ctx, client, base)
+	if err != nil {
+		return 0, 0, err
+	}
 	var running sync.WaitGroup
 	var pages atomic.Int64
 	failed := make(chan error, viewers)
 	for i := range viewers {
-		running.Go(func() { failed <- view(ctx, newClient(client.Jar), base, paths[i%len(paths)], &pages) })
+		running.Go(func() { failed <- view(ctx, newClient(client.Jar), base, follow[i%len(follow)], &pages) })
 	}
 	for err == nil && ctx.Err() == nil {
 		kb := 0
@@ -220,6 +244,27 @@ func watch(ctx context.Context, t task, base string, client *http.Client) (peakK
 	cancel()
 	running.Wait()
 	return peakKB, pages.Load(), err
+}
+
+// following are the pages that fetch themselves again.
+func following(ctx context.Context, client *http.Client, base string) (out []string, err error) {
+	for _, path := range paths {
+		body, err := get(ctx, client, base+path, false)
+		if err != nil {
+			return nil, err
+		}
+		page, err := io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err != nil {
+			return nil, err
+		}
+		if bytes.Contains(page, []byte("sse-connect")) {
+			out = append(out, path)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no page follows what happens")
+	}
+	return out, nil
 }
 
 // view is one viewer, until ctx ends.
@@ -247,7 +292,7 @@ func view(ctx context.Context, client *http.Client, base, path string, pages *at
 	return errors.Join(errors.New("the stream has ended"), lines.Err())
 }
 
-// get asks as a page does that refreshes itself.
+// get asks as a browser does, or as a page that refreshes itself.
 func get(ctx context.Context, client *http.Client, address string, refresh bool) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
