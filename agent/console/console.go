@@ -70,6 +70,7 @@ type Server struct {
 	sessions *session.Store
 	pages    *pages
 	hub      hub
+	recent   recent
 	passkeys *passkey.Questions
 	cert     cachedCertificate
 	base     context.Context // ends with the daemon: what a person has begun goes on when the page is left

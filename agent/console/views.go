@@ -71,7 +71,7 @@ func (s *Server) pageRoutes(mux *http.ServeMux) {
 	}
 }
 
-func overview(a asker) (any, error) { return get(a, control.GetStatus, control.None{}) }
+func overview(a asker) (any, error) { return share(a, control.GetStatus) }
 
 // phoneList is one page of phones.
 type phoneList struct {
@@ -104,7 +104,7 @@ func urgency(p control.Phone) int {
 }
 
 func phones(a asker) (any, error) {
-	all, err := get(a, control.ListPhones, control.None{})
+	all, err := share(a, control.ListPhones)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func freeExtensions(a asker, all []control.Phone) (out []control.ExtensionStatus
 	for _, p := range all {
 		taken[p.Extension] = true
 	}
-	list, _ := get(a, control.ListExtensions, control.None{})
+	list, _ := share(a, control.ListExtensions)
 	for _, e := range list {
 		if !taken[e.Number] {
 			out = append(out, e)
@@ -211,7 +211,7 @@ func phone(a asker) (any, error) {
 	}
 	out := phonePage{Phone: p, listing: listingOf(a)}
 	if p.Source == "unknown" {
-		if all, err := get(a, control.ListPhones, control.None{}); err == nil {
+		if all, err := share(a, control.ListPhones); err == nil {
 			out.Free = freeExtensions(a, all)
 		}
 	}
@@ -264,7 +264,7 @@ func extensions(a asker) (any, error) {
 	if err == nil {
 		slices.Reverse(st.Story)
 		out.Exchange = &st
-		all, err = get(a, control.ListExtensions, control.None{})
+		all, err = share(a, control.ListExtensions)
 	}
 	if err != nil {
 		out.Away = err.Error()
@@ -297,12 +297,12 @@ type networkPage struct {
 }
 
 func network(a asker) (any, error) {
-	st, err := get(a, control.GetStatus, control.None{})
+	st, err := share(a, control.GetStatus)
 	if err != nil {
 		return nil, err
 	}
 	out := networkPage{Status: st, listing: listingOf(a)}
-	all, err := get(a, control.ListLeases, control.None{})
+	all, err := share(a, control.ListLeases)
 	if err != nil {
 		out.Away = err.Error()
 	}
@@ -391,7 +391,7 @@ func (l logsPage) PageLink(n int) string { return l.link(n, url.Values{"part": {
 
 func logs(a asker) (any, error) {
 	out := logsPage{listing: listingOf(a), Part: a.r.URL.Query().Get("part")}
-	st, err := get(a, control.GetStatus, control.None{})
+	st, err := share(a, control.GetStatus)
 	if err != nil {
 		return nil, err
 	}
