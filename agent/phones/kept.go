@@ -13,8 +13,13 @@ import (
 	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
-// keepEvery is how often what was seen is written, if there is something new.
-const keepEvery = time.Minute
+const (
+	// keepEvery is how often what was seen is written, if there is something new.
+	keepEvery = time.Minute
+	// storeEvery is how often it is stored at most that phones have registered for the first time: after a first start
+	// all of them do at once, and whoever asks for a file meanwhile waits for the disk.
+	storeEvery = time.Second
+)
 
 // kept is what is remembered of a phone over a restart.
 type kept struct {
@@ -29,11 +34,12 @@ type kept struct {
 	Registered time.Time  `json:"registered,omitzero"`
 }
 
-// KeepSeen writes what was seen of the phones into a file, now and then and when ctx ends: a later service reads it by
-// Remember. It is a memory for people, so that a file that cannot be written is said and no failure.
-func (s *Service) KeepSeen(ctx context.Context, path string) {
+// Keep stores which phones have registered, soon after they have. It writes what was seen of the phones into a file, now
+// and then and when ctx ends: a later service reads it by Remember. That is a memory for people, so that a file that cannot be written is said and no failure.
+func (s *Service) Keep(ctx context.Context, path string) {
 	for going := true; going; {
-		going = pause.For(ctx, keepEvery)
+		s.storeRegistered(ctx)
+		going = ctx.Err() == nil
 		data, err := s.encodeSeen()
 		if err == nil && data != nil {
 			err = durable.WriteFile(path, data, 0o600)
@@ -43,6 +49,30 @@ func (s *Service) KeepSeen(ctx context.Context, path string) {
 			s.news = true // tried again
 			s.mu.Unlock()
 			s.log.Warn("what was seen of the phones is not kept", "err", err)
+		}
+	}
+}
+
+// storeRegistered stores which phones have registered, for a while or until ctx ends.
+func (s *Service) storeRegistered(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keepEvery)
+	defer cancel()
+	for going := true; going; {
+		select {
+		case <-ctx.Done():
+			going = false
+		case <-s.registered.C():
+			going = pause.For(ctx, storeEvery)
+		}
+		s.mu.Lock()
+		var err error
+		if s.unsaved {
+			err = s.save(context.WithoutCancel(ctx), func(*Saved) {})
+		}
+		s.mu.Unlock()
+		if err != nil {
+			s.log.Error("cannot note that phones have registered", "err", err)
+			s.registered.Notify() // tried again
 		}
 	}
 }

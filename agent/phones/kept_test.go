@@ -2,13 +2,19 @@ package phones_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sae-agent/sae-agent/agent/phones"
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // A phone is provisioned when what it fetched is the file that it would get now.
@@ -76,7 +82,7 @@ func TestRestartKeepsWhatWasSeen(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "seen.json")
 			ended, end := context.WithCancel(t.Context())
 			end()
-			o.KeepSeen(ended, path)
+			o.Keep(ended, path)
 
 			o.open(c.change)
 			o.Remember(path)
@@ -108,5 +114,76 @@ func TestRememberIsForgiving(t *testing.T) {
 	o.Remember(filepath.Join(t.TempDir(), "none"))
 	if got := len(o.List()); got != 1 {
 		t.Errorf("%d phones out of nothing", got)
+	}
+}
+
+// countingStore counts, and fails until it is mended.
+type countingStore struct {
+	phones.FileStore
+	saves, failures atomic.Int32
+	broken          atomic.Bool
+}
+
+func (s *countingStore) Save(ctx context.Context, v phones.Saved) error {
+	if s.broken.Load() {
+		s.failures.Add(1)
+		return errors.New("no space left on device")
+	}
+	s.saves.Add(1)
+	return s.FileStore.Save(ctx, v)
+}
+
+// Phones that register at the same time, as after a first start, are stored together: a phone that asks for its file must
+// not wait for the disk a thousand times. Nothing is lost by that, also where the disk is full for a while.
+func TestRegistrationsAreStoredTogether(t *testing.T) {
+	o := newOffice(t, nil)
+	cfg := manyPhones(o.config(func(c *phones.Config) { c.Once = true }), 0)
+	store := &countingStore{FileStore: phones.FileStore{Path: o.path}}
+	open := func() *phones.Service {
+		s, err := phones.New(t.Context(), cfg, phones.Deps{Store: store, LeasedTo: func(netip.Addr) (net.HardwareAddr, bool) { return nil, false }, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	for i, p := range cfg.Phones {
+		if err := s.Registered(t.Context(), p.MAC, p.Extension); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := s.Get(p.MAC); err != nil || st.Armed {
+			t.Errorf("phone %d has its secret after it has registered: %v", i, err)
+		}
+	}
+	if n := store.saves.Load(); n > 10 {
+		t.Errorf("%d phones were stored one by one, %d times", len(cfg.Phones), n)
+	}
+	store.broken.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		s.Keep(ctx, filepath.Join(t.TempDir(), "seen.json"))
+	}()
+	tried := func(n *atomic.Int32, before int32) {
+		t.Helper()
+		labtest.Eventually(t, func() error {
+			if n.Load() == before {
+				return errors.New("they are not stored")
+			}
+			return nil
+		})
+	}
+	tried(&store.failures, 0)
+	before := store.saves.Load()
+	store.broken.Store(false)
+	tried(&store.saves, before)
+	cancel()
+	<-kept
+	s = open()
+	for i, p := range cfg.Phones {
+		if st, err := s.Get(p.MAC); err != nil || st.Armed {
+			t.Errorf("phone %d has its secret again: %v", i, err)
+		}
 	}
 }

@@ -168,7 +168,12 @@ func (s *Service) Registered(ctx context.Context, mac net.HardwareAddr, extensio
 	if _, done := s.saved.Done[key(mac)]; done {
 		return nil
 	}
-	return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
+	if time.Since(s.stored) >= storeEvery {
+		return s.save(ctx, func(n *Saved) { n.Done[key(mac)] = s.deps.Now() })
+	}
+	s.saved.Done[key(mac)], s.unsaved = s.deps.Now(), true
+	s.registered.Notify()
+	return nil
 }
 
 // NumberOf returns the number of a named phone; empty for others.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/phones/yealink"
+	"github.com/sae-agent/sae-agent/internal/signal"
 )
 
 // alertTime is for how long an alert is shown.
@@ -28,6 +29,8 @@ type Service struct {
 	metrics *metrics
 	tokens  *tokens
 
+	registered signal.Signal // some are to be stored
+
 	mu      sync.Mutex // guards the following
 	cfg     Config
 	at      time.Time                   // when cfg was last applied
@@ -39,9 +42,11 @@ type Service struct {
 		minute time.Time
 		site   yealink.Site
 	}
-	saved Saved
-	seen  *roster
-	news  bool // something that is kept has changed
+	saved   Saved
+	stored  time.Time // when it was, by this service
+	unsaved bool      // phones have registered since
+	seen    *roster
+	news    bool // something that is kept has changed
 }
 
 // New returns a service with what the store has.
@@ -64,7 +69,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		deps: deps, log: deps.Logger, metrics: newMetrics(), tokens: newTokens(deps.Now),
-		saved: saved,
+		saved: saved, registered: signal.New(),
 	}
 	s.seen = newRoster(func(mac net.HardwareAddr) bool { _, known := s.named(mac); return known })
 	s.take(cfg)
@@ -326,6 +331,6 @@ func (s *Service) save(ctx context.Context, change func(*Saved)) error {
 	if err := s.deps.Store.Save(ctx, next); err != nil {
 		return fmt.Errorf("phones: %w", err)
 	}
-	s.saved = next
+	s.saved, s.stored, s.unsaved = next, time.Now(), false
 	return nil
 }

@@ -139,7 +139,7 @@ func (p *Part) build(_ context.Context, c phones.Config) (part.Run[phones.Config
 	return part.Run[phones.Config]{
 		Run: func(ctx context.Context) error {
 			var keeping sync.WaitGroup
-			keeping.Go(func() { p.phones.KeepSeen(ctx, p.seenFile()) })
+			keeping.Go(func() { p.phones.Keep(ctx, p.seenFile()) })
 			defer keeping.Wait()
 			return p.followResyncs(ctx)
 		},
