@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -94,9 +95,22 @@ func catalogue(lang string) (words map[string]string, err error) {
 	return words, err
 }
 
-// parse makes a template of each file, with the layout around it.
+// fixedWord is a word of a template that depends on nothing but the language.
+const fixedWord = `{{t "([^"]*)"}}`
+
+// parse makes a template of each file, with the layout around it. What is fixed is put in now: each line of a table has many.
 func parse(words map[string]string, said *translate.Translator) (map[string]*template.Template, error) {
-	layout, err := template.New("layout.html").Funcs(funcs(words, said)).ParseFS(sources, "templates/layout.html")
+	fixed := regexp.MustCompile(fixedWord)
+	add := func(to *template.Template, file string) (*template.Template, error) {
+		data, err := sources.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		return to.Parse(fixed.ReplaceAllStringFunc(string(data), func(action string) string {
+			return template.HTMLEscapeString(wordOf(words, fixed.FindStringSubmatch(action)[1]))
+		}))
+	}
+	layout, err := add(template.New("layout.html").Funcs(funcs(words, said)), "templates/layout.html")
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +126,7 @@ func parse(words map[string]string, said *translate.Translator) (map[string]*tem
 		}
 		t, err := layout.Clone()
 		if err == nil {
-			t, err = t.ParseFS(sources, file)
+			_, err = add(t.New(name), file)
 		}
 		if err != nil {
 			return nil, err
@@ -152,9 +166,7 @@ func (p *pages) languageOf(r *http.Request, who visit) string {
 // funcs are what templates call: t for the pages' own words, say for what the daemon says.
 func funcs(words map[string]string, said *translate.Translator) template.FuncMap {
 	t := func(text string, args ...any) string {
-		if other := words[text]; other != "" {
-			text = other
-		}
+		text = wordOf(words, text)
 		if len(args) > 0 {
 			return fmt.Sprintf(text, args...)
 		}
@@ -176,6 +188,14 @@ func funcs(words map[string]string, said *translate.Translator) template.FuncMap
 		"form":    newForm,
 		"add":     func(a, b int) int { return a + b },
 	}
+}
+
+// wordOf is a text of ours in a language; one that the catalogue lacks stays English.
+func wordOf(words map[string]string, text string) string {
+	if other := words[text]; other != "" {
+		return other
+	}
+	return text
 }
 
 // ago says how long ago something was.

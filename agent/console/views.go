@@ -159,6 +159,9 @@ func freeExtensions(a asker, all []control.Phone) (out []control.ExtensionStatus
 
 // matches reports whether any of the texts has a part.
 func matches(part string, texts ...string) bool {
+	if part == "" {
+		return true
+	}
 	part = strings.ToLower(part)
 	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), part) })
 }
