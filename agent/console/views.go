@@ -109,7 +109,7 @@ func phones(a asker) (any, error) {
 		return nil, err
 	}
 	q := a.r.URL.Query()
-	out := phoneList{listing: listingOf(a), State: q.Get("state")}
+	out := phoneList{listing: listingOf(a), State: q.Get("state"), Phones: make([]control.Phone, 0, len(all))}
 	counts := make(map[string]int)
 	for _, p := range all {
 		counts[p.State]++
