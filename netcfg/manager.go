@@ -400,9 +400,10 @@ func (m *Manager) findOwners(is machine) {
 	}
 	m.checked = time.Now()
 	m.owners = make(map[string][]Owner)
+	clients := dhcpClients(m.opts.Root)
 	for _, l := range []Link{m.cfg.WAN, m.cfg.LAN} {
 		if l.managed() {
-			m.owners[l.Name] = ownersIn(m.opts.Root, l.Name, is.Links[l.Name].Index)
+			m.owners[l.Name] = ownersIn(m.opts.Root, l.Name, is.Links[l.Name].Index, clients)
 		}
 	}
 }

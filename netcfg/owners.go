@@ -3,7 +3,6 @@ package netcfg
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -28,11 +27,11 @@ func Owners(_ context.Context, ifname string) ([]Owner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netcfg: %s: %w", ifname, err)
 	}
-	return ownersIn("/", ifname, ifi.Index), nil
+	return ownersIn("/", ifname, ifi.Index, dhcpClients("/")), nil
 }
 
-// ownersIn is Owners of a machine whose files are below root.
-func ownersIn(root, ifname string, index int) []Owner {
+// ownersIn is Owners of a machine whose files are below root, and on which these clients run.
+func ownersIn(root, ifname string, index int, clients []clientProcess) []Owner {
 	var out []Owner
 	if file := ifupdownStanza(root, "etc/network/interfaces", ifname, 0); file != "" {
 		out = append(out, Owner{Manager: "ifupdown", Evidence: "/" + file,
@@ -46,9 +45,10 @@ func ownersIn(root, ifname string, index int) []Owner {
 		out = append(out, Owner{Manager: "systemd-networkd", Evidence: "/" + link,
 			Advice: fmt.Sprintf("add Unmanaged=yes for %s in /etc/systemd/network, or set its method to external", ifname)})
 	}
-	if name, pid := dhcpClient(root, ifname); name != "" {
-		out = append(out, Owner{Manager: name, Evidence: fmt.Sprintf("process %d", pid), PID: pid,
-			Advice: fmt.Sprintf("stop it (kill %d) and what starts it, or set the method of %s to external", pid, ifname)})
+	if i := slices.IndexFunc(clients, func(c clientProcess) bool { return slices.Contains(c.args, ifname) }); i >= 0 {
+		c := clients[i]
+		out = append(out, Owner{Manager: c.name, Evidence: fmt.Sprintf("process %d", c.pid), PID: c.pid,
+			Advice: fmt.Sprintf("stop it (kill %d) and what starts it, or set the method of %s to external", c.pid, ifname)})
 	}
 	return out
 }
@@ -86,29 +86,39 @@ func contains(root, file, text string) bool {
 	return err == nil && bytes.Contains(data, []byte(text))
 }
 
-// dhcpClient returns a DHCP client that runs for the card, and its process.
-func dhcpClient(root, ifname string) (name string, pid int) {
-	processes, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*/cmdline"))
+// clientProcess is a DHCP client that runs.
+type clientProcess struct {
+	name string
+	pid  int
+	args []string
+}
+
+// dhcpClients returns those of this network namespace: a card of the same name in a container is another card.
+func dhcpClients(root string) (out []clientProcess) {
+	processes, err := os.ReadDir(filepath.Join(root, "proc"))
 	if err != nil {
-		return "", 0
+		return nil
 	}
 	ours, _ := os.Readlink(filepath.Join(root, "proc/self/ns/net"))
 	for _, p := range processes {
-		data, err := os.ReadFile(p)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
 			continue
+		}
+		dir := filepath.Join(root, "proc", p.Name())
+		data, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil {
+			continue // it has ended
 		}
 		args := strings.Split(string(data), "\x00")
 		program := filepath.Base(args[0])
-		if !slices.Contains([]string{"dhclient", "udhcpc", "dhcpcd"}, program) || !slices.Contains(args[1:], ifname) {
+		if !slices.Contains([]string{"dhclient", "udhcpc", "dhcpcd"}, program) {
 			continue
 		}
-		// A card of the same name in a container is another card.
-		if theirs, err := os.Readlink(filepath.Join(filepath.Dir(p), "ns/net")); err == nil && theirs != ours {
+		if theirs, err := os.Readlink(filepath.Join(dir, "ns/net")); err == nil && theirs != ours {
 			continue
 		}
-		pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(p)))
-		return program, pid
+		out = append(out, clientProcess{program, pid, args[1:]})
 	}
-	return "", 0
+	return out
 }

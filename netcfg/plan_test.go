@@ -203,7 +203,7 @@ func TestOwners(t *testing.T) {
 				}
 			}
 			var got []string
-			for _, o := range ownersIn(root, "ens34", 3) {
+			for _, o := range ownersIn(root, "ens34", 3, dhcpClients(root)) {
 				got = append(got, o.Manager+" "+o.Evidence)
 				if o.Advice == "" {
 					t.Error("no advice")
