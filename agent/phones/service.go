@@ -40,7 +40,7 @@ type Service struct {
 	made    map[string]madeFile         // all files, by key, once cfg was applied over another one
 	current struct {                    // of cfg, for the files that are asked for now
 		minute time.Time
-		site   yealink.Site
+		site   yealink.SiteFiles
 	}
 	saved   Saved
 	stored  time.Time // when it was, by this service
@@ -201,7 +201,7 @@ func (s *Service) unknown(r Request, p *seen) ([]byte, error) {
 	}
 	s.metrics.count(yealink.PhoneFile, "pending")
 	s.bootReaches(p, stageFile, p.last)
-	return s.fetched(p, yealink.Pending(s.site(s.deps.Now()))), nil
+	return s.fetched(p, s.site(s.deps.Now()).Pending()), nil
 }
 
 // fetched notes what a phone fetches. The caller holds s.mu.
@@ -223,7 +223,7 @@ func (s *Service) named(mac net.HardwareAddr) (Phone, bool) {
 }
 
 // site is the site as phones have it in the minute of a time. The caller holds s.mu.
-func (s *Service) site(at time.Time) yealink.Site {
+func (s *Service) site(at time.Time) yealink.SiteFiles {
 	if minute := at.Truncate(time.Minute); !minute.Equal(s.current.minute) {
 		s.current.minute, s.current.site = minute, s.cfg.Site.At(minute)
 	}
@@ -236,7 +236,7 @@ func (s *Service) render(p Phone, at time.Time) []byte { return s.renderAs(p, at
 // renderAs is render for a phone that may have its secret, or not.
 func (s *Service) renderAs(p Phone, at time.Time, armed bool) []byte {
 	model, _ := yealink.LookupModel(p.Model)
-	return yealink.Render(s.site(at), yealink.Phone{
+	return s.site(at).Render(yealink.Phone{
 		MAC: p.MAC, Model: model, Line: s.extension(p.Extension), Others: s.cfg.Extensions, Keys: p.Keys,
 		Extra: []map[string]string{s.cfg.ModelExtra[p.Model], p.Extra}, WithoutSecrets: !armed,
 	})

@@ -50,11 +50,11 @@ func Rendered() map[string]bool {
 	model := slices.MaxFunc(Models(), func(a, b Model) int { return a.LineKeys - b.LineKeys })
 	addr := netip.AddrFrom4([4]byte{192, 0, 2, 1})
 	keys := make(map[string]bool)
-	loc := time.FixedZone("", 0)
-	file := Render(Site{
-		Server: addr, Codecs: []string{"pcma", "pcmu", "g722", "g729", "opus"}, Voicemail: "1", Language: "en", Zone: loc, NTP: []netip.Addr{addr, addr},
+	site := Site{
+		Server: addr, Codecs: []string{"pcma", "pcmu", "g722", "g729", "opus"}, Voicemail: "1", Language: "en", Zone: time.FixedZone("", 0), NTP: []netip.Addr{addr, addr},
 		ProvisioningURL: "x", PhonebookURL: "x", PhonebookName: "x", AdminPassword: "x", VoiceVLAN: 1, ResyncBegin: "x", ResyncEnd: "x",
-	}, Phone{Model: model, Line: Account{Number: "1", Secret: "x", Voicemail: true}})
+	}
+	file := site.At(time.Time{}).Render(Phone{Model: model, Line: Account{Number: "1", Secret: "x", Voicemail: true}})
 	for line := range strings.Lines(string(file)) {
 		if key, _, ok := strings.Cut(line, " = "); ok {
 			keys[key] = true

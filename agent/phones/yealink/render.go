@@ -29,20 +29,22 @@ type Site struct {
 	// Resync is when a phone asks for its file again each night, HH:MM; both empty: never.
 	ResyncBegin, ResyncEnd string
 	BLF                    bool // fill free keys with the other extensions
+}
 
-	// Of all phones the same, and worked out once by At.
+// SiteFiles makes the files of a site's phones. What is the same in all of them is worked out once, by Site.At.
+type SiteFiles struct {
+	Site
 	clock zone
 	menus string
 }
 
-// At returns the site as its phones have it at a time, to make files of: the dates on which the clock changes are those of
-// the next months.
-func (s Site) At(now time.Time) Site {
-	s.menus = menuLanguage(s.Language)
+// At is the site as its phones have it at a time: the dates on which the clock changes are those of the next months.
+func (s Site) At(now time.Time) SiteFiles {
+	f := SiteFiles{Site: s, menus: menuLanguage(s.Language)}
 	if s.Zone != nil {
-		s.clock = zoneOf(s.Zone, now)
+		f.clock = zoneOf(s.Zone, now)
 	}
-	return s
+	return f
 }
 
 // Account is a line of a phone: a number with its secret at the exchange.
@@ -95,8 +97,8 @@ const header = "#!version:1.0.0.1\n"
 func Empty() []byte { return []byte(header) }
 
 // Pending is the file of a phone that nobody has approved: it has no account and
-// makes the phone ask again every minute. The site is one of At.
-func Pending(s Site) []byte {
+// makes the phone ask again every minute.
+func (s SiteFiles) Pending() []byte {
 	f := newFile()
 	s.provisioning(f)
 	f.set("static.auto_provision.repeat.enable", "1")
@@ -105,8 +107,8 @@ func Pending(s Site) []byte {
 	return f.bytes()
 }
 
-// Render writes a phone's file. The site is one of At.
-func Render(s Site, p Phone) []byte {
+// Render writes a phone's file.
+func (s SiteFiles) Render(p Phone) []byte {
 	f := newFile()
 	s.account(f, p)
 	s.keys(f, p)
@@ -236,7 +238,7 @@ func (s Site) resync(f *file) {
 	f.set("static.auto_provision.weekly.end_time", s.ResyncEnd)
 }
 
-func (s Site) locale(f *file) {
+func (s SiteFiles) locale(f *file) {
 	f.set("lang.gui", s.menus)
 	f.set("lang.wui", s.menus)
 	for i, ntp := range s.NTP[:min(len(s.NTP), 2)] {

@@ -16,7 +16,7 @@ import (
 	"github.com/sae-agent/sae-agent/internal/golden"
 )
 
-func testSite(t testing.TB) Site {
+func testSite(t testing.TB) SiteFiles {
 	return Site{
 		Server: netip.MustParseAddr("192.168.1.1"), Port: 5060, Transport: "udp", Codecs: []string{"pcma", "pcmu", "g722"},
 		Voicemail: "*97", Language: "fr", Zone: location(t, "Europe/Paris"), NTP: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
@@ -44,11 +44,11 @@ func TestRender(t *testing.T) {
 	once := testPhone(t, "T46S")
 	once.WithoutSecrets = true
 	for name, got := range map[string][]byte{
-		"T42U.cfg":    Render(testSite(t), testPhone(t, "T42U")),
-		"T46S.cfg":    Render(testSite(t), once),
-		"T48U.cfg":    Render(testSite(t), testPhone(t, "T48U")),
-		"T54W.cfg":    Render(vlan, special),
-		"pending.cfg": Pending(testSite(t)),
+		"T42U.cfg":    testSite(t).Render(testPhone(t, "T42U")),
+		"T46S.cfg":    testSite(t).Render(once),
+		"T48U.cfg":    testSite(t).Render(testPhone(t, "T48U")),
+		"T54W.cfg":    vlan.Render(special),
+		"pending.cfg": testSite(t).Pending(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			golden.Equal(t, "testdata/"+name, got)
@@ -97,9 +97,9 @@ func unknownKeys(file []byte, known map[string]bool) (unknown []string) {
 func TestRenderIsDeterministic(t *testing.T) {
 	p := testPhone(t, "T42U")
 	p.Extra = []map[string]string{{"a.b": "1", "c.d": "2", "e.f": "3", "g.h": "4"}}
-	first := Render(testSite(t), p)
+	first := testSite(t).Render(p)
 	for range 20 {
-		if !bytes.Equal(first, Render(testSite(t), p)) {
+		if !bytes.Equal(first, testSite(t).Render(p)) {
 			t.Fatal("the same phone got another file")
 		}
 	}
@@ -110,7 +110,7 @@ func TestEachKeyStandsOnce(t *testing.T) {
 	site.VoiceVLAN = 20
 	p.Extra = []map[string]string{{"lang.gui": "English", "a.b": "1"}, {"a.b": "2", "linekey.1.type=": "0"}}
 	seen := make(map[string]bool)
-	for line := range strings.Lines(string(Render(site, p))) {
+	for line := range strings.Lines(string(site.Render(p))) {
 		key, _, _ := strings.Cut(line, " = ")
 		if seen[key] {
 			t.Errorf("%s stands twice", key)
@@ -122,7 +122,7 @@ func TestEachKeyStandsOnce(t *testing.T) {
 // A file is written anew for each phone that asks, a thousand of them after a power cut.
 func TestWorkOfAPhoneFile(t *testing.T) {
 	site, p := testSite(t), testPhone(t, "T42U")
-	allocs := testing.AllocsPerRun(20, func() { Render(site, p) })
+	allocs := testing.AllocsPerRun(20, func() { site.Render(p) })
 	t.Logf("%.0f allocations", allocs)
 	if allocs > 200 { // 94, and more with the race detector
 		t.Errorf("%.0f allocations for a file", allocs)
@@ -132,7 +132,7 @@ func TestWorkOfAPhoneFile(t *testing.T) {
 		for i := range p.Others {
 			p.Others[i] = Account{Number: fmt.Sprint(10000 + i), Name: fmt.Sprint("Phone ", i)}
 		}
-		return testing.AllocsPerRun(20, func() { Render(site, p) })
+		return testing.AllocsPerRun(20, func() { site.Render(p) })
 	}
 	if few, many := amongst(100), amongst(5000); many > few+2 {
 		t.Errorf("%.0f allocations for the file of a phone amongst 5,000, %.0f amongst 100", many, few)
@@ -143,13 +143,13 @@ func TestWithoutSecrets(t *testing.T) {
 	p := testPhone(t, "T42U")
 	p.WithoutSecrets = true
 	p.Extra = []map[string]string{{"static.auto_provision.server.password": "hidden"}}
-	file := string(Render(testSite(t), p))
+	file := string(testSite(t).Render(p))
 	for _, secret := range []string{"secret-of-alice", "an-admin-password", "hidden"} {
 		if strings.Contains(file, secret) {
 			t.Errorf("the file has %q", secret)
 		}
 	}
-	if strings.Contains(string(Pending(testSite(t))), "account") {
+	if strings.Contains(string(testSite(t).Pending()), "account") {
 		t.Error("a pending phone has an account")
 	}
 }
@@ -223,10 +223,10 @@ func FuzzRender(f *testing.F) {
 		p := testPhone(t, "T42U")
 		p.Line.Name, p.Line.Secret = name, secret
 		p.Keys = []Key{{Type: KeyLine, Label: label}, {Type: KeyBLF, Value: label, Label: name}}
-		plain := Render(testSite(t), p)
+		plain := testSite(t).Render(p)
 		checkLines(t, plain, nil)
 		p.Extra = []map[string]string{{key: value}}
-		checkLines(t, Render(testSite(t), p), map[string]bool{strings.ReplaceAll(Clean(key), "=", ""): true})
+		checkLines(t, testSite(t).Render(p), map[string]bool{strings.ReplaceAll(Clean(key), "=", ""): true})
 	})
 }
 
