@@ -553,6 +553,9 @@ func (w *tab) leave(address string) {
 	w.t.Helper()
 	w.do(chromedp.ActionFunc(func(ctx context.Context) error {
 		_, _, failure, _, err := page.Navigate(address).Do(ctx)
+		for failure == "net::ERR_NETWORK_CHANGED" && err == nil { // an address of the desk's has just come up: people reload
+			_, _, failure, _, err = page.Navigate(address).Do(ctx)
+		}
 		if failure != "" {
 			return errorOf(address + ": " + failure)
 		}
