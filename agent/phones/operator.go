@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path"
 	"slices"
@@ -215,10 +216,9 @@ func (s *Service) List() []Status {
 		macs[k] = p.mac
 	}
 	out := make([]Status, 0, len(macs))
-	for _, mac := range macs {
-		out = append(out, s.status(mac))
+	for _, k := range slices.Sorted(maps.Keys(macs)) { // keys are in the MACs' order, and small
+		out = append(out, s.status(macs[k]))
 	}
-	slices.SortFunc(out, func(a, b Status) int { return bytes.Compare(a.MAC, b.MAC) })
 	return out
 }
 

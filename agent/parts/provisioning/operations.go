@@ -44,8 +44,9 @@ func (p *Part) Operations() []control.Handler {
 }
 
 func (p *Part) list(context.Context, control.None) ([]control.Phone, error) {
-	out := []control.Phone{}
-	for _, v := range p.List() {
+	list := p.List()
+	out := make([]control.Phone, 0, len(list))
+	for _, v := range list {
 		out = append(out, controlPhone(v))
 	}
 	return out, nil
