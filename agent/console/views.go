@@ -123,7 +123,9 @@ func phones(a asker) (any, error) {
 	slices.SortFunc(out.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
 	slices.SortStableFunc(out.Phones, func(x, y control.Phone) int { return urgency(x) - urgency(y) })
 	out.Phones = cut(&out.listing, len(all), out.Phones)
-	out.Free = freeExtensions(a, all)
+	if slices.ContainsFunc(out.Phones, func(p control.Phone) bool { return p.Source == "unknown" }) { // which may be given one
+		out.Free = freeExtensions(a, all)
+	}
 	return out, nil
 }
 

@@ -294,8 +294,9 @@ func (p *Part) list(context.Context, control.None) ([]control.Lease, error) {
 	if s == nil {
 		return nil, &control.Error{Code: http.StatusServiceUnavailable, Message: "the DHCP server is not running: see sae-agent status"}
 	}
-	out := []control.Lease{}
-	for _, l := range s.Leases() {
+	leases := s.Leases()
+	out := make([]control.Lease, 0, len(leases))
+	for _, l := range leases {
 		out = append(out, control.Lease{
 			Address: l.Addr.String(), MAC: l.MAC.String(), Hostname: l.Hostname, Class: l.VendorClass, State: l.State.String(),
 			Start: l.Start.Round(time.Second), Expires: l.Expires.Round(time.Second),

@@ -50,8 +50,9 @@ func (p *Part) Report(st *control.Status) []problem.Problem {
 func (p *Part) list(context.Context, control.None) ([]control.ExtensionStatus, error) {
 	st, watched := p.State()
 	phonesOf := p.deps.PhonesOf()
-	out := []control.ExtensionStatus{}
-	for _, e := range p.host.Running().Config.Extensions {
+	extensions := p.host.Running().Config.Extensions
+	out := make([]control.ExtensionStatus, 0, len(extensions))
+	for _, e := range extensions {
 		line, there := st.Lines[e.Number]
 		x := control.ExtensionStatus{Number: e.Number, Name: e.Name, Phones: []string{}, InExchange: there, InCall: line.InCall, Registrations: []control.Registration{}}
 		for _, phone := range phonesOf(e.Number) {
