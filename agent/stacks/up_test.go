@@ -12,6 +12,7 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/stacks/kind"
 	"github.com/sae-agent/sae-agent/packaging/dev/docker/dockertest"
+	"github.com/sae-agent/sae-agent/packaging/dev/lab/labtest"
 )
 
 // Both stacks on a real daemon: up, ready to use, brought back, down.
@@ -232,14 +233,17 @@ func (s *labSite) checkSecrets(t *testing.T) {
 func (s *labSite) checkHandEdits(t *testing.T) {
 	compose := filepath.Join(s.dir, "nextcloud/compose.yaml")
 	edited := strings.Replace(s.file("nextcloud/compose.yaml"), "192.168.1.1:7443:", "0.0.0.0:7443:", 1)
-	if err := os.WriteFile(compose, []byte(edited), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.Docker("compose", "--project-directory", filepath.Dir(compose), "--file", compose, "up", "--detach", "caddy")
-	ports := func() string { return s.Docker("port", container("nextcloud", "caddy")) }
+	labtest.Eventually(t, func() error { // the daemon may be at the containers at the same moment
+		if err := os.WriteFile(compose, []byte(edited), 0o600); err != nil {
+			return err
+		}
+		_, err := s.TryDocker("compose", "--project-directory", filepath.Dir(compose), "--file", compose, "up", "--detach", "caddy")
+		return err
+	})
 	s.stack("nextcloud").wake()
 	s.until("put back", func() bool {
-		return strings.Contains(ports(), "192.168.1.1:7443") && s.status("nextcloud").State == Healthy
+		ports, err := s.TryDocker("port", container("nextcloud", "caddy"))
+		return err == nil && strings.Contains(ports, "192.168.1.1:7443") && s.status("nextcloud").State == Healthy
 	})
 	if got := s.file("nextcloud/compose.yaml"); strings.Contains(got, "0.0.0.0") {
 		t.Errorf("compose.yaml is still the edited one")
@@ -249,7 +253,10 @@ func (s *labSite) checkHandEdits(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Replace(s.file("nextcloud/proxy/Caddyfile"), "nextcloud:80", "elsewhere:80", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.Docker("restart", container("nextcloud", "caddy"))
+	labtest.Eventually(t, func() error {
+		_, err := s.TryDocker("restart", container("nextcloud", "caddy"))
+		return err
+	})
 	s.stack("nextcloud").wake()
 	s.until("put back", func() bool {
 		out, err := s.get(s.lan, "https://192.168.1.1:7443/login")

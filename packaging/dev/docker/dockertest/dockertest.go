@@ -126,7 +126,20 @@ func (e *Engine) Kill() {
 // Docker runs a docker command; the test fails if that does.
 func (e *Engine) Docker(args ...string) string {
 	e.t.Helper()
-	return e.Host.Run("env", append([]string{e.Env[0], Docker, "--host", "unix://" + e.Socket}, args...)...)
+	return e.Host.Run("env", e.argv(args)...)
+}
+
+// TryDocker runs 'docker ARGS', which may fail.
+func (e *Engine) TryDocker(args ...string) (string, error) {
+	out, err := e.Host.Command("env", e.argv(args)...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+func (e *Engine) argv(args []string) []string {
+	return append([]string{e.Env[0], Docker, "--host", "unix://" + e.Socket}, args...)
 }
 
 // Registry starts a registry, whose content is below the test's folder.
