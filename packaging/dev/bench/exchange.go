@@ -15,8 +15,11 @@ import (
 	"github.com/sae-agent/sae-agent/packaging/dev/lab/asterisk"
 )
 
-// manyExtensions is how many an operator adds at once.
-const manyExtensions = 500
+// added are how many extensions an operator adds at once.
+var added = []struct {
+	extensions int
+	time       measure
+}{{500, applyTime}, {5000, applyLargeTime}}
 
 // exchange measures how long 'sae-agent apply' takes from the operator's Enter until a real Asterisk has all
 // extensions. There is no peer: by hand it takes a day.
@@ -26,16 +29,18 @@ func (b *runner) exchange(ctx context.Context) error {
 		return nil
 	}
 	for range b.rounds {
-		took, err := b.applyExtensions(ctx)
-		if err != nil {
-			return err
+		for _, a := range added {
+			took, err := b.applyExtensions(ctx, a.extensions)
+			if err != nil {
+				return err
+			}
+			b.add(b.contenders[i], a.time, took.Seconds())
 		}
-		b.add(b.contenders[i], applyTime, took.Seconds())
 	}
 	return nil
 }
 
-func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err error) {
+func (b *runner) applyExtensions(ctx context.Context, extensions int) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, contenderTimeout)
 	defer cancel()
 	s, err := newSite(ctx, b.self, b.build, b.dir, stormPhones)
@@ -68,7 +73,7 @@ func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err e
 	if err := s.operator(ctx, daemon, "apply"); err != nil {
 		return 0, fmt.Errorf("the exchange does not follow: %w", err)
 	}
-	if _, err := s.write("config.yaml", exchangeConfig(manyExtensions)); err != nil {
+	if _, err := s.write("config.yaml", exchangeConfig(extensions)); err != nil {
 		return 0, err
 	}
 	began := time.Now()
@@ -77,8 +82,8 @@ func (b *runner) applyExtensions(ctx context.Context) (took time.Duration, err e
 	}
 	took = time.Since(began)
 	out, err := server.CLI(ctx, "pjsip show endpoints")
-	if n := strings.Count(out, "Endpoint:  ") - 1; err == nil && n != manyExtensions { // the head is a line, too
-		err = fmt.Errorf("there are %d extensions in the exchange, not %d", n, manyExtensions)
+	if n := strings.Count(out, "Endpoint:  ") - 1; err == nil && n != extensions { // the head is a line, too
+		err = fmt.Errorf("there are %d extensions in the exchange, not %d", n, extensions)
 	}
 	return took, err
 }

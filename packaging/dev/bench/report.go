@@ -27,25 +27,26 @@ const (
 )
 
 var (
-	stormTime     = measure{key: "storm", label: "1,000 phones at once, last one done", unit: "s", target: "under 0.3 s"}
-	stormRepeats  = measure{key: "repeats", label: "… DHCP messages sent again", target: "none"}
-	stormFailed   = measure{key: "failed", label: "… phones without their file", target: "none"}
-	exchangesFew  = measure{key: "few", label: "DHCP exchanges, 1,000 leases", unit: "/s", higher: true, target: "33,000"}
-	exchangesSome = measure{key: "some", label: "DHCP exchanges, 10,000 leases", unit: "/s", higher: true, target: "no slower than with 1,000"}
-	exchangesMany = measure{key: "many", label: "DHCP exchanges, 50,000 leases", unit: "/s", higher: true, target: "no slower than with 1,000"}
-	exchangesNew  = measure{key: "new", label: "DHCP exchanges, clients never seen", unit: "/s", higher: true, target: "20,000"}
-	perfdhcpRate  = measure{key: "perfdhcp", label: "… perfdhcp, 1,000 leases, ≤ 2.5 % lost", unit: "/s", higher: true}
-	filesRate     = measure{key: "files", label: "TFTP files of 2 kB, 64 clients, new ports", unit: "/s", higher: true, target: "20,000, and dnsmasq's rate"}
-	filesAgain    = measure{key: "files again", label: "TFTP files of 2 kB, 64 clients, one port each", unit: "/s", higher: true, target: "20,000, and dnsmasq's rate"}
-	firmwareOne   = measure{key: "firmware", label: "TFTP firmware of 47 MB to one phone", unit: "MB/s", higher: true, target: "tftpd-hpa's rate"}
-	firmwareMany  = measure{key: "firmwares", label: "TFTP firmware of 47 MB to 16 phones", unit: "MB/s", higher: true, target: "tftpd-hpa's rate"}
-	memory        = measure{key: "memory", label: "resident memory, 1,000 leases, at start", unit: "MB", target: "under 30 MB"}
-	memoryLoaded  = measure{key: "memory loaded", label: "… after its loads, 11,000 leases", unit: "MB", target: "under 40 MB"}
-	memorySome    = measure{key: "memory some", label: "… 10,000 leases, after their exchanges", unit: "MB", target: "under 40 MB"}
-	memoryMany    = measure{key: "memory many", label: "… 50,000 leases, after their exchanges", unit: "MB"}
-	applyTime     = measure{key: "apply", label: "apply of 500 extensions, real Asterisk", unit: "s", target: "under 0.5 s"}
-	startTime     = measure{key: "start", label: "start to first offer", unit: "ms", target: "under 30 ms"}
-	firstOffer    = measure{key: "first offer", label: "a newcomer's first offer, just after the start", unit: "ms", target: "under 5 ms"}
+	stormTime      = measure{key: "storm", label: "1,000 phones at once, last one done", unit: "s", target: "under 0.3 s"}
+	stormRepeats   = measure{key: "repeats", label: "… DHCP messages sent again", target: "none"}
+	stormFailed    = measure{key: "failed", label: "… phones without their file", target: "none"}
+	exchangesFew   = measure{key: "few", label: "DHCP exchanges, 1,000 leases", unit: "/s", higher: true, target: "33,000"}
+	exchangesSome  = measure{key: "some", label: "DHCP exchanges, 10,000 leases", unit: "/s", higher: true, target: "no slower than with 1,000"}
+	exchangesMany  = measure{key: "many", label: "DHCP exchanges, 50,000 leases", unit: "/s", higher: true, target: "no slower than with 1,000"}
+	exchangesNew   = measure{key: "new", label: "DHCP exchanges, clients never seen", unit: "/s", higher: true, target: "20,000"}
+	perfdhcpRate   = measure{key: "perfdhcp", label: "… perfdhcp, 1,000 leases, ≤ 2.5 % lost", unit: "/s", higher: true}
+	filesRate      = measure{key: "files", label: "TFTP files of 2 kB, 64 clients, new ports", unit: "/s", higher: true, target: "20,000, and dnsmasq's rate"}
+	filesAgain     = measure{key: "files again", label: "TFTP files of 2 kB, 64 clients, one port each", unit: "/s", higher: true, target: "20,000, and dnsmasq's rate"}
+	firmwareOne    = measure{key: "firmware", label: "TFTP firmware of 47 MB to one phone", unit: "MB/s", higher: true, target: "tftpd-hpa's rate"}
+	firmwareMany   = measure{key: "firmwares", label: "TFTP firmware of 47 MB to 16 phones", unit: "MB/s", higher: true, target: "tftpd-hpa's rate"}
+	memory         = measure{key: "memory", label: "resident memory, 1,000 leases, at start", unit: "MB", target: "under 30 MB"}
+	memoryLoaded   = measure{key: "memory loaded", label: "… after its loads, 11,000 leases", unit: "MB", target: "under 40 MB"}
+	memorySome     = measure{key: "memory some", label: "… 10,000 leases, after their exchanges", unit: "MB", target: "under 40 MB"}
+	memoryMany     = measure{key: "memory many", label: "… 50,000 leases, after their exchanges", unit: "MB"}
+	applyTime      = measure{key: "apply", label: "apply of 500 extensions, real Asterisk", unit: "s", target: "under 0.5 s"}
+	applyLargeTime = measure{key: "apply large", label: "apply of 5,000 extensions, real Asterisk", unit: "s", target: "under 5 s"}
+	startTime      = measure{key: "start", label: "start to first offer", unit: "ms", target: "under 30 ms"}
+	firstOffer     = measure{key: "first offer", label: "a newcomer's first offer, just after the start", unit: "ms", target: "under 5 ms"}
 )
 
 // noise is the difference between two runs that means nothing.
@@ -88,6 +89,7 @@ func lines() []measure {
 		below(startTime, 30),
 		below(firstOffer, 5),
 		below(applyTime, 0.5),
+		below(applyLargeTime, 5),
 	}
 }
 
