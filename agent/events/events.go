@@ -151,7 +151,6 @@ func (l *Log) next(from uint64, f Filter) (out []Event, end uint64, more <-chan 
 		}
 	}
 	slices.Reverse(out)
-	slices.SortStableFunc(out, func(a, b Event) int { return a.Time.Compare(b.Time) }) // not always told in order
 	return out, l.dropped + uint64(len(l.list)), l.more
 }
 
@@ -162,6 +161,7 @@ func (l *Log) Read(ctx context.Context, f Filter, follow bool, emit func(Event) 
 	for {
 		list, end, more := l.next(at, f)
 		at, f.Last = end, 0
+		slices.SortStableFunc(list, func(a, b Event) int { return a.Time.Compare(b.Time) }) // not always told in order
 		for _, e := range list {
 			if err := emit(e); err != nil {
 				return err

@@ -35,7 +35,8 @@ type kept struct {
 }
 
 // Keep stores which phones have registered, soon after they have. It writes what was seen of the phones into a file, now
-// and then and when ctx ends: a later service reads it by Remember. That is a memory for people, so that a file that cannot be written is said and no failure.
+// and then and when ctx ends: a later service reads it by Remember. That is a memory for people, so that a file that
+// cannot be written is said and no failure.
 func (s *Service) Keep(ctx context.Context, path string) {
 	for going := true; going; {
 		s.storeRegistered(ctx)

@@ -3,7 +3,6 @@ package takeover
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,10 +29,7 @@ func TestWatchtowersName(t *testing.T) {
 
 // dockerOf is the Docker of an engine.
 func dockerOf(e *dockertest.Engine) Docker {
-	return func(ctx context.Context, words ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, dockertest.Docker, append([]string{"--host", "unix://" + e.Socket}, words...)...).CombinedOutput()
-		return string(out), err
-	}
+	return func(_ context.Context, words ...string) (string, error) { return e.TryDocker(words...) }
 }
 
 // With Docker itself: a Watchtower that runs is stopped, stays so when Docker starts anew, and is given back with its

@@ -74,18 +74,16 @@ func (p *Part) log(log *slog.Logger, e dhcpd.Event) {
 	if as.what == "" {
 		as.what = "dhcp " + string(e.Type)
 	}
-	attrs := [8]slog.Attr{slog.Time(events.KeyAt, e.At), slog.String("mac", e.MAC.String()), slog.String("address", e.Addr.String())}
-	n := 3
+	attrs := append(make([]slog.Attr, 0, 8), slog.Time(events.KeyAt, e.At), slog.String("mac", e.MAC.String()), slog.String("address", e.Addr.String()))
 	for _, a := range [...]slog.Attr{
 		slog.String("extension", p.deps.NumberOf(e.MAC)), slog.String("hostname", e.Hostname), slog.String("class", e.VendorClass),
 		slog.String("circuit", e.Circuit), slog.String("detail", e.Detail),
 	} {
 		if a.Value.String() != "" {
-			attrs[n] = a
-			n++
+			attrs = append(attrs, a)
 		}
 	}
-	log.LogAttrs(context.Background(), as.level, as.what, attrs[:n]...)
+	log.LogAttrs(context.Background(), as.level, as.what, attrs...)
 }
 
 // pass says which stations were seen.

@@ -159,7 +159,7 @@ func (u started) rest(ctx context.Context) {
 		each = 250 * time.Millisecond
 		idle = 10 * time.Millisecond
 	)
-	for before := u.processorTime(); ctx.Err() == nil && pause.For(ctx, each); {
+	for before := u.processorTime(); pause.For(ctx, each); {
 		now := u.processorTime()
 		if now-before <= idle {
 			return
