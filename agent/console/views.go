@@ -14,7 +14,7 @@ import (
 
 const (
 	// perPage is how many lines of a list a page has: a browser draws more of them only after a moment.
-	perPage = 50
+	perPage = 25
 	// maxEvents is how many events there are to leaf through.
 	maxEvents = 300
 )

@@ -103,9 +103,11 @@
   }
 
   var area = document.querySelector("textarea.code"), timer = document.querySelector("[role=timer]");
-  if (area) {
+  function start() {
     help(area, document.getElementById("help"));
     numbers(area, document.querySelector(".gutter"));
   }
+  // Numbers need the text laid out, which takes long: the page is painted first.
+  if (area) requestAnimationFrame(function () { setTimeout(start, 0); });
   if (timer) countdown(timer, area);
 })();
