@@ -196,14 +196,14 @@ func (w *wiring) banner() defence.Firewall {
 // phonesOf looks up the desk phones of extensions, in one state of things.
 func (w *wiring) phonesOf() func(number string) []exchange.Phone {
 	byNumber := make(map[string][]exchange.Phone)
-	for _, v := range w.provisioning.List() {
+	for v := range w.provisioning.All() {
 		byNumber[v.Extension] = append(byNumber[v.Extension], exchange.Phone{MAC: v.MAC.String(), Trouble: v.Trouble})
 	}
 	return func(number string) []exchange.Phone { return byNumber[number] }
 }
 
 func (w *wiring) phonesToVerify() (out []verify.Phone) {
-	for _, v := range w.provisioning.List() {
+	for v := range w.provisioning.All() {
 		out = append(out, verify.Phone{
 			MAC: v.MAC.String(), Extension: v.Extension, Addr: v.Addr, Registered: v.State == provisioning.StateRegistered, Trouble: v.Trouble,
 		})

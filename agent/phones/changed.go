@@ -38,7 +38,7 @@ func (s *Service) files() map[string]madeFile {
 
 // file is a phone's, as of the last Apply. The caller holds s.mu.
 func (s *Service) file(p Phone) madeFile {
-	f := madeFile{model: p.Model, extension: p.Extension, armed: s.armed(p.MAC)}
+	f := madeFile{model: p.Model, extension: p.Extension, armed: s.armed(key(p.MAC))}
 	if was, ok := s.made[key(p.MAC)]; ok && was.model == f.model && was.extension == f.extension && was.armed == f.armed {
 		return was
 	}

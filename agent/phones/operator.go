@@ -203,23 +203,31 @@ func (s *Service) Approved() []net.HardwareAddr {
 func (s *Service) List() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	macs := make(map[string]net.HardwareAddr)
-	for k, p := range s.phones {
-		macs[k] = p.MAC
-	}
-	for k := range s.saved.Approved {
-		if mac, err := parseKey(k); err == nil {
-			macs[k] = mac
+	keys := make([]string, 0, len(s.phones)+len(s.saved.Approved)+len(s.seen.byKey))
+	keys = slices.AppendSeq(keys, maps.Keys(s.phones))
+	keys = slices.AppendSeq(keys, maps.Keys(s.saved.Approved))
+	keys = slices.AppendSeq(keys, maps.Keys(s.seen.byKey))
+	slices.Sort(keys) // they are in the MACs' order
+	keys = slices.Compact(keys)
+	out := make([]Status, 0, len(keys))
+	for _, k := range keys {
+		if mac, ok := s.macOf(k); ok {
+			out = append(out, s.status(k, mac))
 		}
 	}
-	for k, p := range s.seen.byKey {
-		macs[k] = p.mac
-	}
-	out := make([]Status, 0, len(macs))
-	for _, k := range slices.Sorted(maps.Keys(macs)) { // keys are in the MACs' order, and small
-		out = append(out, s.status(macs[k]))
-	}
 	return out
+}
+
+// macOf is the MAC of a phone's key. The caller holds s.mu.
+func (s *Service) macOf(k string) (net.HardwareAddr, bool) {
+	if p, ok := s.phones[k]; ok {
+		return p.MAC, true
+	}
+	if p := s.seen.byKey[k]; p != nil {
+		return p.mac, true
+	}
+	mac, err := parseKey(k)
+	return mac, err == nil
 }
 
 // Get returns one phone.
@@ -229,20 +237,20 @@ func (s *Service) Get(mac net.HardwareAddr) (Status, error) {
 	if _, known := s.named(mac); !known && s.seen.get(mac) == nil {
 		return Status{}, fmt.Errorf("%w: %v", ErrNoPhone, mac)
 	}
-	return s.status(mac), nil
+	return s.status(key(mac), mac), nil
 }
 
-// status puts together what is known of a phone. The caller holds s.mu.
-func (s *Service) status(mac net.HardwareAddr) Status {
-	phone, known := s.named(mac)
-	st := Status{MAC: mac, State: StateAbsent, Source: FromConfig, Model: phone.Model, Extension: phone.Extension, Armed: known && s.armed(mac)}
+// status puts together what is known of a phone with a key. The caller holds s.mu.
+func (s *Service) status(k string, mac net.HardwareAddr) Status {
+	phone, known := s.namedAs(k, mac)
+	st := Status{MAC: mac, State: StateAbsent, Source: FromConfig, Model: phone.Model, Extension: phone.Extension, Armed: known && s.armed(k)}
 	if known {
 		st.Name = s.extension(phone.Extension).Name
 	}
-	if _, inFile := s.phones[key(mac)]; !inFile {
+	if _, inFile := s.phones[k]; !inFile {
 		st.Source = FromApproval
 	}
-	if p := s.seen.get(mac); p != nil {
+	if p := s.seen.byKey[k]; p != nil {
 		st.Addr, st.Firmware, st.FirstSeen, st.LastSeen = p.addr, p.firmware, p.first, p.last
 		st.LastFetch, st.LastFile, st.LastRegistration = p.lastFetch, p.lastFile, p.registered
 		st.Model = orElse(st.Model, p.model)

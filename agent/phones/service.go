@@ -215,10 +215,15 @@ func (s *Service) fetched(p *seen, content []byte) []byte {
 // named returns a phone that the configuration or an approval names. The caller
 // holds s.mu.
 func (s *Service) named(mac net.HardwareAddr) (Phone, bool) {
-	if p, ok := s.phones[key(mac)]; ok {
+	return s.namedAs(key(mac), mac)
+}
+
+// namedAs is named, where the key is known.
+func (s *Service) namedAs(k string, mac net.HardwareAddr) (Phone, bool) {
+	if p, ok := s.phones[k]; ok {
 		return p, true
 	}
-	a, ok := s.saved.Approved[key(mac)]
+	a, ok := s.saved.Approved[k]
 	return Phone{MAC: mac, Model: a.Model, Extension: a.Extension}, ok
 }
 
@@ -231,7 +236,7 @@ func (s *Service) site(at time.Time) yealink.SiteFiles {
 }
 
 // render writes the file that a phone has at a time. The caller holds s.mu.
-func (s *Service) render(p Phone, at time.Time) []byte { return s.renderAs(p, at, s.armed(p.MAC)) }
+func (s *Service) render(p Phone, at time.Time) []byte { return s.renderAs(p, at, s.armed(key(p.MAC))) }
 
 // renderAs is render for a phone that may have its secret, or not.
 func (s *Service) renderAs(p Phone, at time.Time, armed bool) []byte {
@@ -249,9 +254,9 @@ func (s *Service) extension(number string) yealink.Account {
 	return yealink.Account{Number: number}
 }
 
-// armed reports whether a phone's file holds its secret. The caller holds s.mu.
-func (s *Service) armed(mac net.HardwareAddr) bool {
-	_, done := s.saved.Done[key(mac)]
+// armed reports whether the file of the phone with a key holds its secret. The caller holds s.mu.
+func (s *Service) armed(k string) bool {
+	_, done := s.saved.Done[k]
 	return !s.cfg.Once || !done
 }
 

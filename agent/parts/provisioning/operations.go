@@ -44,9 +44,8 @@ func (p *Part) Operations() []control.Handler {
 }
 
 func (p *Part) list(context.Context, control.None) ([]control.Phone, error) {
-	list := p.List()
-	out := make([]control.Phone, 0, len(list))
-	for _, v := range list {
+	out := []control.Phone{}
+	for v := range p.All() {
 		out = append(out, controlPhone(v))
 	}
 	return out, nil

@@ -11,30 +11,38 @@ import (
 
 // Report implements part.Reporter.
 func (p *Part) Report(st *control.Status) []problem.Problem {
-	all := p.List()
 	st.Phones = make(map[string]int)
-	for _, v := range all {
+	lines := 0
+	var alerts, troubled []View
+	for v := range p.All() {
 		st.Phones[string(v.State)]++
-	}
-	return slices.Concat(phoneProblems(all), p.adoptions.problems(), troubleProblems(all), p.leftoverProblems())
-}
-
-func phoneProblems(all []View) (out []problem.Problem) {
-	pending, lines := 0, 0
-	for _, p := range all {
-		if p.Extension != "" {
+		if v.Extension != "" {
 			lines++
 		}
-		if p.Alert != "" {
-			out = append(out, problem.Problem{
-				ID: problem.PhoneAlert, Severity: problem.Warning, Part: "phones", Subject: p.MAC.String(), What: p.MAC.String() + ": " + p.Alert,
-				Fix: "look where the phone is; sae-agent phones rearm " + p.MAC.String() + " ends this alert",
-			})
+		if v.Alert != "" {
+			alerts = append(alerts, v)
 		}
-		if p.State == phones.StatePending {
-			pending++
+		if v.Trouble != "" {
+			troubled = append(troubled, v)
 		}
 	}
+	return slices.Concat(
+		alertProblems(alerts), lineProblems(lines, st.Phones[string(phones.StatePending)]), p.adoptions.problems(), troubleProblems(troubled), p.leftoverProblems(),
+	)
+}
+
+func alertProblems(list []View) (out []problem.Problem) {
+	for _, p := range list {
+		out = append(out, problem.Problem{
+			ID: problem.PhoneAlert, Severity: problem.Warning, Part: "phones", Subject: p.MAC.String(), What: p.MAC.String() + ": " + p.Alert,
+			Fix: "look where the phone is; sae-agent phones rearm " + p.MAC.String() + " ends this alert",
+		})
+	}
+	return out
+}
+
+// lineProblems tells of phones without a line: how many have one, and how many wait for one.
+func lineProblems(lines, pending int) (out []problem.Problem) {
 	if lines == 0 {
 		out = append(out, problem.Problem{
 			ID: problem.PhonesNoLine, Severity: problem.Warning, Part: "phones", What: "no phone has a line yet",
@@ -66,9 +74,6 @@ func (p *Part) leftoverProblems() []problem.Problem {
 // troubleProblems says which phones have their file and are not registered.
 func troubleProblems(list []View) (out []problem.Problem) {
 	for _, p := range list {
-		if p.Trouble == "" {
-			continue
-		}
 		out = append(out, problem.Problem{
 			ID: problem.PhoneNotRegistered, Severity: problem.Warning, Part: "phones", Subject: p.MAC.String(), What: p.MAC.String() + " (extension " + p.Extension + ") is not registered: " + p.Trouble,
 			Fix: "sae-agent phones show " + p.MAC.String(),

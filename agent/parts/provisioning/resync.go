@@ -151,7 +151,7 @@ func (p *Part) askChanged(ctx context.Context) {
 		return
 	}
 	due, lines, changed := p.resyncs.list(time.Now()), exchange.Lines, exchange.Changed
-	for _, v := range p.List() {
+	for v := range p.All() {
 		mac := v.MAC.String()
 		since, ok := due[mac]
 		switch {
@@ -249,7 +249,7 @@ func (p *Part) checkSync(ctx context.Context, o control.ResyncOptions, ask func(
 func (p *Part) phonesToResync(mac string) ([]View, error) {
 	if mac == "" {
 		var out []View
-		for _, v := range p.List() {
+		for v := range p.All() {
 			if v.Extension != "" {
 				out = append(out, v)
 			}

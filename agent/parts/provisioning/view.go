@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync"
 	"time"
@@ -36,22 +37,24 @@ func (p *Part) Registered(ctx context.Context, from netip.Addr, extension string
 	}
 }
 
-// List lists the phones as phones does, and adds what the exchange knows of them: which are registered, and what
-// keeps others from it.
-func (p *Part) List() []View {
+// All are the phones as phones lists them, with what the exchange knows of them: which are registered, and what keeps
+// others from it. The status is made of them whenever somebody looks: they are not put into a list of their own.
+func (p *Part) All() iter.Seq[View] {
 	list, w := p.phones.List(), p.knowledge()
-	out := make([]View, 0, len(list))
-	for _, p := range list {
-		out = append(out, w.view(p))
+	return func(yield func(View) bool) {
+		for _, st := range list {
+			if !yield(w.view(st)) {
+				return
+			}
+		}
 	}
-	return out
 }
 
 // knowledge is what is known of phones besides what package phones knows.
 type knowledge struct {
 	exchange   pbx.State
 	watched    bool              // there is an exchange that we watch
-	registered map[string]string // extensions by the MAC of the phone that has registered them
+	registered map[string]string // extensions by the MAC (its bytes) of the phone that has registered them
 	slowed     func(netip.Addr) bool
 	lost       func() map[netip.Addr]bool // addresses that do not answer; asked for when it matters only
 }
@@ -78,7 +81,7 @@ func (w knowledge) view(p phones.Status) View {
 		return v
 	}
 	heard := !w.watched && !p.LastRegistration.IsZero() && time.Since(p.LastRegistration) < heardTime
-	if w.registered[p.MAC.String()] == p.Extension || heard {
+	if w.registered[string(p.MAC)] == p.Extension || heard {
 		v.State = StateRegistered
 		return v
 	}
@@ -90,11 +93,11 @@ func (w knowledge) view(p phones.Status) View {
 
 // registeredPhones tells which extension is registered from which phone, by MAC: whose address it is, the leases say.
 func (p *Part) registeredPhones(st pbx.State) map[string]string {
-	out := make(map[string]string)
+	out := make(map[string]string, len(st.Lines))
 	for number, line := range st.Lines {
 		for _, r := range line.Registrations {
 			if mac, ok := p.HolderOf(r.Remote.Addr()); ok {
-				out[p.phones.Phone(mac).String()] = number
+				out[string(p.phones.Phone(mac))] = number
 			}
 		}
 	}
