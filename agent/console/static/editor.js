@@ -107,7 +107,7 @@
     help(area, document.getElementById("help"));
     numbers(area, document.querySelector(".gutter"));
   }
-  // Numbers need the text laid out, which takes long: the page is painted first.
-  if (area) requestAnimationFrame(function () { setTimeout(start, 0); });
+  // Numbers need the text laid out, which takes long: the page is painted first, as its style has it too.
+  if (area) setTimeout(start, 100);
   if (timer) countdown(timer, area);
 })();
