@@ -181,6 +181,10 @@ type timing struct {
 const timingScript = `(() => { const p = performance.getEntriesByName("first-contentful-paint")[0], n = performance.getEntriesByType("navigation")[0];
 	return document.readyState === "complete" && p && n ? {Path: location.pathname, Title: document.title, Paint: p.startTime, Answer: n.responseEnd, Bytes: n.decodedBodySize} : null; })()`
 
+// lookTime is how long somebody looks at a page before the next one. Browsers finish meanwhile what they put off for the
+// paint.
+const lookTime = 300 * time.Millisecond
+
 func load(ctx context.Context, address string) (timing, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -188,6 +192,7 @@ func load(ctx context.Context, address string) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
+	time.Sleep(lookTime)
 	if err := chromedp.Run(ctx, chromedp.ActionFunc(func(ctx context.Context) error {
 		_, _, failure, _, err := page.Navigate(address).Do(ctx)
 		if failure != "" {
