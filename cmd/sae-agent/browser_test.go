@@ -587,8 +587,14 @@ func quote(text string) string {
 // fill types into a field.
 func (w *tab) fill(selector, text string) {
 	w.t.Helper()
-	w.until(`(e => { if (!e) return false; e.focus(); return document.activeElement === e; })(document.querySelector(` + quote(selector) + `))`)
+	w.focus(selector)
 	w.do(chromedp.KeyEvent(text))
+}
+
+// focus waits until what is typed goes into a field: that of the configuration appears after the rest of its page.
+func (w *tab) focus(selector string) {
+	w.t.Helper()
+	w.until(`(e => { if (!e) return false; e.focus(); return document.activeElement === e; })(document.querySelector(` + quote(selector) + `))`)
 }
 
 // click presses the mouse on an element, which must not be covered by another one.
@@ -629,9 +635,10 @@ func (w *tab) accessible(name string) {
 // retype selects a text of the configuration and types another one in its place.
 func (w *tab) retype(old, text string) {
 	w.t.Helper()
+	w.focus("textarea")
 	var at int
 	w.eval(`(() => { const e = document.querySelector("textarea"), old = `+quote(old)+`, at = e.value.indexOf(old);
-		e.focus(); e.setSelectionRange(at, at + old.length); return at; })()`, &at)
+		e.setSelectionRange(at, at + old.length); return at; })()`, &at)
 	if at < 0 {
 		w.t.Fatalf("no %q in the file", old)
 	}
