@@ -21,25 +21,25 @@ type madeFile struct {
 // now is not made again. The caller holds s.mu.
 func (s *Service) files() map[string]madeFile {
 	out := make(map[string]madeFile, len(s.phones)+len(s.saved.Approved))
-	for _, p := range s.phones {
-		out[key(p.MAC)] = s.file(p)
+	for k, p := range s.phones {
+		out[k] = s.file(k, p)
 	}
 	for k := range s.saved.Approved {
 		mac, err := parseKey(k)
 		if err != nil {
 			continue
 		}
-		if p, ok := s.named(mac); ok {
-			out[k] = s.file(p)
+		if p, ok := s.namedAs(k, mac); ok {
+			out[k] = s.file(k, p)
 		}
 	}
 	return out
 }
 
-// file is a phone's, as of the last Apply. The caller holds s.mu.
-func (s *Service) file(p Phone) madeFile {
-	f := madeFile{model: p.Model, extension: p.Extension, armed: s.armed(key(p.MAC))}
-	if was, ok := s.made[key(p.MAC)]; ok && was.model == f.model && was.extension == f.extension && was.armed == f.armed {
+// file is that of a phone with a key, as of the last Apply. The caller holds s.mu.
+func (s *Service) file(k string, p Phone) madeFile {
+	f := madeFile{model: p.Model, extension: p.Extension, armed: s.armed(k)}
+	if was, ok := s.made[k]; ok && was.model == f.model && was.extension == f.extension && was.armed == f.armed {
 		return was
 	}
 	f.hash = s.hash(p, f.armed)
@@ -55,7 +55,7 @@ func (s *Service) rearmChanged(before map[string]yealink.Account) {
 		if err != nil {
 			continue
 		}
-		p, known := s.named(mac)
+		p, known := s.namedAs(k, mac)
 		if was, had := before[p.Extension]; known && had && was.Secret != s.extension(p.Extension).Secret {
 			again = append(again, k)
 		}

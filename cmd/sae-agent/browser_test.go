@@ -130,6 +130,11 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("sae-agent groups says:\n%s", out)
 	}
 
+	alice.click("#extension-101 button")
+	alice.waitText("main", "/softphone/")
+	alice.eval(`document.querySelector("main a").click()`, nil)
+	alice.waitText("h1", "Extensions")
+
 	// The file is edited wrongly, then rightly.
 	alice.visit("/configuration")
 	alice.retype("", "nonsense: 1\n")

@@ -44,7 +44,7 @@ func (p *Part) Operations() []control.Handler {
 }
 
 func (p *Part) list(context.Context, control.None) ([]control.Phone, error) {
-	out := []control.Phone{}
+	out := make([]control.Phone, 0, len(p.host.Running().Config.Phones)) // and those that the file has not
 	for v := range p.All() {
 		out = append(out, controlPhone(v))
 	}

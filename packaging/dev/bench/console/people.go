@@ -25,6 +25,8 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
+
+	"github.com/sae-agent/sae-agent/internal/pause"
 )
 
 // paths are the pages.
@@ -192,7 +194,9 @@ func load(ctx context.Context, address string) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	time.Sleep(lookTime)
+	if !pause.For(ctx, lookTime) {
+		return timing{}, ctx.Err()
+	}
 	if err := chromedp.Run(ctx, chromedp.ActionFunc(func(ctx context.Context) error {
 		_, _, failure, _, err := page.Navigate(address).Do(ctx)
 		if failure != "" {
@@ -211,10 +215,8 @@ func load(ctx context.Context, address string) (timing, error) {
 			}
 			return *one, nil
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, 20*time.Millisecond) {
 			return timing{}, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
