@@ -98,6 +98,7 @@ type Agent struct {
 type applied struct {
 	part.Input
 	data  []byte
+	hash  string // of data
 	entry history.Entry
 	// refused is what this version would refuse in a new configuration.
 	refused []config.Diagnostic

@@ -134,6 +134,7 @@ func (a *Agent) run(next applied) error {
 		return err
 	}
 	pending, err := a.history.Pending()
+	next.hash = history.Hash(next.data)
 	next.Secrets, next.Pending = made, err != nil || pending != nil // when in doubt, nothing is deleted
 	if before := a.current.Load(); before != nil {
 		next.Generation = before.Generation

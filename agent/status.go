@@ -9,7 +9,6 @@ import (
 
 	"github.com/sae-agent/sae-agent/agent/config"
 	"github.com/sae-agent/sae-agent/agent/control"
-	"github.com/sae-agent/sae-agent/agent/history"
 	"github.com/sae-agent/sae-agent/agent/metrics"
 	"github.com/sae-agent/sae-agent/agent/part"
 	"github.com/sae-agent/sae-agent/agent/problem"
@@ -57,13 +56,12 @@ func (a *Agent) health() []string {
 // configStatus compares the operator's file with what runs.
 func (a *Agent) configStatus(current *applied) control.ConfigStatus {
 	st := control.ConfigStatus{
-		Path: a.opts.Config, Applied: history.Hash(current.data), AppliedAt: current.entry.AppliedAt, Number: current.entry.Seq,
+		Path: a.opts.Config, Applied: current.hash, AppliedAt: current.entry.AppliedAt, Number: current.entry.Seq,
 	}
 	if p, err := a.history.Pending(); err == nil && p != nil {
 		st.Until = p.Deadline
 	}
-	data, err := config.ReadFile(a.opts.Config)
-	if err == nil && history.Hash(data) == st.Applied {
+	if same, err := config.IsFile(a.opts.Config, current.data); err == nil && same {
 		return st
 	}
 	st.NotApplied = true

@@ -54,6 +54,29 @@ func TestEndlessFile(t *testing.T) {
 	}
 }
 
+// The file is the text that it was read as, and no other one, of whatever length.
+func TestIsFile(t *testing.T) {
+	long := strings.Repeat("# 16 characters\n", 4096)
+	for name, c := range map[string]struct {
+		file, text string
+		want       bool
+	}{
+		"the same": {long, long, true}, "shorter": {long[1:], long, false}, "longer": {long + "#", long, false},
+		"another end": {long[1:] + "x", long[1:] + "y", false}, "nothing": {"", "", true}, "nothing in it": {"", "x", false}, "nothing expected": {"x", "", false},
+	} {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := IsFile(path, []byte(c.text)); got != c.want || err != nil {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
+	}
+	if same, err := IsFile(filepath.Join(t.TempDir(), "none"), nil); same || err == nil {
+		t.Errorf("a file that is not there: %t, %v", same, err)
+	}
+}
+
 // What ends a line for YAML alone is told where editors show it, and no other
 // line's number is wrong by it.
 func TestOddLineBreaks(t *testing.T) {

@@ -75,6 +75,29 @@ func ReadFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSize+1))
 }
 
+// IsFile reports whether a file has a text, which it does not read into memory for that.
+func IsFile(path string, text []byte) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	part := make([]byte, 16<<10)
+	for {
+		n, err := f.Read(part)
+		if !bytes.HasPrefix(text, part[:n]) {
+			return false, nil
+		}
+		text = text[n:]
+		if errors.Is(err, io.EOF) {
+			return len(text) == 0, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
 // Parse is Load for data at hand.
 func (o Options) Parse(name string, data []byte) (*Config, []Diagnostic, error) {
 	c, v, _ := o.parse(name, data)

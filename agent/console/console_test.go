@@ -658,10 +658,38 @@ func TestStreams(t *testing.T) {
 	for range streams {
 		<-opened
 	}
-	s.console.hub.changed.Notify()
+	s.console.hub.notify()
 	for range streams {
 		if err := <-heard; err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What happens after a page was made and before it listens is not missed.
+func TestChangeBeforeAStream(t *testing.T) {
+	s := newSite(t, "fine")
+	b := s.as(control.Viewer)
+	for _, happens := range []bool{false, true, false} {
+		_, page, _ := b.get("/phones")
+		stream := regexp.MustCompile(`sse-connect="(/events[^"]*)"`).FindStringSubmatch(page)
+		if stream == nil {
+			t.Fatalf("the page follows nothing:\n%s", page)
+		}
+		if happens {
+			s.console.hub.notify()
+		}
+		resp, err := b.http.Get(s.server.URL + stream[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 256)
+		n, err := resp.Body.Read(buf)
+		if _ = resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(string(buf[:n]), "event: change"); told != happens {
+			t.Errorf("something has happened: %t; the page is told %q", happens, buf[:n])
 		}
 	}
 }
@@ -805,7 +833,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("no %s on the page:\n%s", want, page)
 		}
 	}
-	if _, page, _ = b.get("/extensions?q=nobody"); strings.Contains(page, "600") {
+	if _, page, _ = b.get("/extensions?q=nobody"); strings.Contains(page, ">600<") {
 		t.Error("a group that nobody has looked for")
 	}
 }

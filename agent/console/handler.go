@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -220,6 +221,7 @@ type visit struct {
 	caller   control.Caller
 	session  string
 	language string // that the account wants; empty: the browser's
+	since    int64  // the last change before it
 }
 
 // member calls next for who is logged in, and sends others to the login.
@@ -238,7 +240,7 @@ func (s *Server) member(next func(http.ResponseWriter, *http.Request, visit)) ht
 			return
 		}
 		from, _ := remote(r)
-		next(w, r, visit{control.Caller{Name: a.Name, Role: a.Role, Address: from.String()}, id, a.Language})
+		next(w, r, visit{control.Caller{Name: a.Name, Role: a.Role, Address: from.String()}, id, a.Language, s.hub.last.Load()})
 	}
 }
 
@@ -398,7 +400,10 @@ func parseForm(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// events tells a page that something has happened, until it is closed or its session
+// changeEvent has a page fetch itself again.
+const changeEvent = "event: change\ndata:\n\n"
+
+// events tells a page that something has happened since it was made, until it is closed or its session
 // ends.
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ visit) {
 	patient(w)
@@ -406,8 +411,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ visit) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	conn := http.NewResponseController(w)
-	for message := "retry: 2000\n\n"; ; message = "event: change\ndata:\n\n" {
-		next := s.hub.changed.Next()
+	next, message := s.hub.changed.Next(), "retry: 2000\n\n"
+	if since := r.URL.Query().Get("since"); since != "" && since != strconv.FormatInt(s.hub.last.Load(), 10) {
+		message += changeEvent
+	}
+	for {
 		if _, err := io.WriteString(w, message); err != nil || conn.Flush() != nil {
 			return
 		}
@@ -419,6 +427,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ visit) {
 		if _, _, ok := s.account(r); !ok {
 			return
 		}
+		next, message = s.hub.changed.Next(), changeEvent
 	}
 }
 

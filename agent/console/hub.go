@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sae-agent/sae-agent/agent/control"
@@ -20,7 +21,16 @@ const (
 
 // hub tells any number of open pages that something has happened. There is one reader
 // of events for all of them.
-type hub struct{ changed signal.Broadcast }
+type hub struct {
+	changed signal.Broadcast
+	last    atomic.Int64 // when it was notified, in nanoseconds since 1970
+}
+
+// notify has all pages look again.
+func (h *hub) notify() {
+	h.last.Store(time.Now().UnixNano())
+	h.changed.Notify()
+}
 
 // run follows what the daemon logs until ctx ends.
 func (h *hub) run(ctx context.Context, d *control.Dispatcher) {
@@ -44,6 +54,6 @@ func (h *hub) run(ctx context.Context, d *control.Dispatcher) {
 			pause.For(ctx, settle)
 		case <-tick.C:
 		}
-		h.changed.Notify()
+		h.notify()
 	}
 }

@@ -78,7 +78,7 @@ type phoneList struct {
 	listing
 	State  string
 	States []stateCount
-	Phones []control.Phone
+	Phones []*control.Phone
 	Free   []control.ExtensionStatus // extensions that no phone has
 }
 
@@ -91,7 +91,7 @@ type stateCount struct {
 }
 
 // urgency orders phones for people: those that somebody should look at first.
-func urgency(p control.Phone) int {
+func urgency(p *control.Phone) int {
 	switch {
 	case p.Alert != "":
 		return 0
@@ -109,9 +109,10 @@ func phones(a asker) (any, error) {
 		return nil, err
 	}
 	q := a.r.URL.Query()
-	out := phoneList{listing: listingOf(a), State: q.Get("state"), Phones: make([]control.Phone, 0, len(all))}
+	out := phoneList{listing: listingOf(a), State: q.Get("state")}
 	counts := make(map[string]int)
-	for _, p := range all {
+	for i := range all {
+		p := &all[i] // a thousand are not copied
 		counts[p.State]++
 		if (out.State == "" || p.State == out.State) && matches(out.Query, p.MAC, p.Model, p.Extension, p.Name, p.Address, p.State) {
 			out.Phones = append(out.Phones, p)
@@ -121,9 +122,9 @@ func phones(a asker) (any, error) {
 		out.States = append(out.States, stateCount{state, n})
 	}
 	slices.SortFunc(out.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
-	slices.SortStableFunc(out.Phones, func(x, y control.Phone) int { return urgency(x) - urgency(y) })
+	slices.SortStableFunc(out.Phones, func(x, y *control.Phone) int { return urgency(x) - urgency(y) })
 	out.Phones = cut(&out.listing, len(all), out.Phones)
-	if slices.ContainsFunc(out.Phones, func(p control.Phone) bool { return p.Source == "unknown" }) { // which may be given one
+	if slices.ContainsFunc(out.Phones, func(p *control.Phone) bool { return p.Source == "unknown" }) { // which may be given one
 		out.Free = freeExtensions(a, all)
 	}
 	return out, nil
@@ -256,7 +257,7 @@ func textOf(e events.Event) string {
 // telephony is the exchange and its extensions. Either may be away.
 type telephony struct {
 	Exchange   *control.PBXStatus
-	Extensions []control.ExtensionStatus
+	Extensions []*control.ExtensionStatus
 	Groups     []control.RingGroup
 	Away       string
 	listing
@@ -274,8 +275,9 @@ func extensions(a asker) (any, error) {
 	if err != nil {
 		out.Away = err.Error()
 	}
-	for _, e := range all {
-		if matches(out.Query, append([]string{e.Number, e.Name}, e.Phones...)...) {
+	for i := range all {
+		e := &all[i]
+		if matches(out.Query, e.Number, e.Name) || matches(out.Query, e.Phones...) {
 			out.Extensions = append(out.Extensions, e)
 		}
 	}
@@ -297,7 +299,7 @@ func extensions(a asker) (any, error) {
 type networkPage struct {
 	control.Status
 	listing
-	Leases []control.Lease
+	Leases []*control.Lease
 	Away   string
 }
 
@@ -311,7 +313,8 @@ func network(a asker) (any, error) {
 	if err != nil {
 		out.Away = err.Error()
 	}
-	for _, l := range all {
+	for i := range all {
+		l := &all[i]
 		if matches(out.Query, l.Address, l.MAC, l.Hostname, l.Class, l.State) {
 			out.Leases = append(out.Leases, l)
 		}

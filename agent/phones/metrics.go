@@ -108,7 +108,7 @@ func (s *Service) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (s *Service) Collect(ch chan<- prometheus.Metric) {
 	counts := make(map[State]int)
-	for _, p := range s.List() {
+	for p := range s.All() {
 		counts[p.State]++
 		if p.Source != FromNobody {
 			collectPhone(ch, p)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"path"
@@ -199,23 +200,38 @@ func (s *Service) Approved() []net.HardwareAddr {
 	return out
 }
 
-// List returns all phones: named, approved, and seen Yealink phones, by MAC.
-func (s *Service) List() []Status {
+// All are all phones: named, approved, and seen Yealink phones, by MAC, each as it is when it is looked at. Nothing is
+// locked meanwhile.
+func (s *Service) All() iter.Seq[Status] {
+	return func(yield func(Status) bool) {
+		for _, k := range s.keys() {
+			if st, ok := s.statusOf(k); ok && !yield(st) {
+				return
+			}
+		}
+	}
+}
+
+// keys are those of all phones, in the MACs' order.
+func (s *Service) keys() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := make([]string, 0, len(s.phones)+len(s.saved.Approved)+len(s.seen.byKey))
 	keys = slices.AppendSeq(keys, maps.Keys(s.phones))
 	keys = slices.AppendSeq(keys, maps.Keys(s.saved.Approved))
 	keys = slices.AppendSeq(keys, maps.Keys(s.seen.byKey))
-	slices.Sort(keys) // they are in the MACs' order
-	keys = slices.Compact(keys)
-	out := make([]Status, 0, len(keys))
-	for _, k := range keys {
-		if mac, ok := s.macOf(k); ok {
-			out = append(out, s.status(k, mac))
-		}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func (s *Service) statusOf(k string) (Status, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mac, ok := s.macOf(k)
+	if !ok {
+		return Status{}, false
 	}
-	return out
+	return s.status(k, mac), true
 }
 
 // macOf is the MAC of a phone's key. The caller holds s.mu.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,7 +313,7 @@ func TestUnknownPhonesAreBounded(t *testing.T) {
 		o.now = o.now.Add(time.Second)
 		o.Seen(phones.Sighting{MAC: net.HardwareAddr{0, 0x15, 0x65, 1, byte(i >> 8), byte(i)}})
 	}
-	if n := len(o.List()); n != 1001 {
+	if n := len(slices.Collect(o.All())); n != 1001 {
 		t.Errorf("%d phones are kept", n)
 	}
 	if st := o.status(alicePhone); st.State != phones.StateSeen {

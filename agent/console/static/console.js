@@ -1,6 +1,28 @@
 // A page that follows what happens leaves alone what somebody is filling in, or about
 // to confirm.
 "use strict";
+(function () {
+  // htmx takes longer to start than a page to be painted: it comes after that.
+  var here = document.currentScript.src;
+  function add(name, then) {
+    var script = document.createElement("script");
+    script.src = new URL(name, here);
+    script.onload = then;
+    document.head.append(script);
+  }
+  function start() {
+    if (!document.querySelector("[hx-trigger]")) return;
+    add("htmx.min.js", function () {
+      add("htmx-sse.min.js", function () {
+        var live = document.getElementById("live");
+        if (!live) return;
+        live.setAttribute("hx-ext", "sse"); // htmx has looked at the page before it had this
+        htmx.process(live);
+      });
+    });
+  }
+  addEventListener("load", function () { requestAnimationFrame(function () { setTimeout(start); }); });
+})();
 function busy(live) {
   var at = document.activeElement;
   var filling = at && live.contains(at) && /^(INPUT|SELECT|TEXTAREA)$/.test(at.tagName);

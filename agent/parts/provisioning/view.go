@@ -1,11 +1,14 @@
 package provisioning
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,9 +43,9 @@ func (p *Part) Registered(ctx context.Context, from netip.Addr, extension string
 // All are the phones as phones lists them, with what the exchange knows of them: which are registered, and what keeps
 // others from it. The status is made of them whenever somebody looks: they are not put into a list of their own.
 func (p *Part) All() iter.Seq[View] {
-	list, w := p.phones.List(), p.knowledge()
+	w := p.knowledge()
 	return func(yield func(View) bool) {
-		for _, st := range list {
+		for st := range p.phones.All() {
 			if !yield(w.view(st)) {
 				return
 			}
@@ -52,20 +55,20 @@ func (p *Part) All() iter.Seq[View] {
 
 // knowledge is what is known of phones besides what package phones knows.
 type knowledge struct {
-	exchange   pbx.State
-	watched    bool              // there is an exchange that we watch
-	registered map[string]string // extensions by the MAC (its bytes) of the phone that has registered them
-	slowed     func(netip.Addr) bool
-	lost       func() map[netip.Addr]bool // addresses that do not answer; asked for when it matters only
+	exchange pbx.State
+	watched  bool                                            // there is an exchange that we watch
+	deviceOf func(pbx.Registration) (net.HardwareAddr, bool) // whose phone's address it is
+	slowed   func(netip.Addr) bool
+	lost     func() map[netip.Addr]bool // addresses that do not answer; asked for when it matters only
 }
 
 func (p *Part) knowledge() knowledge {
 	w := knowledge{
-		slowed: func(addr netip.Addr) bool { return p.deps.Slowed(addr) },
-		lost:   sync.OnceValue(func() map[netip.Addr]bool { return lostNeighbours(p.host.Running().Config.LAN.Interface) }),
+		deviceOf: p.DeviceOf,
+		slowed:   func(addr netip.Addr) bool { return p.deps.Slowed(addr) },
+		lost:     sync.OnceValue(func() map[netip.Addr]bool { return lostNeighbours(p.host.Running().Config.LAN.Interface) }),
 	}
 	w.exchange, w.watched = p.deps.Exchange.State()
-	w.registered = p.registeredPhones(w.exchange)
 	return w
 }
 
@@ -81,7 +84,7 @@ func (w knowledge) view(p phones.Status) View {
 		return v
 	}
 	heard := !w.watched && !p.LastRegistration.IsZero() && time.Since(p.LastRegistration) < heardTime
-	if w.registered[string(p.MAC)] == p.Extension || heard {
+	if heard || w.registered(p) {
 		v.State = StateRegistered
 		return v
 	}
@@ -91,17 +94,12 @@ func (w knowledge) view(p phones.Status) View {
 	return v
 }
 
-// registeredPhones tells which extension is registered from which phone, by MAC: whose address it is, the leases say.
-func (p *Part) registeredPhones(st pbx.State) map[string]string {
-	out := make(map[string]string, len(st.Lines))
-	for number, line := range st.Lines {
-		for _, r := range line.Registrations {
-			if mac, ok := p.HolderOf(r.Remote.Addr()); ok {
-				out[string(p.phones.Phone(mac))] = number
-			}
-		}
-	}
-	return out
+// registered reports whether a phone has registered its extension, and not another one with its password.
+func (w knowledge) registered(p phones.Status) bool {
+	return slices.ContainsFunc(w.exchange.Lines[p.Extension].Registrations, func(r pbx.Registration) bool {
+		mac, ok := w.deviceOf(r)
+		return ok && bytes.Equal(mac, p.MAC)
+	})
 }
 
 // trouble says what most likely keeps a phone from registering, in the operator's words.
