@@ -21,7 +21,9 @@
       });
     });
   }
-  addEventListener("load", function () { requestAnimationFrame(function () { setTimeout(start); }); });
+  addEventListener("load", function () {
+    new PerformanceObserver(function (list, painted) { painted.disconnect(); start(); }).observe({ type: "paint", buffered: true });
+  });
 })();
 function busy(live) {
   var at = document.activeElement;
