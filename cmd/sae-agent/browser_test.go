@@ -359,6 +359,12 @@ type chromium struct {
 // startChromium starts it. It takes the one certificate for good and no other.
 func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium {
 	t.Helper()
+	labtest.Eventually(t, func() error { // an address that becomes usable ends what the browser is fetching (ERR_NETWORK_CHANGED)
+		if tentative := h.Run("ip", "-6", "-o", "address", "show", "tentative"); tentative != "" {
+			return errorOf("not checked for duplicates yet: " + tentative)
+		}
+		return nil
+	})
 	p := h.Start("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 		"--lang=en", "--host-resolver-rules=MAP sae.local 192.168.1.1", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
