@@ -3,17 +3,13 @@
 package certificate
 
 import (
-	"crypto/rand"
+	"bytes"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,19 +29,18 @@ const (
 	keyBits     = 2048 // RSA, which the oldest phones know
 )
 
-// Store is the folder of cert.pem and key.pem. Its methods may be called from any
-// goroutine.
+// Store is the folder of cert.pem and key.pem, and of ca.pem and ca-key.pem, with which the former are made unless they are
+// the operator's own. Its methods may be called from any goroutine.
 type Store struct {
 	Dir string
 	// For returns the address and the names that a certificate of ours must have.
 	For func() (addr netip.Addr, names []string)
 
-	mu sync.Mutex // held while the files are read or made: they are a pair
+	mu sync.Mutex // held while the files are read or made: they are pairs
 }
 
-// Get returns the certificate. Where there is none, or ours lacks the address or a
-// name of this machine, or ends soon, it makes a self-signed one; a certificate of
-// the operator's stays.
+// Get returns the certificate, with the authority's after it. Where there is none, or ours lacks the address or a
+// name of this machine, or ends soon, it makes one; a certificate of the operator's stays.
 func (s *Store) Get() (tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,28 +48,106 @@ func (s *Store) Get() (tls.Certificate, error) {
 }
 
 func (s *Store) get() (tls.Certificate, error) {
+	c, err := load(s.files())
+	if err != nil || c.Leaf != nil && !ours(c.Leaf) {
+		return c, err
+	}
 	addr, names := s.For()
-	certFile, keyFile := s.files()
-	c, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && (!ours(c.Leaf) || serves(c.Leaf, addr, names, time.Now())) {
+	if c.Leaf != nil && good(c.Leaf, authorityOf(c), addr, names, time.Now()) {
 		return c, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("certificate: %s: %w: mend it, or remove both files to have a new one made", certFile, err)
+	if c, err = s.renew(c, addr, names); err != nil {
+		return c, fmt.Errorf("certificate: make one: %w", err)
 	}
-	// With the same key, who trusts the old one trusts the new one, too.
-	key, _ := c.PrivateKey.(*rsa.PrivateKey)
-	certPEM, keyPEM, err := selfSigned(addr, names, key, time.Now())
+	return c, nil
+}
+
+// load reads a pair; what is not there is the zero one.
+func load(certFile, keyFile string) (tls.Certificate, error) {
+	c, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("certificate: %s: %w: mend it, or remove it and %s to have a new one made", certFile, err, keyFile)
+	}
+	return c, nil
+}
+
+// renew makes a certificate, and an authority where there is none that is good for it.
+func (s *Store) renew(old tls.Certificate, addr netip.Addr, names []string) (c tls.Certificate, err error) {
+	ca, err := s.authority(old)
+	if err != nil {
+		return c, err
+	}
+	now := time.Now()
+	var key *rsa.PrivateKey
+	if old.Leaf != nil && !old.Leaf.IsCA {
+		key, _ = old.PrivateKey.(*rsa.PrivateKey) // who trusts the key goes on trusting it
+	}
+	var next pair
+	if ca.cert != nil {
+		next, err = newCertificate(addr, names, ca, key, now)
+	}
+	if err == nil && (next.cert == nil || !good(next.cert, ca.cert, addr, names, now)) {
+		if ca, err = newAuthority(addr, names, now); err == nil {
+			next, err = newCertificate(addr, names, ca, key, now)
+		}
+	}
 	if err == nil {
 		err = os.MkdirAll(s.Dir, 0o700)
 	}
-	if err == nil { // the key last: without it there is no pair, and both are made again
-		err = errors.Join(durable.WriteFile(certFile, certPEM, 0o644), durable.WriteFile(keyFile, keyPEM, 0o600))
+	if err == nil {
+		err = s.write(ca, next)
 	}
 	if err != nil {
-		return c, fmt.Errorf("certificate: make one: %w", err)
+		return c, err
 	}
-	return tls.X509KeyPair(certPEM, keyPEM)
+	return load(s.files())
+}
+
+// authority returns what signs certificates of ours; the zero pair where there is none yet. Earlier versions made a
+// certificate that was its own authority: who trusts that shall trust the next ones.
+func (s *Store) authority(old tls.Certificate) (pair, error) {
+	ca, err := load(s.authorityFiles())
+	if err != nil {
+		return pair{}, err
+	}
+	if ca.Leaf == nil && old.Leaf != nil && old.Leaf.IsCA {
+		ca = old
+	}
+	key, ok := ca.PrivateKey.(*rsa.PrivateKey)
+	if !ok {
+		return pair{}, nil
+	}
+	return pair{ca.Leaf, key}, nil
+}
+
+// write writes both pairs, the authority first: what it signs can be made again.
+func (s *Store) write(ca, next pair) error {
+	caFile, caKeyFile := s.authorityFiles()
+	if err := writePair(ca, caFile, caKeyFile); err != nil {
+		return err
+	}
+	certFile, keyFile := s.files()
+	return writePair(next, certFile, keyFile, ca.cert)
+}
+
+// writePair has no other key beside a certificate at any moment, if the power goes: without one there is no pair.
+func writePair(p pair, certFile, keyFile string, chain ...*x509.Certificate) error {
+	certPEM, keyPEM, err := p.encode(chain...)
+	if err != nil {
+		return err
+	}
+	if before, err := os.ReadFile(keyFile); err == nil && !bytes.Equal(before, keyPEM) {
+		if err := errors.Join(os.Remove(keyFile), durable.SyncDir(filepath.Dir(keyFile))); err != nil {
+			return err
+		}
+	}
+	if err := durable.WriteFile(certFile, certPEM, 0o644); err != nil {
+		return err
+	}
+	return durable.WriteFile(keyFile, keyPEM, 0o600)
 }
 
 // PEM is Get, as the two files have it.
@@ -100,19 +173,8 @@ func (s *Store) files() (cert, key string) {
 	return filepath.Join(s.Dir, "cert.pem"), filepath.Join(s.Dir, "key.pem")
 }
 
-// ours reports whether we have made a certificate.
-func ours(c *x509.Certificate) bool {
-	return len(c.Subject.Organization) > 0 && c.Subject.Organization[0] == "sae-agent"
-}
-
-// serves reports whether a certificate names all that it should, for some time to come.
-func serves(c *x509.Certificate, addr netip.Addr, names []string, now time.Time) bool {
-	for _, n := range append([]string{addr.String()}, names...) {
-		if c.VerifyHostname(n) != nil {
-			return false
-		}
-	}
-	return now.Add(renewBefore).Before(c.NotAfter)
+func (s *Store) authorityFiles() (cert, key string) {
+	return filepath.Join(s.Dir, "ca.pem"), filepath.Join(s.Dir, "ca-key.pem")
 }
 
 // Names are the names by which people may ask for this machine, in a domain or none.
@@ -130,33 +192,3 @@ func Names(domain string) []string {
 
 // hostShape is what a certificate takes as a name (RFC 1123 section 2.1). A count in it would take every start milliseconds.
 var hostShape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-
-// selfSigned makes a certificate for an address of the LAN and further names, with
-// a new key if key is nil.
-func selfSigned(addr netip.Addr, names []string, key *rsa.PrivateKey, now time.Time) (certPEM, keyPEM []byte, err error) {
-	if key == nil {
-		if key, err = rsa.GenerateKey(rand.Reader, keyBits); err != nil {
-			return nil, nil, err
-		}
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, nil, err
-	}
-	c := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: addr.String(), Organization: []string{"sae-agent"}},
-		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(certificateTime), // a phone's clock may be behind at boot
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{addr.AsSlice()}, DNSNames: names,
-		BasicConstraintsValid: true, IsCA: true, // so that it can be given to phones as the CA to trust
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
-}

@@ -1,73 +1,265 @@
 package certificate
 
 import (
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
-func TestCertificateIsRenewedWithItsKey(t *testing.T) {
-	addr, now := netip.MustParseAddr("192.168.1.1"), time.Now()
-	parse := func(certPEM, keyPEM []byte) (*x509.Certificate, *rsa.PrivateKey) {
-		t.Helper()
-		c, _ := pem.Decode(certPEM)
-		k, _ := pem.Decode(keyPEM)
-		cert, err := x509.ParseCertificate(c.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key, err := x509.ParsePKCS8PrivateKey(k.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cert, key.(*rsa.PrivateKey)
-	}
-	certPEM, keyPEM, err := selfSigned(addr, []string{"sae303", "sae303.example"}, nil, now)
+// site is a store whose machine has an address and names.
+type site struct {
+	Store
+	addr  string
+	names []string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{addr: "192.168.1.1", names: []string{"sae303", "sae303.example", "sae.local"}}
+	s.Store = Store{Dir: filepath.Join(t.TempDir(), "tls"), For: func() (netip.Addr, []string) { return netip.MustParseAddr(s.addr), s.names }}
+	return s
+}
+
+func (s *site) get(t *testing.T) tls.Certificate {
+	t.Helper()
+	c, err := s.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, key := parse(certPEM, keyPEM)
-	for _, tt := range []struct {
-		name  string
+	return c
+}
+
+func (s *site) read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.Dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (s *site) remove(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(s.Dir, file)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trusts reports how somebody who trusts what is in a file takes a certificate under a name.
+func trusts(t *testing.T, authority string, c tls.Certificate, name string) error {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(authority)) {
+		t.Fatalf("no certificate in %q", authority)
+	}
+	_, err := c.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
+	return err
+}
+
+// Computers trust the authority, and with it the certificate under all of its names, and no certificate of another site.
+func TestAuthority(t *testing.T) {
+	s := newSite(t)
+	c := s.get(t)
+	ca := s.read(t, "ca.pem")
+	for _, name := range append([]string{"192.168.1.1"}, s.names...) {
+		if err := trusts(t, ca, c, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if c.Leaf.IsCA {
+		t.Error("a site's certificate is an authority, which Firefox does not take")
+	}
+	if out, err := exec.Command("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip", "192.168.1.1",
+		"-CAfile", filepath.Join(s.Dir, "ca.pem"), filepath.Join(s.Dir, "cert.pem")).CombinedOutput(); err != nil {
+		t.Errorf("openssl: %v\n%s", err, out)
+	}
+	for file, want := range map[string]os.FileMode{"cert.pem": 0o644, "key.pem": 0o600, "ca.pem": 0o644, "ca-key.pem": 0o600} {
+		if info, err := os.Stat(filepath.Join(s.Dir, file)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", file, info.Mode(), err)
+		}
+	}
+	authority, err := s.authority(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range map[string]struct {
 		addr  string
 		names []string
-		now   time.Time
-		want  bool
-	}{
-		{"as it was made", "192.168.1.1", []string{"sae303", "sae303.example"}, now, true},
-		{"fewer names", "192.168.1.1", nil, now, true},
-		{"another address", "192.168.2.1", nil, now, false},
-		{"another name", "192.168.1.1", []string{"other"}, now, false},
-		{"near its end", "192.168.1.1", nil, first.NotAfter.Add(-30 * 24 * time.Hour), false},
-	} {
-		if got := serves(first, netip.MustParseAddr(tt.addr), tt.names, tt.now); got != tt.want {
-			t.Errorf("%s: serves() = %t", tt.name, got)
+	}{"another site": {"192.168.1.1", []string{"bank.example"}}, "an address of the internet": {"198.51.100.1", nil}} {
+		stolen, err := newCertificate(netip.MustParseAddr(of.addr), of.names, authority, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if trusts(t, ca, tls.Certificate{Leaf: stolen.cert}, of.addr) == nil {
+			t.Errorf("with the authority's key, somebody can be %s", name)
 		}
 	}
-	certPEM, keyPEM, err = selfSigned(addr, []string{"other"}, key, now)
+}
+
+// What changes of the machine has another certificate made, and only what the authority is not good for another authority.
+func TestRenewal(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change        func(*site)
+		another, anew bool // certificate, authority
+	}{
+		"nothing":                        {func(*site) {}, false, false},
+		"fewer names":                    {func(s *site) { s.names = s.names[:1] }, false, false},
+		"another address":                {func(s *site) { s.addr = "10.20.0.1" }, true, false},
+		"another name in .local":         {func(s *site) { s.names = []string{"sae-2.local"} }, true, false},
+		"another host name":              {func(s *site) { s.names = []string{"other"} }, true, true},
+		"an address that is not private": {func(s *site) { s.addr = "198.51.100.1" }, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			before := s.get(t)
+			ca, key := s.read(t, "ca.pem"), s.read(t, "key.pem")
+			tt.change(s)
+			after := s.get(t)
+			if another := !after.Leaf.Equal(before.Leaf); another != tt.another {
+				t.Errorf("another certificate: %t", another)
+			}
+			if anew := s.read(t, "ca.pem") != ca; anew != tt.anew {
+				t.Errorf("another authority: %t", anew)
+			}
+			if s.read(t, "key.pem") != key {
+				t.Error("the key has changed")
+			}
+			for _, n := range append([]string{s.addr}, s.names...) {
+				if err := trusts(t, s.read(t, "ca.pem"), after, n); err != nil {
+					t.Errorf("%s: %v", n, err)
+				}
+			}
+		})
+	}
+}
+
+func TestTimes(t *testing.T) {
+	s := newSite(t)
+	c := s.get(t)
+	for name, tt := range map[string]struct {
+		now  time.Time
+		want bool
+	}{
+		"now": {time.Now(), true}, "a clock that is not right yet": {time.Unix(0, 0), true},
+		"near its end": {c.Leaf.NotAfter.Add(-30 * 24 * time.Hour), false}, "after its end": {c.Leaf.NotAfter.Add(time.Hour), false},
+	} {
+		if got := good(c.Leaf, authorityOf(c), netip.MustParseAddr(s.addr), s.names, tt.now); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// Who trusts the certificate that an earlier version made, which was its own authority, trusts the next one.
+func TestCertificateOfAnEarlierVersion(t *testing.T) {
+	s := newSite(t)
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, again := parse(certPEM, keyPEM)
-	if !key.Equal(again) {
-		t.Error("the key has changed")
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: s.addr, Organization: []string{organization}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(certificateTime),
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.ParseIP(s.addr)}, DNSNames: s.names,
+		BasicConstraintsValid: true, IsCA: true,
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(first)
-	if _, err := second.Verify(x509.VerifyOptions{Roots: roots, DNSName: "other"}); err != nil {
-		t.Errorf("who trusts the old one does not trust the new one: %v", err)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !ours(first) || ours(&x509.Certificate{}) {
-		t.Error("ours() is wrong")
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := s.files()
+	if err := writePair(pair{cert, key}, certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	old := s.read(t, "cert.pem")
+	c := s.get(t)
+	if c.Leaf.IsCA || s.read(t, "ca.pem") != old {
+		t.Errorf("the authority is %q", s.read(t, "ca.pem"))
+	}
+	if err := trusts(t, old, c, "sae.local"); err != nil {
+		t.Error(err)
+	}
+	if key.Equal(c.PrivateKey) {
+		t.Error("the authority's key serves sites")
+	}
+	if out, err := exec.Command("openssl", "verify", "-purpose", "sslserver", "-CAfile", filepath.Join(s.Dir, "ca.pem"), certFile).CombinedOutput(); err != nil {
+		t.Errorf("openssl: %v\n%s", err, out)
+	}
+	if again := s.get(t); !again.Leaf.Equal(c.Leaf) {
+		t.Error("another one is made each time")
+	}
+}
+
+// A certificate of the operator's stays, whatever its names, and needs no authority of ours.
+func TestCertificateOfTheOperator(t *testing.T) {
+	s := newSite(t)
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "pbx.example"}, DNSNames: []string{"pbx.example"}}, pair{}, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := s.files()
+	if err := writePair(theirs, certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.get(t); !c.Leaf.Equal(theirs.cert) {
+		t.Errorf("it has become one of %v", c.Leaf.Subject)
+	}
+	if _, err := os.Stat(filepath.Join(s.Dir, "ca.pem")); err == nil {
+		t.Error("an authority was made")
+	}
+}
+
+// The power may go between any two files. What is left is a pair, or is made again; the authority stays where it can.
+func TestPowerCut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		left []string // files that are not there
+		anew bool     // the authority
+	}{
+		"no key yet": {[]string{"key.pem"}, false}, "no certificate": {[]string{"cert.pem", "key.pem"}, false},
+		"no authority's key yet":          {[]string{"ca-key.pem", "cert.pem", "key.pem"}, true},
+		"nothing but the authority's key": {[]string{"ca.pem", "cert.pem", "key.pem"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.get(t)
+			ca := s.read(t, "ca.pem")
+			for _, file := range tt.left {
+				s.remove(t, file)
+			}
+			c := s.get(t)
+			if anew := s.read(t, "ca.pem") != ca; anew != tt.anew {
+				t.Errorf("another authority: %t", anew)
+			}
+			if err := trusts(t, s.read(t, "ca.pem"), c, "sae.local"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
 // Those who ask at once get the same pair, which is the one on disk.
 func TestEverybodyGetsOnePair(t *testing.T) {
-	s := Store{Dir: t.TempDir(), For: func() (netip.Addr, []string) { return netip.MustParseAddr("192.168.1.1"), nil }}
+	s := newSite(t)
 	got := make(chan string, 4)
 	for range cap(got) {
 		go func() {
