@@ -47,7 +47,7 @@ func newAuthority(addr netip.Addr, names []string, now time.Time) (pair, error) 
 	for _, p := range append([]netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, privateNets...) {
 		c.PermittedIPRanges = append(c.PermittedIPRanges, &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())})
 	}
-	return sign(c, pair{}, nil, now)
+	return sign(c, authorityTime, pair{}, nil, now)
 }
 
 // newCertificate makes one for an address of the LAN and further names, with a new key if key is nil.
@@ -56,11 +56,11 @@ func newCertificate(addr netip.Addr, names []string, by pair, key *rsa.PrivateKe
 		// With the unit it has not the name of an authority that was the certificate itself once.
 		Subject:  pkix.Name{CommonName: addr.String(), Organization: []string{organization}, OrganizationalUnit: []string{"appliance"}},
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, IPAddresses: []net.IP{addr.AsSlice()}, DNSNames: names,
-	}, by, key, now)
+	}, certificateTime, by, key, now)
 }
 
 // sign makes a certificate, with a new key if key is nil. Without an authority it is one itself.
-func sign(c *x509.Certificate, by pair, key *rsa.PrivateKey, now time.Time) (p pair, err error) {
+func sign(c *x509.Certificate, lifetime time.Duration, by pair, key *rsa.PrivateKey, now time.Time) (p pair, err error) {
 	if p.key = key; key == nil {
 		if p.key, err = rsa.GenerateKey(rand.Reader, keyBits); err != nil {
 			return p, err
@@ -72,7 +72,7 @@ func sign(c *x509.Certificate, by pair, key *rsa.PrivateKey, now time.Time) (p p
 	if c.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
 		return p, err
 	}
-	c.NotBefore, c.NotAfter = now.Add(-24*time.Hour), now.Add(certificateTime) // a phone's clock may be behind at boot
+	c.NotBefore, c.NotAfter = now.Add(-24*time.Hour), now.Add(lifetime) // a phone's clock may be behind at boot
 	c.ExtKeyUsage, c.BasicConstraintsValid = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, true
 	der, err := x509.CreateCertificate(rand.Reader, c, by.cert, &p.key.PublicKey, by.key)
 	if err == nil {

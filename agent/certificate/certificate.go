@@ -22,11 +22,15 @@ import (
 )
 
 const (
-	// certificateTime is how long a certificate of ours is good: nobody renews it by hand.
-	certificateTime = 10 * 365 * 24 * time.Hour
-	// renewBefore is how long before its end a new one is made.
+	// authorityTime is how long an authority is good: nobody has computers trust another one every other year.
+	authorityTime = 10 * 365 * 24 * time.Hour
+	// certificateTime is how long a certificate is good. Apple's systems take none for more than 825 days.
+	certificateTime = 800 * 24 * time.Hour
+	// renewBefore is how long before the end of either a new certificate is made.
 	renewBefore = 90 * 24 * time.Hour
 	keyBits     = 2048 // RSA, which the oldest phones know
+	// cacheTime is how long the files are believed to be as they were.
+	cacheTime = time.Minute
 )
 
 // Store is the folder of cert.pem and key.pem, and of ca.pem and ca-key.pem, with which the former are made unless they are
@@ -36,23 +40,35 @@ type Store struct {
 	// For returns the address and the names that a certificate of ours must have.
 	For func() (addr netip.Addr, names []string)
 
-	mu sync.Mutex // held while the files are read or made: they are pairs
+	mu     sync.Mutex // held while the files are read or made: they are pairs
+	cached tls.Certificate
+	as     string    // for whom it was read
+	until  time.Time // when it is read again
 }
 
 // Get returns the certificate, with the authority's after it. Where there is none, or ours lacks the address or a
-// name of this machine, or ends soon, it makes one; a certificate of the operator's stays.
+// name of this machine, or ends soon, it makes one; a certificate of the operator's stays. Another one in the files is
+// noticed within a minute.
 func (s *Store) Get() (tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.get()
+	addr, names := s.For()
+	as := fmt.Sprint(addr, names)
+	if s.as == as && time.Now().Before(s.until) {
+		return s.cached, nil
+	}
+	c, err := s.read(addr, names)
+	if err == nil {
+		s.cached, s.as, s.until = c, as, time.Now().Add(cacheTime)
+	}
+	return c, err
 }
 
-func (s *Store) get() (tls.Certificate, error) {
+func (s *Store) read(addr netip.Addr, names []string) (tls.Certificate, error) {
 	c, err := load(s.files())
 	if err != nil || c.Leaf != nil && !ours(c.Leaf) {
 		return c, err
 	}
-	addr, names := s.For()
 	if c.Leaf != nil && good(c.Leaf, authorityOf(c), addr, names, time.Now()) {
 		return c, nil
 	}
@@ -154,7 +170,8 @@ func writePair(p pair, certFile, keyFile string, chain ...*x509.Certificate) err
 func (s *Store) PEM() (cert, key string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.get(); err != nil {
+	addr, names := s.For()
+	if _, err := s.read(addr, names); err != nil {
 		return "", "", err
 	}
 	certFile, keyFile := s.files()

@@ -32,6 +32,7 @@ func newSite(t *testing.T) *site {
 
 func (s *site) get(t *testing.T) tls.Certificate {
 	t.Helper()
+	s.until = time.Time{} // a minute later
 	c, err := s.Get()
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +79,9 @@ func TestAuthority(t *testing.T) {
 	}
 	if c.Leaf.IsCA {
 		t.Error("a site's certificate is an authority, which Firefox does not take")
+	}
+	if days := c.Leaf.NotAfter.Sub(c.Leaf.NotBefore).Hours() / 24; days > 825 {
+		t.Errorf("it is good for %.0f days, Apple's systems take 825", days)
 	}
 	if out, err := exec.Command("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_ip", "192.168.1.1",
 		"-CAfile", filepath.Join(s.Dir, "ca.pem"), filepath.Join(s.Dir, "cert.pem")).CombinedOutput(); err != nil {
@@ -171,7 +175,7 @@ func TestCertificateOfAnEarlierVersion(t *testing.T) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: s.addr, Organization: []string{organization}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(certificateTime),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(authorityTime),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.ParseIP(s.addr)}, DNSNames: s.names,
 		BasicConstraintsValid: true, IsCA: true,
@@ -213,7 +217,7 @@ func TestCertificateOfTheOperator(t *testing.T) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "pbx.example"}, DNSNames: []string{"pbx.example"}}, pair{}, nil, time.Now())
+	theirs, err := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "pbx.example"}, DNSNames: []string{"pbx.example"}}, time.Hour, pair{}, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,11 +31,7 @@ import (
 	"github.com/sae-agent/sae-agent/agent/web"
 )
 
-const (
-	shutdownTime = 2 * time.Second
-	// certificateFor is how long a certificate is used before it is read again.
-	certificateFor = time.Minute
-)
+const shutdownTime = 2 * time.Second
 
 // Config says where the console is and who may come.
 type Config struct {
@@ -72,7 +68,6 @@ type Server struct {
 	hub      hub
 	recent   recent
 	passkeys *passkey.Questions
-	cert     cachedCertificate
 	base     context.Context // ends with the daemon: what a person has begun goes on when the page is left
 	where    atomic.Pointer[control.ConsoleStatus]
 }
@@ -85,7 +80,7 @@ func New(cfg Config, src Sources, log *slog.Logger) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, src: src, log: log, sessions: session.NewStore(), pages: p,
-		passkeys: passkey.New(cfg.Site), cert: cachedCertificate{read: src.Certificate}, base: context.Background(),
+		passkeys: passkey.New(cfg.Site), base: context.Background(),
 	}, nil
 }
 
@@ -96,6 +91,9 @@ func (s *Server) Where() control.ConsoleStatus {
 		return control.ConsoleStatus{}
 	}
 	out := *w
+	if cert, err := s.src.Certificate(); err == nil { // it may have been renewed
+		out.Fingerprint = fingerprint(cert)
+	}
 	if name := s.src.LocalName(); name != "" {
 		out.Name = strings.Replace(out.URL, s.cfg.Addr.String(), name, 1)
 	}
@@ -104,8 +102,7 @@ func (s *Server) Where() control.ConsoleStatus {
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	cert, err := s.cert.get()
-	if err != nil {
+	if _, err := s.src.Certificate(); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
 	l, port, err := s.listen(ctx)
@@ -113,11 +110,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.base = ctx
-	s.where.Store(&control.ConsoleStatus{URL: address(s.cfg.Addr, port), Fingerprint: fingerprint(*cert)})
+	s.where.Store(&control.ConsoleStatus{URL: address(s.cfg.Addr, port)})
 	defer s.where.Store(nil)
 	srv := &http.Server{
 		Handler:           s.Handler(),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.get() }},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate},
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -141,6 +138,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("console: %w", err)
+}
+
+func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c, err := s.src.Certificate()
+	return &c, err
 }
 
 // listen takes the first port that is free.
@@ -185,27 +187,4 @@ func fingerprint(c tls.Certificate) string {
 		pairs = append(pairs, fmt.Sprintf("%02X", b))
 	}
 	return strings.Join(pairs, ":")
-}
-
-// cachedCertificate is the certificate, read again now and then.
-type cachedCertificate struct {
-	read func() (tls.Certificate, error)
-
-	mu   sync.Mutex // guards the following
-	cert *tls.Certificate
-	at   time.Time // it was read
-}
-
-func (c *cachedCertificate) get() (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cert != nil && time.Since(c.at) < certificateFor {
-		return c.cert, nil
-	}
-	cert, err := c.read()
-	if err != nil {
-		return c.cert, err
-	}
-	c.cert, c.at = &cert, time.Now()
-	return c.cert, nil
 }

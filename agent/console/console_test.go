@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -742,7 +743,9 @@ func TestRun(t *testing.T) {
 	free.Close()
 	s.console.cfg.Addr = netip.MustParseAddr("127.0.0.1")
 	s.console.cfg.Ports = []uint16{port(taken), port(free)}
-	s.console.cert.read = func() (tls.Certificate, error) { return s.server.TLS.Certificates[0], nil }
+	var certificate atomic.Pointer[tls.Certificate]
+	certificate.Store(&s.server.TLS.Certificates[0])
+	s.console.src.Certificate = func() (tls.Certificate, error) { return *certificate.Load(), nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.console.Run(ctx) }()
@@ -762,6 +765,16 @@ func TestRun(t *testing.T) {
 	c.CloseIdleConnections()
 	if resp.StatusCode != http.StatusOK {
 		t.Error(resp.Status)
+	}
+	renewed := certificateOf(t, "sae.local")
+	certificate.Store(&renewed)
+	conn, err := tls.Dial("tcp4", strings.TrimPrefix(where.URL, "https://"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.ConnectionState().PeerCertificates[0]; !got.Equal(renewed.Leaf) || s.console.Where().Fingerprint != fingerprint(renewed) {
+		t.Error("a renewed certificate is not served, or its fingerprint not said")
 	}
 	cancel()
 	if err := <-done; err != nil {

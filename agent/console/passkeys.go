@@ -30,7 +30,7 @@ func (s *Server) passkeyPlace(r *http.Request) (passkey.Place, bool) {
 	if name == "" || !ok || port != strconv.Itoa(at.Port) {
 		return passkey.Place{}, false
 	}
-	cert, err := s.cert.get()
+	cert, err := s.src.Certificate()
 	if err != nil || cert.Leaf == nil || cert.Leaf.VerifyHostname(name) != nil {
 		return passkey.Place{}, false
 	}

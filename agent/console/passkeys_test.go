@@ -59,7 +59,7 @@ func newPasskeySite(t *testing.T) *passkeySite {
 	t.Helper()
 	s := &passkeySite{site: newSite(t, "fine")}
 	cert := certificateOf(t, "sae.local")
-	s.console.cert.read = func() (tls.Certificate, error) { return cert, nil }
+	s.console.src.Certificate = func() (tls.Certificate, error) { return cert, nil }
 	s.console.log = slog.New(slog.NewTextHandler(&s.log, nil))
 	list := handlers(s.done, "fine")
 	s.console.src.Dispatcher = control.NewDispatcher(func() []control.Handler { return list }, slog.New(slog.DiscardHandler), func(o control.Order) {

@@ -131,10 +131,14 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// overTLS has a listener speak HTTPS.
-func overTLS(l net.Listener, cert tls.Certificate) net.Listener {
+// overTLS has a listener speak HTTPS, with what is the certificate when somebody comes.
+func overTLS(l net.Listener, certificate func() (tls.Certificate, error)) net.Listener {
 	return tls.NewListener(l, &tls.Config{
-		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			c, err := certificate()
+			return &c, err
+		},
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	})
 }
 

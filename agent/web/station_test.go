@@ -93,6 +93,30 @@ func certificate() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
+// Another certificate serves those who come later.
+func TestRenewedCertificate(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	_ = srv.Listener.Close()
+	srv.Listener = overTLS(l, certificate) // a new one each time
+	srv.Start()
+	t.Cleanup(srv.Close)
+	served := func() []byte {
+		c, err := tls.Dial("tcp4", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Raw
+	}
+	if bytes.Equal(served(), served()) {
+		t.Error("the one of before serves")
+	}
+}
+
 // Who opened a connection is told by its frame, over HTTPS too, whoever has the address.
 func TestRequestTellsItsStation(t *testing.T) {
 	o := newOffice(t)

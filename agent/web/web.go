@@ -117,12 +117,11 @@ func (c *Server) Run(ctx context.Context) error {
 		if !slices.Contains(c.cfg.TLS, addr) {
 			continue
 		}
-		cert, err := c.src.Certificate()
-		if err != nil {
+		if _, err := c.src.Certificate(); err != nil {
 			closeAll(listeners)
 			return fmt.Errorf("web: %w", err)
 		}
-		listeners[i] = overTLS(listeners[i], cert)
+		listeners[i] = overTLS(listeners[i], c.src.Certificate)
 	}
 	var all []serving
 	srv := newServer(ctx, c.Handler(), c.log)

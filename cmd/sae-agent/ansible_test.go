@@ -31,7 +31,7 @@ func TestAnsible(t *testing.T) {
 		all := append([]string{
 			"ANSIBLE_ROLES_PATH=" + role, "ANSIBLE_NOCOLOR=1", "ANSIBLE_LOCAL_TEMP=" + a.path("ansible"), "ANSIBLE_REMOTE_TEMP=" + a.path("ansible"), "LC_ALL=C.UTF-8",
 			"ansible-playbook", "-i", "sae303,", a.path("site.yml"),
-			"-e", "sae_agent_console=" + base, "-e", "sae_agent_token=" + token.Token, "-e", "sae_agent_ca=" + a.path("state/tls/cert.pem"),
+			"-e", "sae_agent_console=" + base, "-e", "sae_agent_token=" + token.Token, "-e", "sae_agent_ca=" + a.path("state/tls/ca.pem"),
 			"-e", fmt.Sprintf("{sae_agent_config: \"{{ lookup('file', '%s', rstrip=false) }}\"}", a.path("wanted.yaml")),
 		}, args...)
 		out, _ := controller.Command("env", all...).CombinedOutput() // a play that fails is told by what it says

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -51,7 +48,7 @@ func TestBrowser(t *testing.T) {
 	a, pbx := withExchange(t, "extensions:\n", "groups: [{number: \"600\", name: Office, members: [\"100\", \"101\"], strategy: hunt}]\nextensions:\n")
 	base, link := a.invite("alice", "admin")
 	desk := a.phone("desk", "02:00:00:00:00:09")
-	chrome := startChromium(t, desk.Host, a.path("state/tls/cert.pem"))
+	chrome := startChromium(t, desk.Host, a.path("state/tls/ca.pem"))
 	chrome.machine = a.dir
 	alice := chrome.open(base)
 
@@ -77,6 +74,8 @@ func TestBrowser(t *testing.T) {
 
 	// Phones are plugged in: they appear on the page that is open.
 	alice.eval(`window.sameDocument = true`, nil)
+	alice.until(`(htmx => htmx && htmx.startTime >= performance.getEntriesByName("first-contentful-paint")[0].startTime)(
+		performance.getEntriesByType("resource").find(e => e.name.endsWith("/htmx.min.js")))`)
 	stranger := a.named("stranger", strangerMAC, attack)
 	desks := a.lab.Host("desks")
 	a.lan.Plug(desks, "eth0")
@@ -356,19 +355,25 @@ type chromium struct {
 	machine  string // the directory that is /etc/sae-agent on pictures
 }
 
-// startChromium starts it. It takes the one certificate for good and no other.
-func startChromium(t *testing.T, h *labtest.Host, certificate string) *chromium {
+// startChromium starts it. Its user has it trust an authority, as docs/console.md says.
+func startChromium(t *testing.T, h *labtest.Host, authority string) *chromium {
 	t.Helper()
+	home := t.TempDir()
+	store := filepath.Join(home, ".pki/nssdb")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.Run("certutil", "-d", "sql:"+store, "-N", "--empty-password")
+	h.Run("certutil", "-d", "sql:"+store, "-A", "-n", "sae-agent", "-t", "C,,", "-i", authority)
 	labtest.Eventually(t, func() error { // an address that becomes usable ends what the browser is fetching (ERR_NETWORK_CHANGED)
 		if tentative := h.Run("ip", "-6", "-o", "address", "show", "tentative"); tentative != "" {
 			return errorOf("not checked for duplicates yet: " + tentative)
 		}
 		return nil
 	})
-	p := h.Start("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
+	p := h.Start("env", "HOME="+home, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-		"--lang=en", "--host-resolver-rules=MAP sae.local 192.168.1.1", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(),
-		"--ignore-certificate-errors-spki-list="+keyHash(t, certificate), "about:blank")
+		"--lang=en", "--host-resolver-rules=MAP sae.local 192.168.1.1", "--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), "about:blank")
 	p.WaitOutput("/devtools/browser/")
 	found := regexp.MustCompile(`ws://(127\.0\.0\.1:\d+)(/devtools/browser/[0-9a-f-]+)`).FindStringSubmatch(p.Output())
 	if found == nil {
@@ -404,25 +409,6 @@ func axeLiteral(t *testing.T, address string) string {
 		t.Fatalf("no axe-core in what Chromium answers with: %s, %d bytes", resp.Status, len(bundle))
 	}
 	return string(literal)
-}
-
-// keyHash is a certificate's key as Chromium's options name it.
-func keyHash(t *testing.T, file string) string {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		t.Fatalf("no certificate in %s", file)
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // tunnel makes an address here that leads to one on the host.

@@ -44,7 +44,7 @@ func TestConsole(t *testing.T) {
 	desk := a.phone("desk", "02:00:00:00:00:09")
 	site := "same-origin"
 	browse := func(args ...string) string {
-		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/cert.pem"), "-b", "/run/jar", "-c", "/run/jar", "-H", "Sec-Fetch-Site: " + site, "-w", "\n%{http_code}"}, args...)...)
+		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/ca.pem"), "-b", "/run/jar", "-c", "/run/jar", "-H", "Sec-Fetch-Site: " + site, "-w", "\n%{http_code}"}, args...)...)
 	}
 	if out := browse(base + "/phones"); !strings.HasSuffix(out, "\n303") {
 		t.Errorf("without a login: %s", out)
@@ -79,7 +79,7 @@ func TestConsole(t *testing.T) {
 	var token control.TokenSecret
 	a.query(&token, "console", "token", "monitoring", "--role", "viewer")
 	api := func(args ...string) string {
-		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/cert.pem"), "-H", "Authorization: Bearer " + token.Token, "-w", "\n%{http_code}"}, args...)...)
+		return desk.Run("curl", append([]string{"-sS", "--cacert", a.path("state/tls/ca.pem"), "-H", "Authorization: Bearer " + token.Token, "-w", "\n%{http_code}"}, args...)...)
 	}
 	if out := api(base + "/api/v1/phones/" + strangerMAC); !strings.HasSuffix(out, "\n200") || !strings.Contains(out, `"Dora"`) || strings.Contains(out, "needle") {
 		t.Errorf("API: %s", out)

@@ -78,7 +78,7 @@ func (s *stackSite) checkCloudElsewhere(t *testing.T) {
 	pc.Addr("eth0", "10.20.0.2/24")
 	// With the certificate checked: it has the new address, and the new name.
 	get := func(args ...string) string {
-		args = append([]string{"-sS", "--max-time", "20", "--cacert", s.path("state/tls/cert.pem"), "--resolve", "office:7443:" + s.addr}, args...)
+		args = append([]string{"-sS", "--max-time", "20", "--cacert", s.path("state/tls/ca.pem"), "--resolve", "office:7443:" + s.addr}, args...)
 		out, _ := pc.Command("curl", args...).CombinedOutput() // its text tells
 		return string(out)
 	}
@@ -108,7 +108,7 @@ func (s *stackSite) checkCloudElsewhere(t *testing.T) {
 }
 
 func (s *stackSite) checkMeetingElsewhere(t *testing.T) {
-	if got := s.host.Run("curl", "-sS", "--max-time", "20", "--cacert", s.path("state/tls/cert.pem"), "https://10.20.0.1:8443/"); strings.TrimSpace(got) != "https://10.20.0.1:8443" {
+	if got := s.host.Run("curl", "-sS", "--max-time", "20", "--cacert", s.path("state/tls/ca.pem"), "https://10.20.0.1:8443/"); strings.TrimSpace(got) != "https://10.20.0.1:8443" {
 		t.Errorf("the meetings' page: %s", got)
 	}
 	for service, want := range map[string]string{

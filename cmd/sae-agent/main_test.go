@@ -260,7 +260,7 @@ func TestFilesOverHTTPS(t *testing.T) {
 		t.Errorf("option 66:\n%s", lease)
 	}
 	get := func(p phone, name string) string {
-		ca := filepath.Join(a.dir, "state/tls/cert.pem")
+		ca := filepath.Join(a.dir, "state/tls/ca.pem")
 		return p.Run("curl", "-sS", "--cacert", ca, "-w", "%{http_code}", "https://192.168.1.1:9443/phones/"+name)
 	}
 	if file := get(alice, "001565000001.cfg"); !strings.Contains(file, "needle-secret-alice") {
