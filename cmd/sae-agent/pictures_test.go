@@ -36,6 +36,7 @@ func (w *tab) picture(name string, width int64, scheme string) {
 	var data []byte
 	var height int64
 	w.prefer("en", scheme)
+	w.until(`[...document.querySelectorAll(".gutter")].every(e => e.textContent)`) // the editor comes after its page
 	w.eval(`for (const [old, text] of [[`+quote(w.machine)+`, "/etc/sae-agent"], [`+quote(attack)+`, "desk-99"], ["needle-", ""]]) {
 		for (const t = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); t.nextNode();)
 			t.currentNode.nodeValue = t.currentNode.nodeValue.replaceAll(old, text);
