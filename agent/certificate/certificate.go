@@ -53,28 +53,24 @@ func (s *Store) Get() (tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	addr, names := s.For()
-	as := fmt.Sprint(addr, names)
-	if s.as == as && time.Now().Before(s.until) {
+	if s.as == fmt.Sprint(addr, names) && time.Now().Before(s.until) {
 		return s.cached, nil
 	}
-	c, err := s.read(addr, names)
-	if err == nil {
-		s.cached, s.as, s.until = c, as, time.Now().Add(cacheTime)
-	}
-	return c, err
+	return s.read(addr, names)
 }
 
 func (s *Store) read(addr netip.Addr, names []string) (tls.Certificate, error) {
 	c, err := load(s.files())
-	if err != nil || c.Leaf != nil && !ours(c.Leaf) {
+	if err != nil {
 		return c, err
 	}
-	if c.Leaf != nil && good(c.Leaf, authorityOf(c), addr, names, time.Now()) {
-		return c, nil
+	now := time.Now()
+	if c.Leaf == nil || ours(c.Leaf) && !good(c.Leaf, authorityOf(c), addr, names, now) {
+		if c, err = s.renew(c, addr, names, now); err != nil {
+			return c, fmt.Errorf("certificate: make one: %w", err)
+		}
 	}
-	if c, err = s.renew(c, addr, names); err != nil {
-		return c, fmt.Errorf("certificate: make one: %w", err)
-	}
+	s.cached, s.as, s.until = c, fmt.Sprint(addr, names), now.Add(cacheTime)
 	return c, nil
 }
 
@@ -91,12 +87,14 @@ func load(certFile, keyFile string) (tls.Certificate, error) {
 }
 
 // renew makes a certificate, and an authority where there is none that is good for it.
-func (s *Store) renew(old tls.Certificate, addr netip.Addr, names []string) (c tls.Certificate, err error) {
+func (s *Store) renew(old tls.Certificate, addr netip.Addr, names []string, now time.Time) (c tls.Certificate, err error) {
 	ca, err := s.authority(old)
 	if err != nil {
 		return c, err
 	}
-	now := time.Now()
+	if ca.cert != nil && now.Before(ca.cert.NotBefore) {
+		now = ca.cert.NotBefore // the clock is not right yet
+	}
 	var key *rsa.PrivateKey
 	if old.Leaf != nil && !old.Leaf.IsCA {
 		key, _ = old.PrivateKey.(*rsa.PrivateKey) // who trusts the key goes on trusting it

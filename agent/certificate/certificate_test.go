@@ -40,7 +40,7 @@ func (s *site) get(t *testing.T) tls.Certificate {
 	return c
 }
 
-func (s *site) read(t *testing.T, file string) string {
+func (s *site) content(t *testing.T, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(s.Dir, file))
 	if err != nil {
@@ -71,7 +71,7 @@ func trusts(t *testing.T, authority string, c tls.Certificate, name string) erro
 func TestAuthority(t *testing.T) {
 	s := newSite(t)
 	c := s.get(t)
-	ca := s.read(t, "ca.pem")
+	ca := s.content(t, "ca.pem")
 	for _, name := range append([]string{"192.168.1.1"}, s.names...) {
 		if err := trusts(t, ca, c, name); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -126,20 +126,20 @@ func TestRenewal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			before := s.get(t)
-			ca, key := s.read(t, "ca.pem"), s.read(t, "key.pem")
+			ca, key := s.content(t, "ca.pem"), s.content(t, "key.pem")
 			tt.change(s)
 			after := s.get(t)
 			if another := !after.Leaf.Equal(before.Leaf); another != tt.another {
 				t.Errorf("another certificate: %t", another)
 			}
-			if anew := s.read(t, "ca.pem") != ca; anew != tt.anew {
+			if anew := s.content(t, "ca.pem") != ca; anew != tt.anew {
 				t.Errorf("another authority: %t", anew)
 			}
-			if s.read(t, "key.pem") != key {
+			if s.content(t, "key.pem") != key {
 				t.Error("the key has changed")
 			}
 			for _, n := range append([]string{s.addr}, s.names...) {
-				if err := trusts(t, s.read(t, "ca.pem"), after, n); err != nil {
+				if err := trusts(t, s.content(t, "ca.pem"), after, n); err != nil {
 					t.Errorf("%s: %v", n, err)
 				}
 			}
@@ -160,6 +160,17 @@ func TestTimes(t *testing.T) {
 		if got := good(c.Leaf, authorityOf(c), netip.MustParseAddr(s.addr), s.names, tt.now); got != tt.want {
 			t.Errorf("%s: %t", name, got)
 		}
+	}
+	ca := s.content(t, "ca.pem")
+	renewed, err := s.renew(c, netip.MustParseAddr("10.20.0.1"), nil, time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.content(t, "ca.pem") != ca {
+		t.Error("a clock that is not right yet costs the authority")
+	}
+	if err := trusts(t, ca, renewed, "10.20.0.1"); err != nil {
+		t.Errorf("once the clock is right: %v", err)
 	}
 }
 
@@ -192,10 +203,10 @@ func TestCertificateOfAnEarlierVersion(t *testing.T) {
 	if err := writePair(pair{cert, key}, certFile, keyFile); err != nil {
 		t.Fatal(err)
 	}
-	old := s.read(t, "cert.pem")
+	old := s.content(t, "cert.pem")
 	c := s.get(t)
-	if c.Leaf.IsCA || s.read(t, "ca.pem") != old {
-		t.Errorf("the authority is %q", s.read(t, "ca.pem"))
+	if c.Leaf.IsCA || s.content(t, "ca.pem") != old {
+		t.Errorf("the authority is %q", s.content(t, "ca.pem"))
 	}
 	if err := trusts(t, old, c, "sae.local"); err != nil {
 		t.Error(err)
@@ -246,15 +257,15 @@ func TestPowerCut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			s.get(t)
-			ca := s.read(t, "ca.pem")
+			ca := s.content(t, "ca.pem")
 			for _, file := range tt.left {
 				s.remove(t, file)
 			}
 			c := s.get(t)
-			if anew := s.read(t, "ca.pem") != ca; anew != tt.anew {
+			if anew := s.content(t, "ca.pem") != ca; anew != tt.anew {
 				t.Errorf("another authority: %t", anew)
 			}
-			if err := trusts(t, s.read(t, "ca.pem"), c, "sae.local"); err != nil {
+			if err := trusts(t, s.content(t, "ca.pem"), c, "sae.local"); err != nil {
 				t.Error(err)
 			}
 		})
