@@ -107,7 +107,7 @@ func newParts(h part.Host, a *Agent) []part.Part {
 	})
 	w.console = partconsole.New(h, partconsole.Deps{
 		Dispatcher:  func() *control.Dispatcher { return a.dispatcher },
-		Certificate: w.certificate.Get, Names: w.names, Version: opts.Version,
+		Certificate: w.certificate.Get, Authority: w.certificate.Authority, Names: w.names, Version: opts.Version,
 	})
 	return []part.Part{
 		w.network, w.dhcp, w.provisioning,

@@ -123,7 +123,11 @@ func (p pair) encode(chain ...*x509.Certificate) (certPEM, keyPEM []byte, err er
 		return nil, nil, err
 	}
 	for _, c := range append([]*x509.Certificate{p.cert}, chain...) {
-		certPEM = append(certPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+		certPEM = append(certPEM, encodeCertificate(c)...)
 	}
 	return certPEM, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+}
+
+func encodeCertificate(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }

@@ -164,6 +164,18 @@ func writePair(p pair, certFile, keyFile string, chain ...*x509.Certificate) err
 	return durable.WriteFile(keyFile, keyPEM, 0o600)
 }
 
+// Authority returns what has signed the certificate, as ca.pem has it; empty where the certificate is the operator's own.
+func (s *Store) Authority() (string, error) {
+	c, err := s.Get()
+	if err != nil {
+		return "", err
+	}
+	if ca := authorityOf(c); ours(c.Leaf) && ca != nil {
+		return string(encodeCertificate(ca)), nil
+	}
+	return "", nil
+}
+
 // PEM is Get, as the two files have it.
 func (s *Store) PEM() (cert, key string, err error) {
 	s.mu.Lock()

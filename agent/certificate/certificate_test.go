@@ -77,6 +77,9 @@ func TestAuthority(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if got, err := s.Authority(); err != nil || got != ca {
+		t.Errorf("the authority: %q, %v", got, err)
+	}
 	if c.Leaf.IsCA {
 		t.Error("a site's certificate is an authority, which Firefox does not take")
 	}
@@ -238,6 +241,9 @@ func TestCertificateOfTheOperator(t *testing.T) {
 	}
 	if c := s.get(t); !c.Leaf.Equal(theirs.cert) {
 		t.Errorf("it has become one of %v", c.Leaf.Subject)
+	}
+	if got, err := s.Authority(); got != "" || err != nil {
+		t.Errorf("the authority: %q, %v", got, err)
 	}
 	if _, err := os.Stat(filepath.Join(s.Dir, "ca.pem")); err == nil {
 		t.Error("an authority was made")

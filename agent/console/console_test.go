@@ -115,6 +115,7 @@ func handlers(d *calls, text string, more ...control.Phone) []control.Handler {
 		answer(d, control.ListStackUpdates, []control.StackUpdate{{Stack: text, Detail: text}}),
 		answer(d, control.GetBackupPlan, control.BackupPlan{Dir: text, Remote: text, Last: control.BackupOutcome{Error: text}}),
 		answer(d, control.ListAccess, control.Access{Accounts: []control.Account{{Name: text, Role: control.Admin}}, Tokens: []control.Account{{Name: text}}}),
+		answer(d, control.GetAuthority, control.Authority{PEM: "-----BEGIN CERTIFICATE-----"}),
 		answer(d, control.ListOrders, []control.Order{{By: text, Order: "apply", About: text, Error: text, Changes: []control.Change{{Path: text, Old: text, New: text}}}}),
 		control.HandleStream(control.ReadLogs, func(ctx context.Context, r control.LogsRequest, emit func(events.Event) error) error {
 			err := emit(events.Event{Time: at, Part: text, Message: text, Fields: []events.Field{{Key: text, Value: text}}})
@@ -664,6 +665,27 @@ func TestStreams(t *testing.T) {
 		if err := <-heard; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Who is logged in can have the authority, as what browsers offer to trust; nobody else can.
+func TestAuthority(t *testing.T) {
+	s := newSite(t, "fine")
+	b := s.as(control.Viewer)
+	if _, page, _ := b.get("/settings"); !strings.Contains(page, `href="/authority.crt"`) {
+		t.Errorf("the page does not lead to it:\n%s", page)
+	}
+	resp, err := b.http.Get(s.server.URL + "/authority.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != "-----BEGIN CERTIFICATE-----" || resp.Header.Get("Content-Type") != "application/x-x509-ca-cert" {
+		t.Errorf("%q, %v, %v", body, resp.Header, err)
+	}
+	if code, _, to := s.browser().get("/authority.crt"); code != http.StatusSeeOther || !strings.HasPrefix(to, "/login") {
+		t.Errorf("without a login: %d to %s", code, to)
 	}
 }
 

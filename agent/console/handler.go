@@ -61,6 +61,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /passkeys/remove", s.member(s.removePasskey))
 	mux.HandleFunc("POST /configuration", s.member(s.change))
 	mux.HandleFunc("GET /events", s.member(s.events))
+	mux.HandleFunc("GET /authority.crt", s.member(s.authority))
 	mux.HandleFunc("POST /do/{id}", s.member(s.do))
 	s.pageRoutes(mux)
 	crossOrigin := http.NewCrossOriginProtection()
@@ -398,6 +399,17 @@ func parseForm(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	return true
+}
+
+// authority hands out what computers and telephones can trust. Browsers and telephones know the type, and offer to do so.
+func (s *Server) authority(w http.ResponseWriter, r *http.Request, v visit) {
+	ca, err := control.Ask(r.Context(), s.src.Dispatcher, v.caller, control.GetAuthority, control.None{})
+	if err != nil {
+		s.showError(w, r, v, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-x509-ca-cert")
+	_, _ = io.WriteString(w, ca.PEM)
 }
 
 // changeEvent has a page fetch itself again.

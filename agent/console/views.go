@@ -413,10 +413,11 @@ func logs(a asker) (any, error) {
 
 // settingsPage is who may do what, and who has done what.
 type settingsPage struct {
-	Console control.ConsoleStatus
-	Access  *control.Access // only for those who may see it
-	Orders  []control.Order
-	Roles   []control.Role
+	Console   control.ConsoleStatus
+	Authority bool            // there is one of ours to trust
+	Access    *control.Access // only for those who may see it
+	Orders    []control.Order
+	Roles     []control.Role
 	// SecondFactor says that this account asks for codes.
 	SecondFactor bool
 	Passkeys     []account.Passkey
@@ -429,6 +430,8 @@ func settings(a asker) (any, error) {
 		out.SecondFactor, out.Passkeys = me.SecondFactor, me.Passkeys
 	}
 	_, out.PasskeysHere = a.s.passkeyPlace(a.r)
+	_, err := get(a, control.GetAuthority, control.None{})
+	out.Authority = err == nil
 	if a.who.caller.Role.May(control.ListAccess.Role) {
 		access, err := get(a, control.ListAccess, control.None{})
 		if err != nil {

@@ -31,6 +31,10 @@ var (
 		ID: "removeToken", Method: http.MethodPost, Path: "/access/tokens/{name}/remove", Role: Admin, Order: "remove token",
 		Summary: "Remove a token of the API",
 	}
+	GetAuthority = Operation[None, Authority]{
+		ID: "getAuthority", Method: http.MethodGet, Path: "/authority", Role: Viewer,
+		Summary: "The authority of the appliance's certificate, for browsers and clients to trust",
+	}
 	ListOrders = Operation[None, []Order]{
 		ID: "listOrders", Method: http.MethodGet, Path: "/orders", Role: Operator,
 		Summary: "Who has changed what, newest first",
@@ -38,7 +42,7 @@ var (
 )
 
 func consoleOperations() []Declaration {
-	return []Declaration{ListAccess, InviteAccount, RemoveAccount, RemovePasskeys, CreateToken, RemoveToken, ListOrders}
+	return []Declaration{ListAccess, InviteAccount, RemoveAccount, RemovePasskeys, CreateToken, RemoveToken, GetAuthority, ListOrders}
 }
 
 // ConsoleStatus is where the console is.
@@ -46,6 +50,11 @@ type ConsoleStatus struct {
 	URL         string `json:"url,omitempty"`         // empty: it is off, or not there yet
 	Name        string `json:"name,omitempty"`        // the URL by its name in .local; empty: it has none, or not yet
 	Fingerprint string `json:"fingerprint,omitempty"` // SHA-256 of its certificate, as browsers show it
+}
+
+// Authority is what has signed the appliance's certificate.
+type Authority struct {
+	PEM string `json:"pem"` // a file of one certificate (RFC 7468)
 }
 
 // NameRequest names an account or a token.

@@ -19,7 +19,7 @@ func newConsoleCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  showAccess,
 	}
-	cmd.AddCommand(newConsoleListCommand(), newConsoleInviteCommand(), newConsoleRemoveCommand(), newConsoleRemovePasskeysCommand(), newConsoleTokenCommand(), newConsoleOrdersCommand())
+	cmd.AddCommand(newConsoleListCommand(), newConsoleInviteCommand(), newConsoleRemoveCommand(), newConsoleRemovePasskeysCommand(), newConsoleTokenCommand(), newConsoleAuthorityCommand(), newConsoleOrdersCommand())
 	return cmd
 }
 
@@ -132,6 +132,21 @@ func newConsoleTokenCommand() *cobra.Command {
 	cmd.Flags().IntVar(&r.Days, "days", 365, "how long it is good")
 	cmd.Flags().BoolVar(&remove, "remove", false, "remove the token of this name")
 	return cmd
+}
+
+func newConsoleAuthorityCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "authority",
+		Short: "Print the authority of the appliance's certificate, for computers to trust (PEM)",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ca, err := ask(cmd, control.GetAuthority, control.None{})
+			if err != nil {
+				return err
+			}
+			return show(cmd, ca, func(w io.Writer) { fmt.Fprint(w, ca.PEM) })
+		},
+	}
 }
 
 func newConsoleOrdersCommand() *cobra.Command {

@@ -73,6 +73,9 @@ func TestConsole(t *testing.T) {
 		}
 		return nil
 	})
+	if ca := a.must("console", "authority"); ca != a.read("state/tls/ca.pem") {
+		t.Errorf("the authority: %q", ca)
+	}
 	if out := a.must("console", "orders"); !regexp.MustCompile(`alice +192\.168\.1\.\d+ +approve phone +`+strangerMAC+` +done`).MatchString(out) || !strings.Contains(out, "invite") {
 		t.Errorf("who has done what:\n%s", out)
 	}

@@ -37,6 +37,8 @@ type Deps struct {
 	// Dispatcher carries operations out.
 	Dispatcher  func() *control.Dispatcher
 	Certificate func() (tls.Certificate, error)
+	// Authority is what has signed it (PEM); empty where that is not ours.
+	Authority func() (string, error)
 	// Names are those by which people may ask for this machine.
 	Names   func() []string
 	Version string
@@ -167,8 +169,17 @@ func (p *Part) Operations() []control.Handler {
 		control.Handle(control.RemoveToken, func(_ context.Context, r control.NameRequest) (control.None, error) {
 			return control.None{}, explain(p.accounts.RemoveToken(r.Name))
 		}),
+		control.Handle(control.GetAuthority, p.authority),
 		control.Handle(control.ListOrders, func(context.Context, control.None) ([]control.Order, error) { return p.orders.List(), nil }),
 	}
+}
+
+func (p *Part) authority(context.Context, control.None) (control.Authority, error) {
+	ca, err := p.deps.Authority()
+	if err == nil && ca == "" {
+		err = &control.Error{Code: http.StatusNotFound, Message: "the certificate is your own: the authority to trust is the one that has signed it"}
+	}
+	return control.Authority{PEM: ca}, err
 }
 
 func (p *Part) invite(_ context.Context, i control.Invitation) (out control.InvitationLink, err error) {

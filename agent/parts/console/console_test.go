@@ -67,3 +67,21 @@ func TestInvitationNeedsAConsole(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// The authority of a certificate of the operator's own is none of ours to hand out.
+func TestAuthority(t *testing.T) {
+	ca, failed := "ca", error(nil)
+	p := New(parttest.New(t, parttest.Config(t)), Deps{Authority: func() (string, error) { return ca, failed }})
+	if got, err := p.authority(t.Context(), control.None{}); got.PEM != "ca" || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	ca = ""
+	var e *control.Error
+	if _, err := p.authority(t.Context(), control.None{}); !errors.As(err, &e) || e.Code != http.StatusNotFound {
+		t.Errorf("the operator's own: %v", err)
+	}
+	failed = errors.New("a disk")
+	if _, err := p.authority(t.Context(), control.None{}); err != failed {
+		t.Errorf("a failure: %v", err)
+	}
+}
