@@ -97,21 +97,32 @@ func (s *stations) answer(wait time.Duration) (net.HardwareAddr, *dhcpv4.DHCPv4)
 }
 
 // boot lets phones go through all four messages, each from its own MAC, and returns
-// how many have an address.
+// how many have an address. Who hears nothing asks once more, as phones do after 4 s: a frame may be lost where a flood
+// has filled the kernel's queue.
 func (s *stations) boot(phones []net.HardwareAddr) int {
 	s.t.Helper()
 	any4 := netip.IPv4Unspecified()
 	for _, m := s.answer(time.Millisecond); m != nil; _, m = s.answer(time.Millisecond) {
 		continue // broadcast to others before
 	}
-	for _, p := range phones {
-		s.send(p, p, any4, dhcpv4.MessageTypeDiscover)
-	}
 	served := make(map[string]bool)
-	for len(served) < len(phones) {
+	discover := func() {
+		for _, p := range phones {
+			if !served[p.String()] {
+				s.send(p, p, any4, dhcpv4.MessageTypeDiscover)
+			}
+		}
+	}
+	discover()
+	for repeated := false; len(served) < len(phones); {
 		to, m := s.answer(3 * time.Second)
-		if m == nil {
+		if m == nil && repeated {
 			break
+		}
+		if m == nil {
+			repeated = true
+			discover()
+			continue
 		}
 		if m.MessageType() == dhcpv4.MessageTypeNak {
 			continue // broadcast to others, and late
