@@ -116,10 +116,10 @@ func (s *stations) boot(phones []net.HardwareAddr) int {
 	discover()
 	for repeated := false; len(served) < len(phones); {
 		to, m := s.answer(3 * time.Second)
-		if m == nil && repeated {
-			break
-		}
 		if m == nil {
+			if repeated {
+				break
+			}
 			repeated = true
 			discover()
 			continue

@@ -56,6 +56,18 @@ func (s *site) remove(t *testing.T, file string) {
 	}
 }
 
+// put has the store find a pair.
+func (s *site) put(t *testing.T, p pair) {
+	t.Helper()
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := s.files()
+	if err := writePair(p, certFile, keyFile); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // trusts reports how somebody who trusts what is in a file takes a certificate under a name.
 func trusts(t *testing.T, authority string, c tls.Certificate, name string) error {
 	t.Helper()
@@ -180,9 +192,6 @@ func TestTimes(t *testing.T) {
 // Who trusts the certificate that an earlier version made, which was its own authority, trusts the next one.
 func TestCertificateOfAnEarlierVersion(t *testing.T) {
 	s := newSite(t)
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		t.Fatal(err)
@@ -202,10 +211,7 @@ func TestCertificateOfAnEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile := s.files()
-	if err := writePair(pair{cert, key}, certFile, keyFile); err != nil {
-		t.Fatal(err)
-	}
+	s.put(t, pair{cert, key})
 	old := s.content(t, "cert.pem")
 	c := s.get(t)
 	if c.Leaf.IsCA || s.content(t, "ca.pem") != old {
@@ -217,7 +223,7 @@ func TestCertificateOfAnEarlierVersion(t *testing.T) {
 	if key.Equal(c.PrivateKey) {
 		t.Error("the authority's key serves sites")
 	}
-	if out, err := exec.Command("openssl", "verify", "-purpose", "sslserver", "-CAfile", filepath.Join(s.Dir, "ca.pem"), certFile).CombinedOutput(); err != nil {
+	if out, err := exec.Command("openssl", "verify", "-purpose", "sslserver", "-CAfile", filepath.Join(s.Dir, "ca.pem"), filepath.Join(s.Dir, "cert.pem")).CombinedOutput(); err != nil {
 		t.Errorf("openssl: %v\n%s", err, out)
 	}
 	if again := s.get(t); !again.Leaf.Equal(c.Leaf) {
@@ -228,17 +234,11 @@ func TestCertificateOfAnEarlierVersion(t *testing.T) {
 // A certificate of the operator's stays, whatever its names, and needs no authority of ours.
 func TestCertificateOfTheOperator(t *testing.T) {
 	s := newSite(t)
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	theirs, err := sign(&x509.Certificate{Subject: pkix.Name{CommonName: "pbx.example"}, DNSNames: []string{"pbx.example"}}, time.Hour, pair{}, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile := s.files()
-	if err := writePair(theirs, certFile, keyFile); err != nil {
-		t.Fatal(err)
-	}
+	s.put(t, theirs)
 	if c := s.get(t); !c.Leaf.Equal(theirs.cert) {
 		t.Errorf("it has become one of %v", c.Leaf.Subject)
 	}

@@ -114,7 +114,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.where.Store(nil)
 	srv := &http.Server{
 		Handler:           s.Handler(),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: web.GetCertificate(s.src.Certificate)},
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -138,11 +138,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("console: %w", err)
-}
-
-func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c, err := s.src.Certificate()
-	return &c, err
 }
 
 // listen takes the first port that is free.

@@ -131,14 +131,18 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
+// GetCertificate has each client shown what is the certificate then.
+func GetCertificate(certificate func() (tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		c, err := certificate()
+		return &c, err
+	}
+}
+
 // overTLS has a listener speak HTTPS, with what is the certificate when somebody comes.
 func overTLS(l net.Listener, certificate func() (tls.Certificate, error)) net.Listener {
 	return tls.NewListener(l, &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			c, err := certificate()
-			return &c, err
-		},
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: GetCertificate(certificate), MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	})
 }
 

@@ -135,41 +135,20 @@ func newConsoleTokenCommand() *cobra.Command {
 }
 
 func newConsoleAuthorityCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "authority",
-		Short: "Print the authority of the appliance's certificate, for computers to trust (PEM)",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ca, err := ask(cmd, control.GetAuthority, control.None{})
-			if err != nil {
-				return err
-			}
-			return show(cmd, ca, func(w io.Writer) { fmt.Fprint(w, ca.PEM) })
-		},
-	}
+	return query("authority", "Print the authority of the appliance's certificate, for computers to trust (PEM)", control.GetAuthority,
+		func(w io.Writer, ca control.Authority) { fmt.Fprint(w, ca.PEM) })
 }
 
 func newConsoleOrdersCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "orders",
-		Short: "Show who has changed what, newest first",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			orders, err := ask(cmd, control.ListOrders, control.None{})
-			if err != nil {
-				return err
+	return query("orders", "Show who has changed what, newest first", control.ListOrders, func(w io.Writer, orders []control.Order) {
+		var rows [][]string
+		for _, o := range orders {
+			outcome := "done"
+			if o.Error != "" {
+				outcome = o.Error
 			}
-			return show(cmd, orders, func(w io.Writer) {
-				var rows [][]string
-				for _, o := range orders {
-					outcome := "done"
-					if o.Error != "" {
-						outcome = o.Error
-					}
-					rows = append(rows, []string{o.At.Local().Format(time.DateTime), o.By, dash(o.From), o.Order, dash(o.About), outcome})
-				}
-				table(w, []string{"TIME", "WHO", "FROM", "ORDER", "ABOUT", "OUTCOME"}, rows)
-			})
-		},
-	}
+			rows = append(rows, []string{o.At.Local().Format(time.DateTime), o.By, dash(o.From), o.Order, dash(o.About), outcome})
+		}
+		table(w, []string{"TIME", "WHO", "FROM", "ORDER", "ABOUT", "OUTCOME"}, rows)
+	})
 }

@@ -23,18 +23,7 @@ func newFirewallCommand() *cobra.Command {
 }
 
 func newFirewallShowCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show",
-		Short: "Print the rules that are in force",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := ask(cmd, control.GetFirewall, control.None{})
-			if err != nil {
-				return err
-			}
-			return show(cmd, f, func(w io.Writer) { printFirewall(w, f, time.Now()) })
-		},
-	}
+	return query("show", "Print the rules that are in force", control.GetFirewall, func(w io.Writer, f control.Firewall) { printFirewall(w, f, time.Now()) })
 }
 
 func printFirewall(w io.Writer, f control.Firewall, now time.Time) {

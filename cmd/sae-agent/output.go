@@ -40,6 +40,22 @@ func order[Req any](key, use, short, done string, op control.Operation[Req, cont
 	}
 }
 
+// query makes a command that shows what the daemon answers to a question without arguments.
+func query[Resp any](use, short string, op control.Operation[control.None, Resp], text func(io.Writer, Resp)) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			answer, err := ask(cmd, op, control.None{})
+			if err != nil {
+				return err
+			}
+			return show(cmd, answer, func(w io.Writer) { text(w, answer) })
+		},
+	}
+}
+
 // table prints rows under a head, in columns.
 func table(w io.Writer, head []string, rows [][]string) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

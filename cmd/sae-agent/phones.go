@@ -28,18 +28,7 @@ func newPhonesCommand() *cobra.Command {
 func phoneRequest(mac string) control.PhoneRequest { return control.PhoneRequest{MAC: mac} }
 
 func newPhonesListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List all phones and how far each one is",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			phones, err := ask(cmd, control.ListPhones, control.None{})
-			if err != nil {
-				return err
-			}
-			return show(cmd, phones, func(w io.Writer) { printPhones(w, phones, time.Now()) })
-		},
-	}
+	return query("list", "List all phones and how far each one is", control.ListPhones, func(w io.Writer, phones []control.Phone) { printPhones(w, phones, time.Now()) })
 }
 
 func printPhones(w io.Writer, phones []control.Phone, now time.Time) {

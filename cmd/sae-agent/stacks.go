@@ -129,23 +129,12 @@ func printUpdate(w io.Writer, u control.StackUpdate) {
 }
 
 func newStacksHistoryCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "history",
-		Short: "List the updates that were tried",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := ask(cmd, control.ListStackUpdates, control.None{})
-			if err != nil {
-				return err
-			}
-			return show(cmd, all, func(w io.Writer) {
-				for _, u := range all {
-					fmt.Fprintf(w, "%s  ", u.Time.Local().Format(time.DateTime))
-					printUpdate(w, u)
-				}
-			})
-		},
-	}
+	return query("history", "List the updates that were tried", control.ListStackUpdates, func(w io.Writer, all []control.StackUpdate) {
+		for _, u := range all {
+			fmt.Fprintf(w, "%s  ", u.Time.Local().Format(time.DateTime))
+			printUpdate(w, u)
+		}
+	})
 }
 
 func newStacksLogsCommand() *cobra.Command {
